@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "basic/macro.h"
+
+/* close() that keeps errno, accepts negative numbers and returns -EBADF for "fd = safe_close(fd)". */
+int safe_close(int fd);
+static inline void closep(int *fd) {
+        safe_close(*fd);
+}
+#define _cleanup_close_ _cleanup_(closep)
+
+int fd_nonblock(int fd, bool nonblock);
+int fd_cloexec(int fd, bool cloexec);
+
+/* Writes all of it to a blocking fd. 0 or -errno. */
+int write_all(int fd, const void *p, size_t n);
+
+/* Reads a whole (small) file: at most max bytes, -E2BIG above. *ret is NUL-terminated. */
+int read_full_file(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_size);
+
+/* Replaces dir_fd/name by the given content so that a crash leaves the old or the new one: temporary file,
+ * fsync, rename, fsync of the directory. */
+int write_file_atomic(int dir_fd, const char *name, const void *p, size_t n, mode_t mode);
+
+/* Opens a directory, creating it (mode, root) when it is not there; never follows a symlink at its end. */
+int open_directory_at(int dir_fd, const char *name, mode_t mode, bool create);
+
+/* Removes a directory with all below it, never following a symlink nor crossing into another file system.
+ * -ENOENT is success. */
+int remove_tree_at(int dir_fd, const char *name);
+
+int pidfd_open_pid(pid_t pid);                 /* fd or -errno */
+int pidfd_send(int pidfd, int signal);         /* 0 or -errno */

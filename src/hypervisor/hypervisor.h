@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The hypervisor drivers behind one table of functions.
+ *
+ * A driver turns a VmmSpec into a command line (pure, golden-tested) and speaks to the running VMM over its
+ * monitor socket. It knows neither the Manager nor the bus: values in, values out, results through a callback.
+ * A NULL member means "this VMM cannot", and hypervisor_unsupported() is the one place that says so. */
+
+#include <systemd/sd-event.h>
+
+#include "basic/macro.h"
+
+typedef enum Accelerator {
+        ACCELERATOR_AUTO, /* KVM where it can really run a guest, else TCG; resolved before a VmmSpec is made */
+        ACCELERATOR_KVM,
+        ACCELERATOR_TCG,
+        _ACCELERATOR_MAX,
+        _ACCELERATOR_INVALID = -EINVAL,
+} Accelerator;
+
+const char *accelerator_to_string(Accelerator a);
+Accelerator accelerator_from_string(const char *s);
+
+/* What a VM is, for a driver. All fds are the caller's and stay open; -EBADF where there is none. The VMM gets
+ * duplicates with numbers the driver chooses and writes into the command line. */
+typedef struct VmmSpec {
+        const char *name;         /* VM name, for process titles */
+        const char *id;           /* 12 hex digits */
+        unsigned cpus;
+        uint64_t memory;          /* bytes */
+        Accelerator accelerator;  /* never AUTO */
+        const char *kernel_args;  /* appended to the driver's own, may be NULL */
+        const char *mock_script;  /* what the mock VMM is to do, see mock/mock-script.h; NULL for others */
+
+        int kernel_fd, initrd_fd; /* read-only */
+        int root_fd;              /* root file system image, read-only, raw */
+        int overlay_fd;           /* per-VM disk, read-write, raw */
+        int console_fd;           /* the VMM's end of a socketpair: console bytes */
+        int monitor_fd;           /* … : monitor protocol */
+        int agent_fd;             /* … : guest-protocol/guest-protocol.h */
+} VmmSpec;
+
+/* What to run. fds[i] (borrowed from the spec) becomes fd 3 + i of the VMM. */
+#define VMM_FDS_MAX 16
+typedef struct VmmCommand {
+        char **argv;              /* argv[0] is the absolute path of the program */
+        int fds[VMM_FDS_MAX];
+        size_t n_fds;
+} VmmCommand;
+
+void vmm_command_done(VmmCommand *c);
+
+/* One line per path the VMM may see in its otherwise empty root: "/usr/lib", "/dev/kvm"; read-only unless a
+ * device. Missing ones are left out. */
+typedef struct VmmSandbox {
+        const char *const *paths;
+        const char *const *devices;      /* also DeviceAllow= of the scope, "rw" */
+        bool proc;                       /* needs /proc/self */
+} VmmSandbox;
+
+typedef enum VmmEvent {
+        VMM_EVENT_READY,        /* the monitor answers; the guest has been started */
+        VMM_EVENT_PAUSED,
+        VMM_EVENT_RESUMED,
+        VMM_EVENT_GUEST_SHUTDOWN, /* the guest powered off */
+        VMM_EVENT_GUEST_RESET,
+        VMM_EVENT_GUEST_PANIC,
+        VMM_EVENT_LOST,         /* the monitor connection broke or spoke nonsense; no event follows */
+} VmmEvent;
+
+const char *vmm_event_to_string(VmmEvent e);
+
+typedef struct VmmMonitor VmmMonitor; /* each driver's own struct begins with this one */
+typedef void (*vmm_event_t)(VmmMonitor *m, VmmEvent event, void *userdata);
+/* error: 0 or -errno; text: what the VMM said, may be NULL. Called exactly once unless the monitor is freed. */
+typedef void (*vmm_done_t)(VmmMonitor *m, int error, const char *text, void *userdata);
+
+typedef struct Hypervisor Hypervisor;
+
+struct VmmMonitor {
+        const Hypervisor *hypervisor;
+        vmm_event_t event;
+        void *userdata;
+};
+
+struct Hypervisor {
+        const char *name;
+        bool needs_kernel;      /* kernel_fd and initrd_fd must be given */
+
+        const VmmSandbox *sandbox;
+
+        /* 0 or -errno with a sentence in *ret_why (allocated): the VMM is missing, … */
+        int (*available)(char **ret_why);
+
+        /* Bytes the VMM itself needs beyond the guest's memory: its share of MemoryMax. */
+        uint64_t (*memory_overhead)(const VmmSpec *spec);
+
+        int (*command)(const VmmSpec *spec, VmmCommand *ret);
+
+        /* Speaks to the VMM on fd (taken over on success). adopted: the connection is older than this process,
+         * so there is no greeting and the stream may begin in the middle of a message. */
+        int (*monitor_new)(sd_event *event, int fd, bool adopted, vmm_event_t callback, void *userdata,
+                           VmmMonitor **ret);
+        VmmMonitor *(*monitor_free)(VmmMonitor *m); /* does not close nor end the VMM; pending calls are dropped */
+
+        int (*pause)(VmmMonitor *m, vmm_done_t done, void *userdata);
+        int (*resume)(VmmMonitor *m, vmm_done_t done, void *userdata);
+        int (*powerdown)(VmmMonitor *m, vmm_done_t done, void *userdata); /* as if the power button was pressed */
+        int (*quit)(VmmMonitor *m, vmm_done_t done, void *userdata);
+        /* 1 paused, 0 running in *ret through done's error argument ≥ 0; used at adoption. */
+        int (*query_paused)(VmmMonitor *m, vmm_done_t done, void *userdata);
+};
+
+extern const Hypervisor hypervisor_qemu;
+extern const Hypervisor hypervisor_mock;
+
+/* "qemu", "mock"; NULL when there is no such driver. hypervisor_names(): "qemu, mock" for messages. */
+const Hypervisor *hypervisor_find(const char *name);
+const char *hypervisor_names(void);
+
+/* -EOPNOTSUPP; *ret_text (allocated) becomes "The mock hypervisor cannot …". */
+int hypervisor_unsupported(const Hypervisor *h, const char *what, char **ret_text);

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Starting a VMM so that it never executes one instruction outside its scope.
+ *
+ * vmm_process_spawn() starts the launcher (hero-vmm-launch), which blocks on its control fd. The caller puts
+ * the pid into a scope and then calls vmm_process_release(); the launcher builds the sandbox (mount namespace by
+ * libmount, uid and gid, no capabilities by libcap-ng, no_new_privs, seccomp, rlimits), closes everything it was
+ * not told about and executes the VMM. What goes wrong between release and exec comes back over the control
+ * fd as an errno and a sentence; EOF without one means the VMM runs. Closing the control fd instead of
+ * releasing makes the launcher exit. The launcher is a small program of its own so that no copy of the
+ * daemon's memory is ever in the VMM's scope, and so that starting it costs a vfork, not a fork. */
+
+#include "hypervisor/hypervisor.h"
+
+typedef struct VmmProcess {
+        pid_t pid;
+        int pidfd;
+        int control_fd; /* until the launcher has reported */
+} VmmProcess;
+
+#define VMM_PROCESS_NULL ((VmmProcess) { .pid = 0, .pidfd = -EBADF, .control_fd = -EBADF })
+
+/* Returns 0 and a blocked launcher, or -errno. The child is not reaped here: the caller watches pidfd. */
+int vmm_process_spawn(const VmmCommand *command, const VmmSandbox *sandbox, uid_t uid, gid_t gid, VmmProcess *ret);
+
+int vmm_process_release(VmmProcess *p);
+
+/* To be called when control_fd is readable. 1: the VMM was executed; 0: not yet; -errno: it failed and
+ * *ret_text (allocated) is a sentence that says at what. Closes control_fd unless 0. */
+int vmm_process_result(VmmProcess *p, char **ret_text);
+
+void vmm_process_done(VmmProcess *p); /* closes both fds; the launcher exits if it was not released */
