@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "shared/bus-util.h"
+
+#include <stdarg.h>
+
+#include "shared/error-names.h"
+
+void bus_reply_error(sd_bus_message *call, int error, const char *text) {
+        _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
+
+        sd_bus_error_set_errno(&e, error);
+        if (text)
+                (void) sd_bus_reply_method_errorf(call, e.name, "%s", text);
+        else
+                (void) sd_bus_reply_method_error(call, &e);
+}
+
+int bus_call_async(sd_bus *bus, sd_bus_slot **ret_slot, const char *destination, const char *path,
+                   const char *interface, const char *member, sd_bus_message_handler_t callback, void *userdata,
+                   const char *types, ...) {
+        _cleanup_message_ sd_bus_message *m = NULL;
+        va_list ap;
+        int r;
+
+        r = sd_bus_message_new_method_call(bus, &m, destination, path, interface, member);
+        if (r < 0)
+                return r;
+        if (types) {
+                va_start(ap, types);
+                r = sd_bus_message_appendv(m, types, ap);
+                va_end(ap);
+                if (r < 0)
+                        return r;
+        }
+        if (!callback) {
+                r = sd_bus_message_set_expect_reply(m, false);
+                return r < 0 ? r : sd_bus_send(bus, m, NULL);
+        }
+        return sd_bus_call_async(bus, ret_slot, m, callback, userdata, 0);
+}
+
+int bus_read_variant(sd_bus_message *m, const char *key, const char *type, void *ret, sd_bus_error *error) {
+        const char *contents;
+        int r;
+
+        r = sd_bus_message_peek_type(m, NULL, &contents);
+        if (r < 0)
+                return r;
+        if (strcmp(contents, type) != 0)
+                return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "%s must be of type '%s', not '%s'.", key, type,
+                                         contents);
+        return sd_bus_message_read(m, "v", type, ret);
+}

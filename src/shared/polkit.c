@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "shared/polkit.h"
+
+#include <stdio.h>
+#include <sys/queue.h>
+
+#include "basic/alloc-util.h"
+#include "basic/string-util.h"
+#include "basic/time-util.h"
+#include "shared/bus-util.h"
+#include "shared/child.h"
+#include "shared/error-names.h"
+
+/* dbus-daemon allows 128 unanswered calls per connection; keep some for everybody else. */
+#define QUERIES_MAX 64u
+#define SENDERS_MAX 128u
+#define LOGINS_MAX 32u
+#define LOGIN_LIFETIME (60 * USEC_PER_SEC)
+
+typedef struct Sender {
+        char name[32]; /* ":1.123456"; the bus never gives one out twice */
+        uid_t uid;
+} Sender;
+
+typedef struct Login {
+        uid_t uid;
+        char *name;
+        uint64_t until;
+} Login;
+
+typedef struct Query Query;
+struct Query {
+        Polkit *polkit;
+        TAILQ_ENTRY(Query) queries;
+        sd_bus_message *request, *reply;
+        sd_bus_slot *slot;
+        Child *getent;
+        sd_event_source *defer;
+        char *fingerprint; /* what was asked of polkit; NULL before */
+        uid_t getent_uid;
+        int error;
+        bool asked;
+};
+
+struct Polkit {
+        sd_bus *bus;
+        TAILQ_HEAD(, Query) queries;
+        unsigned n_queries;
+        Sender senders[SENDERS_MAX];
+        unsigned next_sender;
+        Login logins[LOGINS_MAX];
+        unsigned next_login;
+};
+
+static Query *query_free(Query *q) {
+        if (!q)
+                return NULL;
+        TAILQ_REMOVE(&q->polkit->queries, q, queries);
+        q->polkit->n_queries--;
+        sd_bus_slot_unref(q->slot);
+        child_free(q->getent);
+        sd_bus_message_unref(q->request);
+        sd_bus_message_unref(q->reply);
+        sd_event_source_disable_unref(q->defer);
+        free(q->fingerprint);
+        return mfree(q);
+}
+
+int polkit_new(sd_bus *bus, Polkit **ret) {
+        Polkit *p;
+
+        p = new0(Polkit, 1);
+        if (!p)
+                return -ENOMEM;
+        p->bus = sd_bus_ref(bus);
+        TAILQ_INIT(&p->queries);
+        *ret = p;
+        return 0;
+}
+
+Polkit *polkit_free(Polkit *p) {
+        if (!p)
+                return NULL;
+        while (!TAILQ_EMPTY(&p->queries))
+                query_free(TAILQ_FIRST(&p->queries));
+        for (unsigned i = 0; i < LOGINS_MAX; i++)
+                free(p->logins[i].name);
+        sd_bus_unref(p->bus);
+        return mfree(p);
+}
+
+static const Sender *sender_find(Polkit *p, const char *name) {
+        for (unsigned i = 0; i < SENDERS_MAX; i++)
+                if (streq(p->senders[i].name, name))
+                        return p->senders + i;
+        return NULL;
+}
+
+static const Login *login_find(Polkit *p, uid_t uid) {
+        for (unsigned i = 0; i < LOGINS_MAX; i++)
+                if (p->logins[i].uid == uid && p->logins[i].until > now_usec(CLOCK_MONOTONIC))
+                        return p->logins + i;
+        return NULL;
+}
+
+static Query *query_find(Polkit *p, sd_bus_message *call) {
+        Query *q;
+
+        TAILQ_FOREACH(q, &p->queries, queries)
+                if (q->request == call)
+                        return q;
+        return NULL;
+}
+
+static int query_new(Polkit *p, sd_bus_message *call, Query **ret, sd_bus_error *error) {
+        Query *q;
+
+        if (p->n_queries >= QUERIES_MAX)
+                return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED,
+                                         "%u calls are waiting for authorisation already, try again later.", QUERIES_MAX);
+        q = new0(Query, 1);
+        if (!q)
+                return -ENOMEM;
+        q->polkit = p;
+        q->request = sd_bus_message_ref(call);
+        TAILQ_INSERT_TAIL(&p->queries, q, queries);
+        p->n_queries++;
+        *ret = q;
+        return 0;
+}
+
+static int on_idle(sd_event_source *s, void *userdata) {
+        query_free(userdata);
+        return 0;
+}
+
+/* Has the call dispatched once more. The query stays until the loop is idle, so that the handler finds it; should
+ * the handler not ask again, it goes all the same. */
+static void query_dispatch_again(Query *q) {
+        int r;
+
+        if (!q->defer) {
+                r = sd_event_add_defer(sd_bus_get_event(q->polkit->bus), &q->defer, on_idle, q);
+                if (r >= 0)
+                        r = sd_event_source_set_priority(q->defer, SD_EVENT_PRIORITY_IDLE);
+        } else
+                r = sd_event_source_set_enabled(q->defer, SD_EVENT_ONESHOT);
+        if (r >= 0)
+                r = sd_bus_message_rewind(q->request, true);
+        if (r >= 0)
+                r = sd_bus_enqueue_for_read(q->polkit->bus, q->request);
+        if (r < 0) {
+                bus_reply_error(q->request, r, NULL);
+                query_free(q);
+        }
+}
+
+/* The query waits for another answer: it must not be freed by the idle source of the previous one. */
+static void query_hold(Query *q) {
+        if (q->defer)
+                (void) sd_event_source_set_enabled(q->defer, SD_EVENT_OFF);
+}
+
+static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        Query *q = userdata;
+        Polkit *p = q->polkit;
+        bool found = false;
+        uint32_t uid = UID_INVALID;
+        int r;
+
+        q->slot = sd_bus_slot_unref(q->slot);
+        if (sd_bus_message_is_method_error(m, NULL)) {
+                q->error = -EACCES; /* the sender left the bus, or worse: nobody to trust */
+                query_dispatch_again(q);
+                return 0;
+        }
+        r = sd_bus_message_enter_container(m, 'a', "{sv}");
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                const char *key;
+
+                r = sd_bus_message_read(m, "s", &key);
+                if (r >= 0 && streq(key, "UnixUserID")) {
+                        r = sd_bus_message_read(m, "v", "u", &uid);
+                        found = r >= 0;
+                } else if (r >= 0)
+                        r = sd_bus_message_skip(m, "v");
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+                if (r < 0)
+                        break;
+        }
+        if (r < 0 || !found || uid == UID_INVALID || uid > INT32_MAX)
+                q->error = r < 0 ? r : -EACCES;
+        else {
+                Sender *s = p->senders + p->next_sender++ % SENDERS_MAX;
+                const char *name = sd_bus_message_get_sender(q->request);
+
+                if (strlen(name) < sizeof(s->name)) {
+                        strcpy(s->name, name);
+                        s->uid = uid;
+                } else
+                        q->error = -ENAMETOOLONG;
+        }
+        query_dispatch_again(q);
+        return 0;
+}
+
+/* 1: the uid is known; 0: asked; < 0. */
+static int need_uid(Polkit *p, sd_bus_message *call, Query **query, uid_t *ret, sd_bus_error *error) {
+        const char *name = sd_bus_message_get_sender(call);
+        const Sender *s;
+        int r;
+
+        if (*query && (*query)->error < 0)
+                return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED, "Cannot tell who is calling: %s.",
+                                         strerror(-(*query)->error));
+        if (!name)
+                return -EACCES;
+        s = sender_find(p, name);
+        if (s) {
+                *ret = s->uid;
+                return 1;
+        }
+        if (!*query) {
+                r = query_new(p, call, query, error);
+                if (r < 0)
+                        return r;
+        }
+        r = bus_call_async(p->bus, &(*query)->slot, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                           "org.freedesktop.DBus", "GetConnectionCredentials", on_credentials, *query, "s", name);
+        if (r < 0) {
+                *query = query_free(*query);
+                return r;
+        }
+        query_hold(*query);
+        return 0;
+}
+
+/* getent's line: "alice:x:1000:…". No such user: status 2, no name. */
+static void on_getent(int status, const char *output, void *userdata) {
+        Query *q = userdata;
+        Login *l = q->polkit->logins + q->polkit->next_login++ % LOGINS_MAX;
+        size_t n = strcspn(output, ":\n");
+
+        q->getent = NULL;
+        l->name = mfree(l->name);
+        l->uid = q->getent_uid;
+        l->until = now_usec(CLOCK_MONOTONIC) + LOGIN_LIFETIME;
+        if (status == 0 && n > 0 && output[n] == ':')
+                l->name = strndup(output, n);
+        query_dispatch_again(q);
+}
+
+static int need_login(Polkit *p, sd_bus_message *call, uid_t uid, Query **query, const char **ret, sd_bus_error *error) {
+        char number[16], *argv[] = { (char *) "/usr/bin/getent", (char *) "passwd", number, NULL };
+        const Login *l;
+        int r;
+
+        l = login_find(p, uid);
+        if (l) {
+                *ret = l->name;
+                return 1;
+        }
+        if (!*query) {
+                r = query_new(p, call, query, error);
+                if (r < 0)
+                        return r;
+        }
+        snprintf(number, sizeof(number), "%u", uid);
+        (*query)->getent_uid = uid;
+        r = child_run(sd_bus_get_event(p->bus), argv, -EBADF, 10 * USEC_PER_SEC, on_getent, *query, &(*query)->getent);
+        if (r < 0) {
+                *query = query_free(*query);
+                return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED, "Cannot look up the name of user %u: %s.", uid,
+                                         strerror(-r));
+        }
+        query_hold(*query);
+        return 0;
+}
+
+static int on_polkit_reply(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        Query *q = userdata;
+
+        q->slot = sd_bus_slot_unref(q->slot);
+        q->reply = sd_bus_message_ref(m);
+        query_dispatch_again(q);
+        return 0;
+}
+
+static int ask_polkit(Query *q, const char *action, const PolkitQuestion *k) {
+        const char *const details[] = { "vm", k->vm, "user", k->user, "verb", k->verb };
+        _cleanup_message_ sd_bus_message *m = NULL;
+        int r, interactive;
+
+        interactive = sd_bus_message_get_allow_interactive_authorization(q->request);
+        if (interactive < 0)
+                return interactive;
+        r = sd_bus_message_new_method_call(q->polkit->bus, &m, "org.freedesktop.PolicyKit1",
+                                           "/org/freedesktop/PolicyKit1/Authority",
+                                           "org.freedesktop.PolicyKit1.Authority", "CheckAuthorization");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "(sa{sv})s", "system-bus-name", 1, "name", "s",
+                                          sd_bus_message_get_sender(q->request), action);
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'a', "{ss}");
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(details); i += 2)
+                if (!isempty(details[i + 1]))
+                        r = sd_bus_message_append(m, "{ss}", details[i], details[i + 1]);
+        if (r >= 0)
+                r = sd_bus_message_close_container(m);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "us", (uint32_t) !!interactive, "");
+        if (r < 0)
+                return r;
+        /* A person may take as long as it takes to find the password. */
+        r = sd_bus_call_async(q->polkit->bus, &q->slot, m, on_polkit_reply, q, interactive ? UINT64_MAX : 0);
+        if (r >= 0)
+                query_hold(q);
+        return r;
+}
+
+static int read_polkit_reply(Query *q, const char *action, sd_bus_error *error) {
+        const sd_bus_error *e;
+        int r, yes, challenge;
+
+        e = sd_bus_message_get_error(q->reply);
+        if (e)
+                return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED,
+                                         "Permission denied: polkit did not answer (%s). Is polkitd installed and running?",
+                                         strna(e->message ?: e->name));
+        r = sd_bus_message_rewind(q->reply, true);
+        if (r >= 0)
+                r = sd_bus_message_enter_container(q->reply, 'r', "bba{ss}");
+        if (r >= 0)
+                r = sd_bus_message_read(q->reply, "bb", &yes, &challenge);
+        if (r < 0)
+                return r;
+        if (yes)
+                return 1;
+        if (challenge)
+                return sd_bus_error_set(error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED,
+                                        "Interactive authentication required.");
+        return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED, "Permission denied (polkit action %s).", action);
+}
+
+int polkit_check(Polkit *p, sd_bus_message *call, const PolkitQuestion *k, sd_bus_error *error) {
+        _cleanup_free_ char *fingerprint = NULL;
+        Query *q = query_find(p, call);
+        const char *login = NULL, *action;
+        uid_t uid;
+        int r;
+
+        r = need_uid(p, call, &q, &uid, error);
+        if (r <= 0)
+                return r;
+        if (uid == 0)
+                return 1;
+        if (k->own_action && !isempty(k->owner)) {
+                r = need_login(p, call, uid, &q, &login, error);
+                if (r <= 0)
+                        return r;
+        }
+        action = login && streq(login, k->owner) ? k->own_action : k->action;
+        fingerprint = strprintf("%s\n%s\n%s\n%s", action, strempty(k->vm), strempty(k->user), strempty(k->verb));
+        if (!fingerprint)
+                return -ENOMEM;
+        if (q && q->asked) {
+                if (!streq(q->fingerprint, fingerprint))
+                        return sd_bus_error_set(error, SD_BUS_ERROR_ACCESS_DENIED,
+                                                "What was to be authorised changed meanwhile, try again.");
+                return read_polkit_reply(q, action, error);
+        }
+        if (!q) {
+                r = query_new(p, call, &q, error);
+                if (r < 0)
+                        return r;
+        }
+        q->fingerprint = TAKE_PTR(fingerprint);
+        q->asked = true;
+        r = ask_polkit(q, action, k);
+        if (r < 0)
+                query_free(q);
+        return r < 0 ? r : 0;
+}
+
+int polkit_get_sender_uid(Polkit *p, sd_bus_message *call, uid_t *ret, sd_bus_error *error) {
+        Query *q = query_find(p, call);
+
+        return need_uid(p, call, &q, ret, error);
+}
+
+uid_t polkit_sender_uid(Polkit *p, sd_bus_message *call) {
+        const char *name = sd_bus_message_get_sender(call);
+        const Sender *s = name ? sender_find(p, name) : NULL;
+
+        return s ? s->uid : UID_INVALID;
+}
