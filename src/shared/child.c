@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,7 +52,7 @@ static void child_collect(Child *c) {
         c->output[k < 0 ? 0 : k] = 0;
 }
 
-static int on_exit(sd_event_source *s, const siginfo_t *si, void *userdata) {
+static int on_child_exit(sd_event_source *s, const siginfo_t *si, void *userdata) {
         _cleanup_(child_freep) Child *c = userdata;
         int status;
 
@@ -110,7 +110,7 @@ int child_run(sd_event *event, char *const *argv, int extra_fd, uint64_t timeout
                 c->pid = 0;
                 return r;
         }
-        r = sd_event_add_child(event, &c->exit_source, c->pid, WEXITED, on_exit, c);
+        r = sd_event_add_child(event, &c->exit_source, c->pid, WEXITED, on_child_exit, c);
         if (r < 0)
                 return r;
         (void) sd_event_source_set_description(c->exit_source, "child-exit");
