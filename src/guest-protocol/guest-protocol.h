@@ -23,10 +23,16 @@
  * host side was restarted: WINDOW says "you may send up to byte OFFSET of this kind of data on this stream";
  * every DATA frame counts payload + GP_DATA_COST bytes, for small frames cost the receiver memory too. Both
  * ends start with GP_WINDOW bytes per direction without being told. Data beyond the window is a protocol
- * error that ends the session (guest → host) or is dropped (host → guest, cannot happen with our host).
+ * error that ends the session (guest → host) or is dropped (host → guest, cannot happen with our host). The
+ * end of file (an empty data frame) is free: it needs no window and is not counted. The sums are in flow.h.
  *
  * RESUME/RESUMED: a host side that was restarted asks for the state of every stream; the guest answers with
- * one GP_FIELD_STREAM per live session and then both go on where they were. */
+ * one GP_FIELD_STREAM per live session and PHASE, and then both go on where they were. The channel keeps its
+ * order, so every frame the guest sent before is read before RESUMED, and "stdin taken" in it counts everything
+ * the former host process sent. The new one states its windows again with WINDOW_UPDATE.
+ *
+ * A session's EXIT: when its leader has ended, what its pipes hold is still sent, then they are closed after
+ * 200 ms of silence (5 s at most) even when a process left in the background keeps them open. */
 
 #include "basic/macro.h"
 
@@ -53,7 +59,7 @@ typedef enum GpType {
         GP_STDERR = 7,       /* stream; raw bytes; empty = end of file */
         GP_EXIT = 8,         /* stream; fields: STATUS or SIGNAL. Always after both ends of file; ends the stream. */
         GP_COMMAND_EXIT = 9, /* fields: STATUS or SIGNAL, MESSAGE: the VM's own command ended; power-off follows */
-        GP_RESUMED = 10,     /* fields: NONCE, STREAM… */
+        GP_RESUMED = 10,     /* fields: NONCE, PHASE, STREAM… */
         GP_TIME_SET = 11,    /* fields: none */
         GP_STOPPING = 12,    /* answer to SHUTDOWN; the guest is going down */
 
@@ -98,12 +104,20 @@ typedef enum GpField {
         GP_FIELD_MODE = 28,          /* u32: GpShutdown */
         GP_FIELD_KIND = 29,          /* u32 */
         GP_FIELD_OFFSET = 30,        /* u64 */
+        GP_FIELD_PHASE = 31,         /* u32: GpPhase */
 } GpField;
 
 typedef enum GpShutdown {
         GP_POWEROFF = 0,
         GP_REBOOT = 1,
 } GpShutdown;
+
+typedef enum GpPhase {
+        GP_PHASE_WAITING = 0,        /* for BOOT */
+        GP_PHASE_BOOTING = 1,
+        GP_PHASE_READY = 2,
+        GP_PHASE_STOPPING = 3,
+} GpPhase;
 
 #define GP_STREAM_STDIN_CLOSED 1u
 #define GP_STREAM_STDOUT_CLOSED 2u
