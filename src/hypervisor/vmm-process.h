@@ -7,9 +7,12 @@
  * the pid into a scope and then calls vmm_process_release(); the launcher builds the sandbox (mount namespace by
  * libmount, uid and gid, no capabilities by libcap-ng, no_new_privs, seccomp, rlimits), closes everything it was
  * not told about and executes the VMM. What goes wrong between release and exec comes back over the control
- * fd as an errno and a sentence; EOF without one means the VMM runs. Closing the control fd instead of
- * releasing makes the launcher exit. The launcher is a small program of its own so that no copy of the
- * daemon's memory is ever in the VMM's scope, and so that starting it costs a vfork, not a fork. */
+ * fd as an errno and a sentence; EOF after the launcher announced the exec means the VMM runs. Closing the
+ * control fd instead of releasing makes the launcher exit. The launcher is a small program of its own so that no
+ * copy of the daemon's memory is ever in the VMM's scope, and so that starting it costs a vfork, not a fork.
+ *
+ * The launcher needs CAP_SYS_ADMIN (namespace, mounts, pivot_root), CAP_SETUID, CAP_SETGID, CAP_SETPCAP (empty
+ * bounding set), and CAP_DAC_READ_SEARCH only where a sandbox path is below a directory root may not search. */
 
 #include "hypervisor/hypervisor.h"
 
@@ -17,17 +20,25 @@ typedef struct VmmProcess {
         pid_t pid;
         int pidfd;
         int control_fd; /* until the launcher has reported */
+        int errors_fd;  /* what launcher and VMM write to stdout and stderr; bounded by the pipe, never blocks them */
+        bool executing; /* the launcher announced its exec */
 } VmmProcess;
 
-#define VMM_PROCESS_NULL ((VmmProcess) { .pid = 0, .pidfd = -EBADF, .control_fd = -EBADF })
+#define VMM_PROCESS_NULL \
+        ((VmmProcess) { .pid = 0, .pidfd = -EBADF, .control_fd = -EBADF, .errors_fd = -EBADF })
 
-/* Returns 0 and a blocked launcher, or -errno. The child is not reaped here: the caller watches pidfd. */
+/* Returns 0 and a blocked launcher, or -errno. The child is not reaped here: the caller watches pidfd. uid and
+ * gid must not be 0. */
 int vmm_process_spawn(const VmmCommand *command, const VmmSandbox *sandbox, uid_t uid, gid_t gid, VmmProcess *ret);
 
 int vmm_process_release(VmmProcess *p);
 
 /* To be called when control_fd is readable. 1: the VMM was executed; 0: not yet; -errno: it failed and
- * *ret_text (allocated) is a sentence that says at what. Closes control_fd unless 0. */
+ * *ret_text (allocated, may stay NULL) is a sentence that says at what. Closes control_fd unless 0. */
 int vmm_process_result(VmmProcess *p, char **ret_text);
 
-void vmm_process_done(VmmProcess *p); /* closes both fds; the launcher exits if it was not released */
+/* What the VMM complained about: the last line it wrote to stderr, made printable, at most 500 bytes. Reads what
+ * is there and never blocks. 0 and *ret NULL when it wrote nothing. For the moment after its end. */
+int vmm_process_last_words(VmmProcess *p, char **ret);
+
+void vmm_process_done(VmmProcess *p); /* closes the fds; the launcher exits if it was not released */

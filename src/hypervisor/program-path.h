@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Where our helper programs are: PKGLIBEXECDIR, or $HERO_LIBEXEC_DIR for a build that is not installed (tests,
+ * tools). The daemons' environment is root's; the programs themselves never look at it. */
+
+/* "/usr/lib/hero-compute/NAME", allocated; NULL on ENOMEM. */
+char *program_path(const char *name);
