@@ -4,7 +4,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -113,6 +115,44 @@ int write_file_atomic(int dir_fd, const char *name, const void *p, size_t n, mod
         if (r < 0)
                 (void) unlinkat(dir_fd, temporary, 0);
         return r;
+}
+
+int tmpfile_open(int dir_fd, mode_t mode, char **ret_name) {
+        int fd;
+
+        *ret_name = NULL;
+        fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+        if (fd >= 0)
+                return fd;
+        if (errno != EOPNOTSUPP && errno != EISDIR) /* overlayfs before 6.10 has none */
+                return negative_errno();
+        for (int i = 0; i < 16; i++) {
+                _cleanup_free_ char *name = NULL;
+                uint64_t random;
+
+                if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
+                        return negative_errno();
+                name = strprintf(TMPFILE_PREFIX "%016" PRIx64, random);
+                if (!name)
+                        return -ENOMEM;
+                fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+                if (fd >= 0) {
+                        *ret_name = TAKE_PTR(name);
+                        return fd;
+                }
+                if (errno != EEXIST)
+                        return negative_errno();
+        }
+        return -EEXIST;
+}
+
+int tmpfile_link(int fd, const char *temporary, int dir_fd, const char *name) {
+        char path[32];
+
+        if (temporary)
+                return renameat2(dir_fd, temporary, dir_fd, name, RENAME_NOREPLACE) < 0 ? negative_errno() : 0;
+        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        return linkat(AT_FDCWD, path, dir_fd, name, AT_SYMLINK_FOLLOW) < 0 ? negative_errno() : 0;
 }
 
 int open_directory_at(int dir_fd, const char *name, mode_t mode, bool create) {

@@ -23,6 +23,13 @@ int read_full_file(int dir_fd, const char *path, size_t max, char **ret, size_t 
  * fsync, rename, fsync of the directory. */
 int write_file_atomic(int dir_fd, const char *name, const void *p, size_t n, mode_t mode);
 
+/* A new file in the directory, open for reading and writing, that has no final name yet: anonymous where the file
+ * system can (*ret_name is NULL), else named ".#tmp-…" (so are the left-overs of a crash). tmpfile_link() gives it
+ * its name: 0, or -EEXIST when that is taken. Syncing file and directory is the caller's. */
+#define TMPFILE_PREFIX ".#tmp-"
+int tmpfile_open(int dir_fd, mode_t mode, char **ret_name);
+int tmpfile_link(int fd, const char *temporary, int dir_fd, const char *name);
+
 /* Opens a directory, creating it (mode, root) when it is not there; never follows a symlink at its end. */
 int open_directory_at(int dir_fd, const char *name, mode_t mode, bool create);
 

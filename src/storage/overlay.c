@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "basic/strv.h"
@@ -66,12 +67,15 @@ int overlay_template_open(int dir_fd, uint64_t size) {
 }
 
 int overlay_template_new(int dir_fd, uint64_t size) {
+        _cleanup_free_ char *name = NULL;
         _cleanup_close_ int fd = -EBADF;
 
         if (!overlay_size_is_valid(size))
                 return -EINVAL;
-        fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        fd = tmpfile_open(dir_fd, 0600, &name);
         if (fd < 0)
+                return fd;
+        if (name && unlinkat(dir_fd, name, 0) < 0) /* anonymous here, too */
                 return negative_errno();
         if (ftruncate(fd, (off_t) size) < 0)
                 return negative_errno();
@@ -96,23 +100,6 @@ char **overlay_mkfs_argv(int fd, uint64_t size) {
         if (strv_extendf(&argv, "/proc/self/fd/%d", fd) < 0)
                 return NULL;
         return TAKE_PTR(argv);
-}
-
-int overlay_template_publish(int fd, int dir_fd, uint64_t size) {
-        char name[TEMPLATE_NAME_MAX], path[32];
-        struct stat st;
-
-        if (fstat(fd, &st) < 0)
-                return negative_errno();
-        if (!S_ISREG(st.st_mode) || (uint64_t) st.st_size != size)
-                return -EINVAL;
-        if (fsync(fd) < 0)
-                return negative_errno();
-        template_name(size, name);
-        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-        if (linkat(AT_FDCWD, path, dir_fd, name, AT_SYMLINK_FOLLOW) < 0)
-                return errno == EEXIST ? 0 : negative_errno();
-        return fsync(dir_fd) < 0 ? negative_errno() : 0;
 }
 
 static int copy_extent(int from, int to, off_t start, off_t end) {
@@ -173,6 +160,45 @@ int overlay_clone(int template_fd, int dir_fd, const char *name) {
          * then waits for it, so the disk cannot be found empty after a crash while its VM is on record. */
         (void) sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
         return TAKE_FD(fd);
+}
+
+/* Where the file system has no anonymous files to give a name to: a copy, under a name that is. */
+static int publish_copy(int fd, int dir_fd, const char *name) {
+        char temporary[TEMPLATE_NAME_MAX + 8];
+        _cleanup_close_ int copy = -EBADF;
+
+        (void) snprintf(temporary, sizeof(temporary), TMPFILE_PREFIX "%s", name);
+        (void) unlinkat(dir_fd, temporary, 0); /* of a crash: there is one writer per directory */
+        copy = overlay_clone(fd, dir_fd, temporary);
+        if (copy < 0)
+                return copy;
+        if (fsync(copy) < 0 || renameat(dir_fd, temporary, dir_fd, name) < 0) {
+                int r = negative_errno();
+
+                (void) unlinkat(dir_fd, temporary, 0);
+                return r;
+        }
+        return 0;
+}
+
+int overlay_template_publish(int fd, int dir_fd, uint64_t size) {
+        char name[TEMPLATE_NAME_MAX];
+        struct stat st;
+        int r;
+
+        if (fstat(fd, &st) < 0)
+                return negative_errno();
+        if (!S_ISREG(st.st_mode) || (uint64_t) st.st_size != size)
+                return -EINVAL;
+        if (fsync(fd) < 0)
+                return negative_errno();
+        template_name(size, name);
+        r = tmpfile_link(fd, NULL, dir_fd, name);
+        if (r == -ENOENT)
+                r = publish_copy(fd, dir_fd, name);
+        if (r < 0)
+                return r == -EEXIST ? 0 : r;
+        return fsync(dir_fd) < 0 ? negative_errno() : 0;
 }
 
 int overlay_grow(int fd, uint64_t size) {

@@ -20,8 +20,8 @@ bool overlay_size_is_valid(uint64_t size);
 /* The template for the size, open for reading. -ENOENT: it has to be made first, as follows. */
 int overlay_template_open(int dir_fd, uint64_t size);
 
-/* Making a template: take a new anonymous file, run overlay_mkfs_argv() on it in a child that inherits the fd
- * (it is close-on-exec here) and, when the child exited with 0, publish it. Nothing is left behind when any
+/* Making a template: take a new anonymous file, run overlay_mkfs_argv(3, size) with it as child_run()'s extra_fd
+ * (the number is the one the fd has in the child) and, when the child exited with 0, publish it. Nothing is left behind when any
  * of that fails or the caller dies, and publishing is atomic; when somebody else published the same size in
  * the meantime theirs stays, which is no error. fsyncs a few KB: once per size. */
 int overlay_template_new(int dir_fd, uint64_t size); /* fd; -EFBIG when the host's file system cannot */
@@ -34,7 +34,7 @@ int overlay_template_publish(int fd, int dir_fd, uint64_t size);
  * of its own record in the same file system, or the guest's first flush, makes it durable. */
 int overlay_clone(int template_fd, int dir_fd, const char *name);
 
-/* Grows the disk of a stopped VM; the file system follows once overlay_resize_argv() was run on the fd.
+/* Grows the disk of a stopped VM; the file system follows once overlay_resize_argv(3) was run on the fd.
  * -EINVAL when size is not valid or smaller than the disk (0 when it is the same). */
 int overlay_grow(int fd, uint64_t size);
 char **overlay_resize_argv(int fd); /* NULL: out of memory */

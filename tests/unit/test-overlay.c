@@ -138,6 +138,22 @@ static void an_unpublished_template_is_not_there(void **state) {
         assert_int_equal(overlay_template_publish(fd, dir_fd, 17 * MIB), 0);
 }
 
+static void without_anonymous_files_a_template_is_published_by_copy(void **state) {
+        _cleanup_close_ int fd = openat(dir_fd, "plain", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), published = -EBADF;
+        char found[5] = {};
+
+        /* What tmpfile_open() comes down to on such a file system: a file unlinked at once. */
+        assert_true(fd >= 0);
+        assert_int_equal(unlinkat(dir_fd, "plain", 0), 0);
+        assert_int_equal(ftruncate(fd, 20 * MIB), 0);
+        assert_int_equal(pwrite(fd, "hello", 5, 10 * MIB), 5);
+        assert_int_equal(overlay_template_publish(fd, dir_fd, 20 * MIB), 0);
+        published = overlay_template_open(dir_fd, 20 * MIB);
+        assert_true(published >= 0);
+        assert_int_equal(pread(published, found, 5, 10 * MIB), 5);
+        assert_memory_equal(found, "hello", 5);
+}
+
 static void a_template_cut_short_is_refused(void **state) {
         _cleanup_close_ int fd = overlay_template_new(dir_fd, 19 * MIB);
 
@@ -215,6 +231,7 @@ int main(void) {
                 cmocka_unit_test(a_clone_never_replaces_nor_follows),
                 cmocka_unit_test(a_failed_clone_leaves_nothing),
                 cmocka_unit_test(an_unpublished_template_is_not_there),
+                cmocka_unit_test(without_anonymous_files_a_template_is_published_by_copy),
                 cmocka_unit_test(a_template_cut_short_is_refused),
                 cmocka_unit_test(growing_is_followed_by_the_file_system),
                 cmocka_unit_test(sizes_out_of_bounds_are_refused),
