@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "ctl/spec.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "basic/strv.h"
+
+Spec arg_spec = {};
+
+int append_variant(sd_bus_message *m, const char *name, const char *type, ...) {
+        va_list ap;
+        int r;
+
+        r = sd_bus_message_open_container(m, 'e', "sv");
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append_basic(m, 's', name);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_open_container(m, 'v', type);
+        if (r < 0)
+                return r;
+        va_start(ap, type);
+        if (strcmp(type, "as") == 0)
+                r = sd_bus_message_append_strv(m, va_arg(ap, char **));
+        else
+                r = sd_bus_message_appendv(m, type, ap);
+        va_end(ap);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_close_container(m);
+        if (r < 0)
+                return r;
+        return sd_bus_message_close_container(m);
+}
+
+static int append_string(sd_bus_message *m, const char *name, const char *value) {
+        return value ? append_variant(m, name, "s", value) : 0;
+}
+
+static int append_size(sd_bus_message *m, const char *name, uint64_t value) {
+        return value > 0 ? append_variant(m, name, "t", value) : 0;
+}
+
+static int append_command(sd_bus_message *m, char *const *command) {
+        const char *shell[] = { "/bin/sh", "-c", arg_spec.shell_command, NULL };
+
+        if (arg_spec.shell_command)
+                return append_variant(m, "Command", "as", shell);
+        return command && command[0] ? append_variant(m, "Command", "as", command) : 0;
+}
+
+int spec_append(sd_bus_message *m, char *const *command) {
+        const struct {
+                const char *key, *value;
+        } strings[] = {
+                { "Name", arg_spec.name },
+                { "User", arg_spec.user },
+                { "Image", arg_spec.image },
+                { "Hypervisor", arg_spec.hypervisor },
+                { "WorkingDirectory", arg_spec.directory },
+                { "KernelArguments", arg_spec.kernel_arguments },
+                { "MockScript", arg_spec.mock_script },
+        };
+        int r;
+
+        r = sd_bus_message_open_container(m, 'a', "{sv}");
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < ELEMENTSOF(strings) && r >= 0; i++)
+                r = append_string(m, strings[i].key, strings[i].value);
+        if (r >= 0 && arg_spec.cpus > 0)
+                r = append_variant(m, "CPUs", "u", arg_spec.cpus);
+        if (r >= 0)
+                r = append_size(m, "Memory", arg_spec.memory);
+        if (r >= 0)
+                r = append_size(m, "Disk", arg_spec.disk);
+        if (r >= 0 && arg_spec.environment)
+                r = append_variant(m, "Environment", "as", arg_spec.environment);
+        if (r >= 0)
+                r = append_command(m, command);
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}

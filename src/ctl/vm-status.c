@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "ctl/vm-status.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
+#include "basic/string-util.h"
+#include "basic/time-util.h"
+#include "ctl/bus.h"
+#include "ctl/heroctl.h"
+#include "ctl/log-tail.h"
+#include "ctl/sanitize.h"
+#include "ctl/table.h"
+
+#define TRANSITIONS_SHOWN 5u
+#define CONSOLE_BYTES 4096u /* enough for the lines that are shown, cheap to ask for */
+
+unsigned arg_status_lines = 10;
+
+typedef struct VMStatus {
+        char *id, *name, *user, *image, *digest, *hypervisor, *accelerator, *state, *reason, *unit, *job;
+        uint32_t cpus, pid, uid;
+        uint64_t memory, disk, created, started, stopped, activity;
+        uint64_t phases[5];
+        bool agent;
+        int32_t exit_status;
+} VMStatus;
+
+static void vm_status_done(VMStatus *s) {
+        char *strings[] = { s->id,          s->name,  s->user,   s->image, s->digest, s->hypervisor,
+                            s->accelerator, s->state, s->reason, s->unit,  s->job };
+
+        for (size_t i = 0; i < ELEMENTSOF(strings); i++)
+                free(strings[i]);
+}
+
+static const PropertyMap properties[] = {
+        { "Id", "s", offsetof(VMStatus, id) },
+        { "Name", "s", offsetof(VMStatus, name) },
+        { "User", "s", offsetof(VMStatus, user) },
+        { "Image", "s", offsetof(VMStatus, image) },
+        { "ImageDigest", "s", offsetof(VMStatus, digest) },
+        { "Hypervisor", "s", offsetof(VMStatus, hypervisor) },
+        { "Accelerator", "s", offsetof(VMStatus, accelerator) },
+        { "CPUs", "u", offsetof(VMStatus, cpus) },
+        { "Memory", "t", offsetof(VMStatus, memory) },
+        { "Disk", "t", offsetof(VMStatus, disk) },
+        { "State", "s", offsetof(VMStatus, state) },
+        { "StateReason", "s", offsetof(VMStatus, reason) },
+        { "AgentReady", "b", offsetof(VMStatus, agent) },
+        { "Unit", "s", offsetof(VMStatus, unit) },
+        { "PID", "u", offsetof(VMStatus, pid) },
+        { "UID", "u", offsetof(VMStatus, uid) },
+        { "CreatedTimestamp", "t", offsetof(VMStatus, created) },
+        { "StartedTimestamp", "t", offsetof(VMStatus, started) },
+        { "StoppedTimestamp", "t", offsetof(VMStatus, stopped) },
+        { "LastActivityTimestamp", "t", offsetof(VMStatus, activity) },
+        { "StartPhases", "(ttttt)", offsetof(VMStatus, phases) },
+        { "ExitStatus", "i", offsetof(VMStatus, exit_status) },
+        { "Job", "o", offsetof(VMStatus, job) },
+        {},
+};
+
+static bool is_running(const VMStatus *s) {
+        return streq(strempty(s->state), "running");
+}
+
+static const char *state_color(const char *state) {
+        if (!isatty(STDOUT_FILENO) || getenv("NO_COLOR"))
+                return NULL;
+        if (streq(state, "running"))
+                return "\033[1;32m";
+        if (streq(state, "failed") || streq(state, "start-failed"))
+                return "\033[1;31m";
+        return NULL;
+}
+
+/* Everything in here may come from a guest, an image or a record: cleaned before it goes to a terminal. */
+static void field(const char *label, const char *format, ...) _printf_(2, 3);
+static void field(const char *label, const char *format, ...) {
+        _cleanup_free_ char *text = NULL, *clean = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        if (vasprintf(&text, format, ap) < 0)
+                text = NULL;
+        va_end(ap);
+        if (text)
+                clean = sanitize_line(text);
+        printf("%11s: %s\n", label, strempty(clean));
+}
+
+static void print_state(const VMStatus *s) {
+        char local[LOCAL_TIME_MAX], span[FORMAT_TIMESPAN_MAX];
+        _cleanup_free_ char *reason = NULL;
+        const char *color = state_color(s->state);
+        uint64_t since = is_running(s) ? s->started : s->stopped, now = now_usec(CLOCK_REALTIME);
+
+        reason = sanitize_line(strempty(s->reason));
+        printf("%11s: %s%s%s", "State", strempty(color), s->state, color ? "\033[0m" : "");
+        if (since > 0)
+                printf(" since %s; %s ago", format_local_time(local, since),
+                       format_timespan(span, now > since ? now - since : 0));
+        putchar('\n');
+        if (!isempty(reason))
+                field("Reason", "%s", reason);
+}
+
+static void print_phases(const VMStatus *s) {
+        static const char *const names[] = { "scope", "VMM", "monitor", "kernel", "agent" };
+        _cleanup_free_ char *text = NULL;
+        size_t n = 0;
+        FILE *f;
+
+        f = open_memstream(&text, &n);
+        if (!f)
+                return;
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                if (s->phases[i] > 0) {
+                        char span[FORMAT_TIMESPAN_MAX];
+
+                        fprintf(f, "%s%s +%s", ftell(f) > 0 ? ", " : "", names[i], format_timespan(span, s->phases[i]));
+                }
+        fclose(f);
+        if (n > 0)
+                field("Last start", "%s", text);
+}
+
+static void print_fields(const VMStatus *s) {
+        char memory[FORMAT_BYTES_MAX], disk[FORMAT_BYTES_MAX], local[LOCAL_TIME_MAX];
+
+        if (!isempty(s->user))
+                field("User", "%s", s->user);
+        print_state(s);
+        if (!isempty(s->job) && !streq(s->job, "/"))
+                field("Job", "%s", s->job);
+        field("Unit", "%s", strempty(s->unit));
+        if (s->pid > 0)
+                field("Main PID", "%" PRIu32 " (uid %" PRIu32 ")", s->pid, s->uid);
+        field("Image", "%s%s%s%s", strempty(s->image), isempty(s->digest) ? "" : " (", strempty(s->digest),
+              isempty(s->digest) ? "" : ")");
+        field("Hypervisor", "%s%s%s", strempty(s->hypervisor), isempty(s->accelerator) ? "" : ", ",
+              strempty(s->accelerator));
+        field("Resources", "%" PRIu32 " CPU%s, %s memory, %s disk", s->cpus, s->cpus == 1 ? "" : "s",
+              format_bytes(memory, s->memory), format_bytes(disk, s->disk));
+        if (is_running(s))
+                field("Agent", "%s", s->agent ? "ready" : "not ready: commands cannot be run in the guest");
+        print_phases(s);
+        if (s->created > 0)
+                field("Created", "%s", format_local_time(local, s->created));
+        if (s->exit_status >= 0)
+                field("Exit status", "%" PRIi32 " of the VM's own command", s->exit_status);
+}
+
+static int print_transitions(sd_bus *bus, const char *path, sd_bus_error *error) {
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        const char *from, *to, *reason;
+        uint64_t time;
+        size_t n = 0, i = 0;
+        int r;
+
+        r = vm_call(bus, path, "GetTransitions", error, &reply, NULL);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_enter_container(reply, 'a', "(ttsss)");
+        if (r < 0)
+                return r;
+        for (; sd_bus_message_at_end(reply, false) == 0; n++) {
+                r = sd_bus_message_skip(reply, "(ttsss)");
+                if (r < 0)
+                        return r;
+        }
+        r = sd_bus_message_rewind(reply, true);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_enter_container(reply, 'a', "(ttsss)");
+        if (r < 0)
+                return r;
+        if (n > 0)
+                putchar('\n');
+        while ((r = sd_bus_message_read(reply, "(ttsss)", NULL, &time, &from, &to, &reason)) > 0) {
+                _cleanup_free_ char *clean = NULL;
+                char local[LOCAL_TIME_MAX];
+
+                if (i++ + TRANSITIONS_SHOWN < n)
+                        continue;
+                clean = sanitize_line(reason);
+                printf("%s %s → %s: %s\n", format_local_time(local, time), from, to, strna(clean));
+        }
+        return r;
+}
+
+static int print_console(sd_bus *bus, const char *path, sd_bus_error *error) {
+        _cleanup_free_ char *text = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        size_t n, begin;
+        int r;
+
+        if (arg_status_lines == 0)
+                return 0;
+        r = log_open(bus, path, MAX2(CONSOLE_BYTES, arg_status_lines * 128u), false, &fd, error);
+        if (r >= 0)
+                r = log_read_tail(fd, 1024 * 1024, &text, &n);
+        if (r < 0)
+                return r;
+        begin = tail_offset(text, n, arg_status_lines);
+        if (begin == n)
+                return 0;
+        putchar('\n');
+        for (char *line = text + begin, *next; line && *line; line = next) {
+                _cleanup_free_ char *clean = NULL;
+
+                next = strchr(line, '\n');
+                if (next)
+                        *next++ = 0;
+                line[strcspn(line, "\r")] = 0;
+                clean = sanitize_line(line);
+                printf("| %s\n", strna(clean));
+        }
+        return 0;
+}
+
+static int print_json(const VMStatus *s) {
+        static const Column columns[] = {
+                { NULL, "id", COLUMN_STRING },           { NULL, "name", COLUMN_STRING },
+                { NULL, "user", COLUMN_STRING },         { NULL, "state", COLUMN_STRING },
+                { NULL, "reason", COLUMN_STRING },       { NULL, "agent-ready", COLUMN_BOOLEAN },
+                { NULL, "unit", COLUMN_STRING },         { NULL, "pid", COLUMN_NUMBER },
+                { NULL, "uid", COLUMN_NUMBER },          { NULL, "image", COLUMN_STRING },
+                { NULL, "image-digest", COLUMN_STRING }, { NULL, "hypervisor", COLUMN_STRING },
+                { NULL, "accelerator", COLUMN_STRING },  { NULL, "cpus", COLUMN_NUMBER },
+                { NULL, "memory", COLUMN_BYTES },        { NULL, "disk", COLUMN_BYTES },
+                { NULL, "created", COLUMN_TIME },        { NULL, "started", COLUMN_TIME },
+                { NULL, "stopped", COLUMN_TIME },        { NULL, "last-activity", COLUMN_TIME },
+                { NULL, "scope-usec", COLUMN_TIMESPAN }, { NULL, "vmm-usec", COLUMN_TIMESPAN },
+                { NULL, "monitor-usec", COLUMN_TIMESPAN }, { NULL, "kernel-usec", COLUMN_TIMESPAN },
+                { NULL, "agent-usec", COLUMN_TIMESPAN }, { NULL, "exit-status", COLUMN_SIGNED },
+                { NULL, "job", COLUMN_STRING },
+        };
+        _cleanup_table_ Table *t = NULL;
+        int r;
+
+        r = table_new(columns, ELEMENTSOF(columns), &t);
+        if (r < 0)
+                return r;
+        r = table_add(t, s->id, s->name, s->user, s->state, s->reason, (int) s->agent, s->unit, (uint64_t) s->pid,
+                      (uint64_t) s->uid, s->image, s->digest, s->hypervisor, s->accelerator, (uint64_t) s->cpus, s->memory,
+                      s->disk, s->created, s->started, s->stopped, s->activity, s->phases[0], s->phases[1], s->phases[2],
+                      s->phases[3], s->phases[4], (int64_t) s->exit_status, streq_ptr(s->job, "/") ? NULL : s->job);
+        return r < 0 ? r : table_print_object(t);
+}
+
+int vm_status_print(sd_bus *bus, const char *path, bool *ret_running, sd_bus_error *error) {
+        _cleanup_(vm_status_done) VMStatus s = { .exit_status = -1 };
+        int r;
+
+        r = bus_get_properties(bus, path, HERO_VM, properties, &s, error);
+        if (r < 0)
+                return r;
+        if (!s.name || !s.state)
+                return -EBADMSG;
+        *ret_running = is_running(&s);
+        if (arg_json != JSON_OFF)
+                return print_json(&s);
+        printf("%s - %s\n", s.name, strna(s.id));
+        print_fields(&s);
+        r = print_transitions(bus, path, error);
+        if (r < 0)
+                return r;
+        r = print_console(bus, path, error);
+        /* The console takes more rights than the rest, and a status without it is still one. */
+        if (r < 0) {
+                sd_bus_error_free(error);
+                printf("\n(The console's log cannot be read here.)\n");
+        }
+        return 0;
+}

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "ctl/wait-job.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/queue.h>
+#include <systemd/sd-event.h>
+#include <unistd.h>
+
+#include "basic/alloc-util.h"
+#include "basic/string-util.h"
+#include "basic/time-util.h"
+#include "ctl/bus.h"
+#include "ctl/heroctl.h"
+#include "ctl/progress.h"
+#include "ctl/resolve.h"
+#include "ctl/sanitize.h"
+#include "shared/error-names.h"
+
+#define PROGRESS_AFTER USEC_PER_SEC
+#define PROGRESS_EVERY (250 * USEC_PER_MSEC)
+
+typedef struct WaitedJob {
+        TAILQ_ENTRY(WaitedJob) jobs;
+        char *path;
+        char *what;
+} WaitedJob;
+
+struct JobWaiter {
+        sd_bus *bus;
+        sd_event *event;
+        sd_bus_slot *removed_slot, *owner_slot, *progress_slot;
+        sd_event_source *tick, *interrupt, *terminate;
+        TAILQ_HEAD(, WaitedJob) pending;
+        unsigned n_pending;
+        uint64_t begun;
+        bool canceled;
+        int result; /* of the first that failed */
+};
+
+static void waited_job_free(JobWaiter *w, WaitedJob *j) {
+        TAILQ_REMOVE(&w->pending, j, jobs);
+        w->n_pending--;
+        free(j->path);
+        free(j->what);
+        free(j);
+}
+
+JobWaiter *job_waiter_free(JobWaiter *w) {
+        if (!w)
+                return NULL;
+        while (!TAILQ_EMPTY(&w->pending))
+                waited_job_free(w, TAILQ_FIRST(&w->pending));
+        sd_event_source_disable_unref(w->tick);
+        sd_event_source_disable_unref(w->interrupt);
+        sd_event_source_disable_unref(w->terminate);
+        sd_bus_slot_unref(w->removed_slot);
+        sd_bus_slot_unref(w->owner_slot);
+        sd_bus_slot_unref(w->progress_slot);
+        sd_event_unref(w->event);
+        sd_bus_unref(w->bus);
+        return mfree(w);
+}
+
+static void note_result(JobWaiter *w, int r) {
+        if (w->result == 0)
+                w->result = r;
+        if (w->n_pending == 0)
+                sd_event_exit(w->event, 0);
+}
+
+static void job_ended(JobWaiter *w, WaitedJob *j, const char *result, const char *message) {
+        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r = 0;
+
+        progress_clear();
+        if (streq(result, "canceled")) {
+                if (!arg_quiet)
+                        fprintf(stderr, "Canceled: %s.\n", j->what);
+                r = -ECANCELED;
+        } else if (!streq(result, "done")) {
+                sd_bus_error_set(&error, result, message);
+                r = report_error(-EIO, &error, "%s", j->what);
+        }
+        waited_job_free(w, j);
+        note_result(w, r);
+}
+
+static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        JobWaiter *w = userdata;
+        const char *path, *result, *message;
+        WaitedJob *j;
+        int r;
+
+        r = sd_bus_message_read(m, "uosss", NULL, &path, NULL, &result, &message);
+        if (r < 0)
+                return 0;
+        TAILQ_FOREACH(j, &w->pending, jobs)
+                if (streq(j->path, path)) {
+                        job_ended(w, j, result, message);
+                        break;
+                }
+        return 0;
+}
+
+/* The service went away. It finishes or undoes on its next start what it had begun, but under another job. */
+static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        JobWaiter *w = userdata;
+        const char *owner;
+        int r;
+
+        r = sd_bus_message_read(m, "sss", NULL, NULL, &owner);
+        if (r < 0 || owner[0])
+                return 0;
+        progress_clear();
+        while (!TAILQ_EMPTY(&w->pending)) {
+                WaitedJob *j = TAILQ_FIRST(&w->pending);
+
+                fprintf(stderr, "Failed to %s: the service ended while it was at work.\n", j->what);
+                waited_job_free(w, j);
+        }
+        fprintf(stderr, "When it starts again it finishes or undoes that; see 'heroctl status'.\n");
+        note_result(w, -EHOSTUNREACH);
+        return 0;
+}
+
+static int on_progress(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        JobWaiter *w = userdata;
+        WaitedJob *j = TAILQ_FIRST(&w->pending);
+        const char *step = NULL;
+        uint64_t done = 0, total = 0;
+        int r;
+
+        w->progress_slot = sd_bus_slot_unref(w->progress_slot);
+        if (!j || sd_bus_message_is_method_error(m, NULL))
+                return 0;
+        r = sd_bus_message_enter_container(m, 'a', "{sv}");
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                const char *name;
+
+                r = sd_bus_message_read_basic(m, 's', &name);
+                if (r < 0)
+                        return 0;
+                if (streq(name, "Step"))
+                        r = sd_bus_message_read(m, "v", "s", &step);
+                else if (streq(name, "Progress"))
+                        r = sd_bus_message_read(m, "v", "(tt)", &done, &total);
+                else
+                        r = sd_bus_message_skip(m, "v");
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+        }
+        progress_show(j->what, step, done, total, now_usec(CLOCK_MONOTONIC) - w->begun, w->n_pending - 1);
+        return 0;
+}
+
+static int on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
+        JobWaiter *w = userdata;
+        WaitedJob *j = TAILQ_FIRST(&w->pending);
+
+        if (j && !w->progress_slot && !w->canceled)
+                (void) sd_bus_call_method_async(w->bus, &w->progress_slot, HERO_SERVICE, j->path,
+                                                "org.freedesktop.DBus.Properties", "GetAll", on_progress, w, "s",
+                                                HERO_JOB);
+        (void) sd_event_source_set_time_relative(s, PROGRESS_EVERY);
+        return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+static int on_cancel_reply(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        const sd_bus_error *e = sd_bus_message_get_error(m);
+
+        if (e && !streq(e->name, SD_BUS_ERROR_UNKNOWN_OBJECT) && !streq(e->name, ERROR_NO_SUCH_JOB))
+                report_error(-EIO, e, "cancel; still waiting, interrupt again to leave it to itself");
+        return 0;
+}
+
+/* The first interrupt cancels; a second one leaves at once, the jobs go on. */
+static int on_interrupt(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
+        JobWaiter *w = userdata;
+        WaitedJob *j;
+
+        progress_clear();
+        if (w->canceled) {
+                fprintf(stderr, "Not waiting any longer; the service goes on. See 'heroctl status'.\n");
+                if (w->result == 0)
+                        w->result = -ECANCELED;
+                return sd_event_exit(w->event, 0);
+        }
+        w->canceled = true;
+        if (!arg_quiet)
+                fprintf(stderr, "Canceling…\n");
+        TAILQ_FOREACH(j, &w->pending, jobs)
+                (void) sd_bus_call_method_async(w->bus, NULL, HERO_SERVICE, j->path, HERO_JOB, "Cancel", on_cancel_reply,
+                                                w, NULL);
+        return 0;
+}
+
+int job_waiter_new(sd_bus *bus, JobWaiter **ret) {
+        _cleanup_(job_waiter_freep) JobWaiter *w = NULL;
+        int r;
+
+        w = new0(JobWaiter, 1);
+        if (!w)
+                return -ENOMEM;
+        TAILQ_INIT(&w->pending);
+        w->bus = sd_bus_ref(bus);
+        w->begun = now_usec(CLOCK_MONOTONIC);
+        r = sd_event_new(&w->event);
+        if (r < 0)
+                return r;
+        r = sd_bus_match_signal(bus, &w->removed_slot, HERO_SERVICE, HERO_PATH, HERO_MANAGER, "JobRemoved",
+                                on_job_removed, w);
+        if (r < 0)
+                return r;
+        r = sd_bus_add_match(bus, &w->owner_slot,
+                             "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',"
+                             "interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='" HERO_SERVICE "'",
+                             on_owner_changed, w);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(w);
+        return 0;
+}
+
+int job_waiter_add(JobWaiter *w, const char *path, const char *what) {
+        WaitedJob *j;
+
+        if (streq(path, "/"))
+                return 0;
+        j = new0(WaitedJob, 1);
+        if (!j)
+                return -ENOMEM;
+        TAILQ_INSERT_TAIL(&w->pending, j, jobs);
+        w->n_pending++;
+        j->path = strdup(path);
+        j->what = strdup(what);
+        return j->path && j->what ? 0 : -ENOMEM;
+}
+
+static int attach(JobWaiter *w) {
+        sigset_t ss;
+        int r;
+
+        sigemptyset(&ss);
+        sigaddset(&ss, SIGINT);
+        sigaddset(&ss, SIGTERM);
+        if (sigprocmask(SIG_BLOCK, &ss, NULL) < 0)
+                return negative_errno();
+        r = sd_event_add_signal(w->event, &w->interrupt, SIGINT, on_interrupt, w);
+        if (r < 0)
+                return r;
+        r = sd_event_add_signal(w->event, &w->terminate, SIGTERM, on_interrupt, w);
+        if (r < 0)
+                return r;
+        if (!arg_quiet && isatty(STDERR_FILENO)) {
+                r = sd_event_add_time_relative(w->event, &w->tick, CLOCK_MONOTONIC, PROGRESS_AFTER, 0, on_tick, w);
+                if (r < 0)
+                        return r;
+        }
+        return sd_bus_attach_event(w->bus, w->event, SD_EVENT_PRIORITY_NORMAL);
+}
+
+int job_waiter_run(JobWaiter *w) {
+        int r;
+
+        if (w->n_pending == 0)
+                return w->result;
+        r = attach(w);
+        if (r >= 0)
+                r = sd_event_loop(w->event);
+        (void) sd_bus_detach_event(w->bus);
+        progress_clear();
+        if (r < 0) {
+                fprintf(stderr, "Failed to wait for the job: %s.\n", strerror(-r));
+                return r;
+        }
+        return w->result;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Waiting for jobs of the service. A waiter is made before the calls that make jobs, so that no end is missed;
+ * then it waits for all of them, shows progress on a terminal when that takes longer than a second, and turns
+ * Ctrl-C into Job.Cancel. */
+
+#include <systemd/sd-bus.h>
+
+#include "basic/macro.h"
+
+typedef struct JobWaiter JobWaiter;
+
+int job_waiter_new(sd_bus *bus, JobWaiter **ret);
+JobWaiter *job_waiter_free(JobWaiter *w);
+DEFINE_TRIVIAL_CLEANUP_FUNC(JobWaiter *, job_waiter_free);
+
+/* what is the sentence's middle: "start VM 'x'". "/" as path is no job: done already. */
+int job_waiter_add(JobWaiter *w, const char *path, const char *what);
+
+/* Returns when all have ended, having reported each failure: 0, or the negative errno of the first one;
+ * -ECANCELED after Ctrl-C. */
+int job_waiter_run(JobWaiter *w);
