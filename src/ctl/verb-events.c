@@ -178,7 +178,6 @@ static int follow(Events *e) {
         r = sd_bus_attach_event(e->bus, e->event, SD_EVENT_PRIORITY_NORMAL);
         if (r < 0)
                 return r;
-        signal(SIGPIPE, SIG_IGN);
         r = sd_event_add_io(e->event, NULL, STDOUT_FILENO, 0, on_hangup, NULL); /* … | head -1 */
         if (r < 0 && r != -EPERM)
                 return r;
@@ -215,6 +214,8 @@ static int run(int argc, char **argv) {
         e.bus = bus;
         r = argc > 0 ? name_of(bus, argv[0], &vm, &error) : 0;
         e.vm = strempty(vm);
+        if (arg_follow)
+                (void) signal(SIGPIPE, SIG_IGN); /* -EPIPE says it */
         if (r >= 0 && arg_follow)
                 r = subscribe(&e);
         if (r >= 0 && !arg_follow)

@@ -1,0 +1,601 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""A scripted stand-in for hero-computed and hero-imaged on a private bus, for heroctl's own tests.
+
+What a VM does hangs on its name:
+    slow-…     a job takes three seconds, with progress
+    stuck-…    a job never ends by itself; Cancel ends it
+    firm-…     like slow-…, but Cancel is refused
+    broken-…   a job ends with VMMFailed
+    crash-…    the service leaves the bus while the job runs, and comes back
+Commands given to Exec run here, as processes of this machine. Interface org.hero.Compute.Fake on /fake lets a
+test emit transitions and look at what was called.
+"""
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+
+import dbus
+import dbus.exceptions
+import dbus.mainloop.glib
+import dbus.service
+from gi.repository import GLib
+
+NAME = 'org.hero.Compute'
+ROOT = '/org/hero/Compute'
+MANAGER, VM, JOB = NAME + '.Manager', NAME + '.VM', NAME + '.Job'
+IMAGES = NAME + '.Images'
+PROPERTIES = 'org.freedesktop.DBus.Properties'
+T0 = 1_795_000_000_000_000
+MIB = 1 << 20
+CONSOLE = b'first line\r\n\x1b[2J\x1b]0;title\x07second \x1b[31mred\x1b[0m line\r\nthird\xff line\r\n'
+
+
+class Error(dbus.exceptions.DBusException):
+    def __init__(self, name, message):
+        super().__init__(message)
+        self._dbus_error_name = name if '.' in name else f'{NAME}.Error.{name}'
+
+
+def encode(name):
+    """sd_bus_path_encode()."""
+    out = ''.join(c if (c.isalpha() and c.isascii()) or (c.isdigit() and i > 0) else '_%02x' % ord(c)
+                  for i, c in enumerate(name))
+    return out or '_'
+
+
+class Job(dbus.service.Object):
+    def __init__(self, manager, vm, kind, state):
+        self.manager, self.vm, self.kind, self.state = manager, vm, kind, state
+        self.id = manager.next_job
+        manager.next_job += 1
+        self.path = f'{ROOT}/job/{self.id}'
+        self.started = time.monotonic()
+        super().__init__(manager.bus, self.path)
+        manager.jobs[self.id] = self
+        manager.JobNew(self.id, self.path, vm.name)
+        first = vm.name.split('-')[0]
+        if first in ('slow', 'firm'):
+            GLib.timeout_add(3000, self.end, 'done', '')
+        elif first == 'broken':
+            GLib.idle_add(self.end, NAME + '.Error.VMMFailed', 'the hypervisor ended with status 1')
+        elif first == 'crash':
+            GLib.timeout_add(100, manager.crash)
+        elif first != 'stuck':
+            GLib.idle_add(self.end, 'done', '')
+
+    def end(self, result, message):
+        if self.id not in self.manager.jobs:
+            return False
+        del self.manager.jobs[self.id]
+        self.remove_from_connection()
+        if result == 'done':
+            self.manager.finish(self)
+        self.manager.JobRemoved(self.id, self.path, self.vm.name, result, message)
+        return False
+
+    @dbus.service.method(JOB)
+    def Cancel(self):
+        if self.vm.name.startswith('firm'):
+            raise Error('NotCancelable', 'this job cannot be canceled')
+        self.manager.calls.append(f'Cancel {self.vm.name}')
+        GLib.timeout_add(50, self.end, 'canceled', '')
+
+    @dbus.service.method(PROPERTIES, in_signature='s', out_signature='a{sv}')
+    def GetAll(self, interface):
+        done = int((time.monotonic() - self.started) * 10 * MIB)
+        return {'Id': dbus.UInt32(self.id), 'Type': self.kind, 'Step': 'disk',
+                'VM': dbus.Struct((self.vm.name, dbus.ObjectPath(self.vm.path)), signature='so'),
+                'Progress': dbus.Struct((dbus.UInt64(done), dbus.UInt64(30 * MIB)), signature='tt')}
+
+
+class ExecSession(threading.Thread):
+    """One command: its streams are given to the process itself, a thread keeps the control socket."""
+
+    def __init__(self, command, options):
+        super().__init__(daemon=True)
+        self.command, self.options = [str(c) for c in command], options
+        self.stdio, self.theirs_stdio = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.stderr, self.theirs_stderr = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.control, self.theirs_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def fds(self):
+        return tuple(dbus.types.UnixFd(s) for s in (self.theirs_stdio, self.theirs_stderr, self.theirs_control))
+
+    def close_theirs(self):
+        for s in (self.theirs_stdio, self.theirs_stderr, self.theirs_control):
+            s.close()
+        return False
+
+    def spawn(self):
+        environment = {'PATH': '/usr/bin:/bin'}
+        environment.update(e.split('=', 1) for e in self.options.get('Environment', []))
+        environment['FAKE_USER'] = str(self.options.get('User', ''))
+        cwd = self.options.get('WorkingDirectory', '/')
+        if self.options.get('TTY'):
+            master, slave = pty.openpty()
+            self.resize(slave, self.options.get('Rows', 24), self.options.get('Columns', 80))
+            process = subprocess.Popen(
+                self.command, stdin=slave, stdout=slave, stderr=slave, env=environment, cwd=cwd,
+                preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)))
+            os.close(slave)
+            self.master = master
+            threading.Thread(target=self.copy, args=(self.stdio.fileno(), master), daemon=True).start()
+            self.output = threading.Thread(target=self.copy, args=(master, self.stdio.fileno()), daemon=True)
+            self.output.start()
+        else:
+            process = subprocess.Popen(self.command, stdin=self.stdio, stdout=self.stdio, stderr=self.stderr,
+                                       env=environment, cwd=cwd, start_new_session=True)
+            self.output = None
+        return process
+
+    @staticmethod
+    def resize(fd, rows, columns):
+        fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack('HHHH', int(rows), int(columns), 0, 0))
+
+    @staticmethod
+    def copy(source, target):
+        try:
+            while data := os.read(source, 65536):
+                while data:
+                    data = data[os.write(target, data):]
+        except OSError:
+            pass
+
+    def listen(self, process):
+        while message := self.control.recv(4096):
+            words = message.decode().split()
+            if words[0] == 'resize' and self.options.get('TTY'):
+                self.resize(self.master, words[1], words[2])
+                os.killpg(process.pid, signal.SIGWINCH)
+            elif words[0] == 'signal':
+                os.killpg(process.pid, int(words[1]))
+        try:
+            os.killpg(process.pid, signal.SIGHUP)  # the client is gone
+        except ProcessLookupError:
+            pass
+
+    def run(self):
+        if self.command[0] == 'vanish':
+            self.finish('lost the VM stopped')
+            return
+        if self.command[0] == 'early':  # a result that overtakes the output
+            self.control.send(b'exit 0')
+            time.sleep(0.3)
+            self.stdio.sendall(b'late' * 100000)
+            self.finish('exit 0')
+            return
+        try:
+            process = self.spawn()
+        except OSError as e:
+            self.finish(f'failed {e.errno} {os.strerror(e.errno)}')
+            return
+        threading.Thread(target=self.listen, args=(process,), daemon=True).start()
+        status = process.wait()
+        if self.output:
+            self.output.join(5)
+        self.finish(f'exit {status}' if status >= 0 else f'signal {-status}')
+
+    def finish(self, message):
+        try:
+            self.control.send(message.encode())
+        except OSError:
+            pass
+        for s in (self.stdio, self.stderr):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            s.close()
+
+
+class FakeVM(dbus.service.Object):
+    def __init__(self, manager, name, spec, state):
+        self.manager, self.name, self.spec, self.state = manager, name, spec, state
+        self.path = f'{ROOT}/vm/{encode(name)}'
+        self.id = '%012x' % (abs(hash(name)) & 0xffffffffffff)
+        self.transitions = []
+        self.waiters = []
+        super().__init__(manager.bus, self.path)
+
+    def move(self, state, reason):
+        before, self.state = self.state, state
+        event = self.manager.record(self.name, before, state, reason)
+        self.transitions.append((event[0], event[1], before, state, reason))
+        for waiter in self.waiters[:]:
+            waiter()
+
+    def job(self, kind, state):
+        return Job(self.manager, self, kind, state).path
+
+    @dbus.service.method(VM, out_signature='o')
+    def Start(self):
+        if self.state == 'running':
+            raise Error('WrongState', f"VM '{self.name}' is running already")
+        return self.job('start', 'running')
+
+    @dbus.service.method(VM, in_signature='t', out_signature='o')
+    def Stop(self, flags):
+        self.manager.calls.append(f'Stop {self.name} {flags}')
+        return self.job('stop', 'stopped')
+
+    @dbus.service.method(VM, out_signature='o')
+    def Restart(self):
+        return self.job('restart', 'running')
+
+    @dbus.service.method(VM, out_signature='o')
+    def Suspend(self):
+        return self.job('suspend', 'suspended')
+
+    @dbus.service.method(VM, out_signature='o')
+    def Resume(self):
+        return self.job('resume', 'running')
+
+    @dbus.service.method(VM, in_signature='t', out_signature='o')
+    def Delete(self, flags):
+        self.manager.calls.append(f'Delete {self.name} {flags}')
+        return self.job('delete', None)
+
+    @dbus.service.method(VM, in_signature='a{sv}')
+    def SetResources(self, resources):
+        known = {'CPUs': dbus.UInt32, 'Memory': dbus.UInt64, 'Disk': dbus.UInt64, 'CPUWeight': dbus.UInt64,
+                 'IOWeight': dbus.UInt64}
+        for key, value in resources.items():
+            if not isinstance(value, known[str(key)]):
+                raise Error('InvalidArgument', f'{key} has the wrong type')
+        self.manager.calls.append('SetResources ' + ' '.join(f'{k}={resources[k]}' for k in sorted(resources)))
+
+    @dbus.service.method(VM, in_signature='t', out_signature='h')
+    def OpenConsole(self, flags):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        if flags & 1:
+            ours.sendall(b'history\r\n')
+        threading.Thread(target=self.console, args=(ours,), daemon=True).start()
+        fd = dbus.types.UnixFd(theirs)
+        theirs.close()
+        return fd
+
+    def console(self, s):
+        """Echoes lines; 'quit' is the VM's end."""
+        with s:
+            while data := s.recv(4096):
+                self.manager.calls.append(f'console {bytes(data)!r}')
+                s.sendall(b'<' + data + b'>')
+                if b'quit' in data:
+                    return
+
+    @dbus.service.method(VM, in_signature='asa{sv}', out_signature='hhh')
+    def Exec(self, command, options):
+        if self.state != 'running':
+            raise Error('NoAgent', f"VM '{self.name}' has no agent")
+        session = ExecSession(command, options)
+        fds = session.fds()
+        session.start()
+        GLib.timeout_add(200, session.close_theirs)
+        return fds
+
+    @dbus.service.method(VM, in_signature='tt', out_signature='h')
+    def Logs(self, amount, flags):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        text = CONSOLE if self.name == 'web' else b''.join(b'line %d\n' % i for i in range(1, 31))
+        text = text[-int(amount):] if amount else text
+
+        def write():
+            try:
+                with ours:
+                    ours.sendall(text)
+                    n = 0
+                    while flags & 1 and n < 1000:
+                        ours.sendall(b'more %d\n' % n)
+                        n += 1
+                        time.sleep(0.05)
+            except OSError:
+                self.manager.calls.append('log reader left')
+
+        threading.Thread(target=write, daemon=True).start()
+        fd = dbus.types.UnixFd(theirs)
+        theirs.close()
+        return fd
+
+    @dbus.service.method(VM, in_signature='ast', out_signature='ssb', async_callbacks=('reply', 'error'))
+    def Wait(self, states, timeout, reply, error):
+        answered = []
+
+        def answer(timed_out):
+            if not answered:
+                answered.append(True)
+                reply(self.state, 'because', timed_out)
+            return False
+
+        def look():
+            if self.state in states or self.state in ('failed', 'start-failed') or \
+                    ('agent' in states and self.state == 'running'):
+                answer(False)
+
+        self.waiters.append(look)
+        if timeout != 2**64 - 1:
+            GLib.timeout_add(int(timeout // 1000), answer, True)
+        look()
+
+    @dbus.service.method(VM, out_signature='a(ttsss)')
+    def GetTransitions(self):
+        return dbus.Array(self.transitions, signature='(ttsss)')
+
+    @dbus.service.method(PROPERTIES, in_signature='s', out_signature='a{sv}')
+    def GetAll(self, interface):
+        u, t = dbus.UInt32, dbus.UInt64
+        running = self.state == 'running'
+        return {
+            'Id': self.id, 'Name': self.name, 'User': str(self.spec.get('User', '')),
+            'Image': str(self.spec.get('Image', 'busybox')), 'ImageDigest': 'sha256:' + '0' * 64, 'Hypervisor': 'qemu',
+            'Accelerator': 'tcg' if running else '', 'CPUs': u(self.spec.get('CPUs', 1)),
+            'Memory': t(self.spec.get('Memory', 256 * MIB)), 'Disk': t(self.spec.get('Disk', 1024 * MIB)),
+            'State': self.state, 'StateReason': 'started by \x1b[2Jroot', 'AgentReady': dbus.Boolean(running),
+            'Unit': f'hero-vm-{self.name}.scope', 'PID': u(4711 if running else 0), 'UID': u(61000 if running else 0),
+            'CreatedTimestamp': t(T0), 'StartedTimestamp': t(T0 + 1000000 if running else 0),
+            'StoppedTimestamp': t(0), 'LastActivityTimestamp': t(0),
+            'StartPhases': dbus.Struct([t(v if running else 0) for v in (5000, 9000, 60000, 1300000, 1500000)],
+                                       signature='ttttt'),
+            'StateDurations': dbus.Dictionary({'running': t(5)}, signature='st'),
+            'ExitStatus': dbus.Int32(-1), 'Job': dbus.ObjectPath('/'), 'SomethingNewer': dbus.Array([], signature='(ss)'),
+        }
+
+
+class Manager(dbus.service.Object):
+    def __init__(self, connection):
+        self.bus = connection
+        self.vms, self.jobs, self.events, self.calls = {}, {}, [], []
+        self.next_job, self.sequence = 1, 0
+        super().__init__(connection, ROOT)
+        for name, state in (('web', 'running'), ('db', 'stopped'), ('dbus-1', 'suspended'), ('sick', 'failed')):
+            self.add(name, {}, state)
+        for name in ('slow-1', 'stuck-1', 'firm-1', 'broken-1', 'crash-1'):
+            self.add(name, {}, 'stopped')
+        self.vms['alice'] = FakeVM(self, 'alice', {'User': 'alice'}, 'running')
+
+    def add(self, name, spec, state):
+        self.vms[name] = FakeVM(self, name, spec, 'pending')
+        self.vms[name].move(state, 'made')
+        return self.vms[name]
+
+    def record(self, vm, before, after, reason):
+        self.sequence += 1
+        event = (self.sequence, T0 + self.sequence, vm, before, after, reason)
+        self.events.append(event)
+        self.Transition(*event)
+        return event
+
+    def finish(self, job):
+        if job.state:
+            job.vm.move(job.state, job.kind)
+        else:
+            job.vm.remove_from_connection()
+            del self.vms[job.vm.name]
+
+    def crash(self):
+        """Leaves the bus, jobs and all, and comes back a second later."""
+        self.calls.append('crash')
+        for job in list(self.jobs.values()):
+            del self.jobs[job.id]
+            job.remove_from_connection()
+        self.bus.release_name(NAME)
+        GLib.timeout_add(700, lambda: (self.record('web', 'running', 'stopping', 'while away'), False)[1])
+        GLib.timeout_add(1000, lambda: (self.bus.request_name(NAME), False)[1])
+        return False
+
+    def check_spec(self, spec):
+        kinds = {'Image': dbus.String, 'CPUs': dbus.UInt32, 'Memory': dbus.UInt64, 'Disk': dbus.UInt64,
+                 'Hypervisor': dbus.String, 'User': dbus.String, 'Name': dbus.String, 'Command': dbus.Array,
+                 'Environment': dbus.Array, 'WorkingDirectory': dbus.String, 'KernelArguments': dbus.String,
+                 'MockScript': dbus.String}
+        for key, value in spec.items():
+            if key not in kinds or not isinstance(value, kinds[key]):
+                raise Error('InvalidArgument', f'the spec has an unknown or ill-typed key {key}')
+        if str(spec.get('Image', 'busybox')) != 'busybox':
+            raise Error('NoSuchImage', f"there is no image '{spec['Image']}'")
+        self.calls.append('spec ' + repr({str(k): [str(i) for i in v] if isinstance(v, list) else str(v)
+                                          for k, v in sorted(spec.items())}))
+
+    @dbus.service.method(MANAGER, in_signature='sa{sv}', out_signature='oo')
+    def CreateVM(self, name, spec):
+        self.check_spec(spec)
+        if not re.fullmatch('[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?', name):
+            raise Error('InvalidArgument', f"'{name}' is not a name for a VM")
+        if name in self.vms:
+            raise Error('VMExists', f"there is a VM '{name}' already")
+        vm = self.vms[str(name)] = FakeVM(self, str(name), spec, 'pending')
+        return vm.path, vm.job('create', 'configured')
+
+    @dbus.service.method(MANAGER, in_signature='sa{sv}', out_signature='oo')
+    def ProvisionUser(self, user, spec):
+        self.check_spec(spec)
+        if user == 'denied':
+            raise Error('org.freedesktop.DBus.Error.AccessDenied', 'Access denied')
+        name = str(spec.get('Name', user))
+        if name in self.vms:
+            raise Error('UserHasVM', f"user '{user}' has the VM '{name}', of another spec")
+        spec['User'] = user
+        vm = self.vms[name] = FakeVM(self, name, spec, 'pending')
+        return vm.path, vm.job('provision', 'running')
+
+    def vm_of(self, user):
+        for vm in self.vms.values():
+            if vm.spec.get('User') == user:
+                return vm
+        raise Error('NoSuchUser', f"user '{user}' has no VM")
+
+    @dbus.service.method(MANAGER, in_signature='s', out_signature='o')
+    def DeprovisionUser(self, user):
+        return self.vm_of(user).job('delete', None)
+
+    @dbus.service.method(MANAGER, in_signature='s', out_signature='o')
+    def GetVM(self, text):
+        if text in self.vms:
+            return self.vms[text].path
+        found = [vm for vm in self.vms.values() if vm.name.startswith(text) or vm.id.startswith(text)]
+        if len(found) > 1:
+            raise Error('AmbiguousName', f"'{text}' is the beginning of {len(found)} VMs")
+        if not found:
+            raise Error('NoSuchVM', f"there is no VM '{text}'")
+        return found[0].path
+
+    @dbus.service.method(MANAGER, out_signature='a(ssssuto)')
+    def ListVMs(self):
+        return dbus.Array([(vm.name, str(vm.spec.get('User', '')), vm.state, 'busybox', 1, 256 * MIB,
+                            dbus.ObjectPath(vm.path)) for _, vm in sorted(self.vms.items())], signature='(ssssuto)')
+
+    @dbus.service.method(MANAGER, out_signature='a(ssso)')
+    def ListUsers(self):
+        return dbus.Array([(str(vm.spec['User']), vm.name, vm.state, dbus.ObjectPath(f'{ROOT}/user/{encode(vm.spec["User"])}'))
+                           for _, vm in sorted(self.vms.items()) if 'User' in vm.spec], signature='(ssso)')
+
+    @dbus.service.method(MANAGER, in_signature='ts', out_signature='a(ttssss)tt')
+    def EventsSince(self, since, vm):
+        found = [e for e in self.events if e[0] > since and vm in ('', e[2])][:5]  # small pages
+        return dbus.Array(found, signature='(ttssss)'), found[-1][0] if found else self.sequence, 0
+
+    @dbus.service.method(MANAGER, out_signature='a(sss)')
+    def Diagnose(self):
+        return dbus.Array([('kvm', 'warning', '/dev/kvm cannot run a guest; guests are translated, slowly.')] +
+                          ([('kernel', 'error', "No kernel: install linux-image-cloud-amd64.")]
+                           if os.path.exists(os.environ.get('FAKE_SICK', '/nonexistent')) else []), signature='(sss)')
+
+    @dbus.service.signal(MANAGER, signature='ttssss')
+    def Transition(self, sequence, timestamp, vm, before, after, reason):
+        pass
+
+    @dbus.service.signal(MANAGER, signature='uos')
+    def JobNew(self, id, job, vm):
+        pass
+
+    @dbus.service.signal(MANAGER, signature='uosss')
+    def JobRemoved(self, id, job, vm, result, message):
+        pass
+
+    @dbus.service.method(PROPERTIES, in_signature='s', out_signature='a{sv}')
+    def GetAll(self, interface):
+        u, t = dbus.UInt32, dbus.UInt64
+        return {'Version': '0.1', 'Hypervisor': 'qemu', 'Accelerator': 'tcg', 'DefaultImage': 'busybox',
+                'CPUsTotal': u(8), 'CPUsReserved': u(3), 'MemoryTotal': t(4096 * MIB), 'MemoryReserved': t(1024 * MIB),
+                'DiskTotal': t(100 * 1024 * MIB), 'DiskReserved': t(10 * 1024 * MIB), 'NVMs': u(len(self.vms))}
+
+    @dbus.service.method(PROPERTIES, in_signature='ss', out_signature='v')
+    def Get(self, interface, name):
+        assert name == 'Quarantined'
+        return dbus.Array([('lost', 'vm.json, line 3: } expected')], signature='(ss)')
+
+
+class Images(dbus.service.Object):
+    """Import reads everything and remembers how much; a stream that begins with 'bad' is refused."""
+
+    def __init__(self, manager):
+        self.manager = manager
+        self.images = {'busybox:latest': ('sha256:' + 'b' * 64, 2 * MIB, 12, T0)}
+        self.next_import, self.canceled = 1, set()
+        super().__init__(manager.bus, ROOT + '/Images')
+
+    @dbus.service.method(IMAGES, in_signature='sha{sv}', out_signature='u')
+    def Import(self, reference, tar, options):
+        if not re.fullmatch('[a-z0-9./_-]+(:[A-Za-z0-9._-]+)?', reference):
+            raise Error('InvalidArgument', f"'{reference}' is not an image reference")
+        id, self.next_import = self.next_import, self.next_import + 1
+        threading.Thread(target=self.read, args=(id, str(reference), tar.take()), daemon=True).start()
+        return dbus.UInt32(id)
+
+    def read(self, id, reference, fd):
+        n, first = 0, b''
+        with open(fd, 'rb', buffering=0) as f, open(os.environ.get('FAKE_TAR', '/dev/null'), 'wb') as copy:
+            while data := f.read(65536):
+                first = first or data[:3]
+                if first == b'bad':
+                    GLib.idle_add(self.ImportDone, dbus.UInt32(id), NAME + '.Error.ImportFailed', 'this is not a tar', '')
+                    return
+                copy.write(data)
+                n += len(data)
+                if id in self.canceled:
+                    break
+                GLib.idle_add(self.ImportProgress, dbus.UInt32(id), dbus.UInt64(n), dbus.UInt32(n // 512))
+                if reference.startswith('slow'):
+                    time.sleep(0.2)
+        if id in self.canceled:
+            GLib.idle_add(self.ImportDone, dbus.UInt32(id), 'canceled', '', '')
+            return
+        if ':' not in reference:
+            reference += ':latest'
+        self.images[reference] = ('sha256:' + 'c' * 64, n, n // 512, T0)
+        GLib.idle_add(self.ImportDone, dbus.UInt32(id), 'done', '', 'sha256:' + 'c' * 64)
+
+    @dbus.service.method(IMAGES, in_signature='u')
+    def CancelImport(self, id):
+        self.manager.calls.append('CancelImport')
+        self.canceled.add(int(id))
+
+    @dbus.service.method(IMAGES, out_signature='a(sstut)')
+    def List(self):
+        return dbus.Array([(r, *i) for r, i in sorted(self.images.items())], signature='(sstut)')
+
+    @dbus.service.method(IMAGES, in_signature='s')
+    def Remove(self, reference):
+        if ':' not in reference:
+            reference += ':latest'
+        if reference == 'busybox:latest':
+            raise Error('ImageInUse', "VM 'web' uses this image")
+        if reference not in self.images:
+            raise Error('NoSuchImage', f"there is no image '{reference}'")
+        del self.images[reference]
+
+    @dbus.service.signal(IMAGES, signature='utu')
+    def ImportProgress(self, id, amount, entries):
+        pass
+
+    @dbus.service.signal(IMAGES, signature='usss')
+    def ImportDone(self, id, result, message, digest):
+        pass
+
+
+class Fake(dbus.service.Object):
+    def __init__(self, manager):
+        self.manager = manager
+        super().__init__(manager.bus, '/fake')
+
+    @dbus.service.method(NAME + '.Fake', in_signature='sss')
+    def Move(self, vm, state, reason):
+        self.manager.vms[vm].move(str(state), str(reason))
+
+    @dbus.service.method(NAME + '.Fake')
+    def Crash(self):
+        self.manager.crash()
+
+    @dbus.service.method(NAME + '.Fake', out_signature='as')
+    def TakeCalls(self):
+        calls, self.manager.calls = self.manager.calls, []
+        return dbus.Array(calls, signature='s')
+
+
+def main():
+    dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
+    dbus.mainloop.glib.threads_init()
+    bus = dbus.SystemBus()
+    manager = Manager(bus)
+    Images(manager)
+    Fake(manager)
+    bus.request_name(NAME)
+    if os.environ.get('FAKE_WITHOUT_IMAGES') != '1':
+        bus.request_name(IMAGES)
+    bus.request_name(NAME + '.Fake')
+    print('ready', flush=True)
+    GLib.MainLoop().run()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""heroctl against the fake service: verbs, errors, statuses, JSON."""
+
+import ast
+import json
+import subprocess
+
+from heroctl_fixtures import *
+
+
+def test_without_arguments_it_lists(bus):
+    text = bus.text()
+    assert text == bus.text('list')
+    assert text.splitlines()[0].split() == ['NAME', 'USER', 'STATE', 'IMAGE', 'CPUS', 'MEMORY']
+    assert 'alice    alice running   busybox    1   256M' in text
+    assert text.endswith('\n10 VMs listed.\n')
+
+
+def test_no_legend_leaves_out_headings_and_total(bus):
+    lines = bus.text('list', '--no-legend').splitlines()
+    assert len(lines) == 10 and lines[0].startswith('alice')
+
+
+def test_quiet_list_is_names_alone(bus):
+    assert bus.text('-q').split() == ['alice', 'broken-1', 'crash-1', 'db', 'dbus-1', 'firm-1', 'sick', 'slow-1',
+                                      'stuck-1', 'web']
+    assert bus.text('list', '--users', '-q') == 'alice\n'
+
+
+def test_json_is_an_array_of_objects(bus):
+    vms = json.loads(bus.text('list', '--json'))
+    web = next(v for v in vms if v['name'] == 'web')
+    assert web == {'name': 'web', 'user': None, 'state': 'running', 'image': 'busybox', 'cpus': 1, 'memory': 268435456,
+                   'object': '/org/hero/Compute/vm/web'}
+    short = bus.text('list', '--json=short')
+    assert short.count('\n') == 1 and json.loads(short) == vms
+    assert json.loads(bus.text('list', '--users', '--json'))[0]['vm'] == 'alice'
+
+
+def test_json_may_stand_before_the_verb(bus):
+    assert json.loads(bus.text('--json=short', 'list')) == json.loads(bus.text('list', '--json=short'))
+
+
+def test_empty_json_list_is_an_array(bus):
+    bus.text('deprovision', 'alice')
+    assert json.loads(bus.text('list', '--users', '--json')) == []
+
+
+def test_status_shows_a_vm_and_its_console_safely(bus):
+    text = bus.text('status', 'web')
+    assert text.startswith('web - ')
+    assert 'State: running since 2026-' in text
+    assert 'Main PID: 4711 (uid 61000)' in text
+    assert 'Resources: 1 CPU, 256M memory, 1G disk' in text
+    assert 'Last start: scope +5ms, VMM +9ms, monitor +60ms, kernel +1.3s, agent +1.5s' in text
+    assert 'pending → running: made' in text
+    assert '| first line' in text and '| third? line' in text
+    assert '\x1b' not in text, 'a guest must not reach the terminal'
+
+
+def test_status_of_a_stopped_vm_exits_with_3(bus):
+    r = bus.run('status', 'db', check=3)
+    assert 'State: stopped' in r.stdout.decode()
+
+
+def test_status_json_is_one_object(bus):
+    o = json.loads(bus.text('status', 'web', '--json'))
+    assert o['name'] == 'web' and o['pid'] == 4711 and o['agent-ready'] is True and o['agent-usec'] == 1500000
+    assert o['created'] == '2026-11-18T11:06:40Z' and o['stopped'] is None and o['exit-status'] == -1 and o['job'] is None
+
+
+def test_status_without_a_vm_is_the_host(bus):
+    text = bus.text('status')
+    assert 'CPUs: 3 of 8 promised, 5 left' in text
+    assert 'Memory: 1G of 4G promised, 3G left' in text
+    assert 'lost: vm.json, line 3' in text
+    o = json.loads(bus.text('status', '--json'))
+    assert o['memory-total'] == 4 << 30 and o['quarantined'] == 1
+
+
+def test_create_passes_the_whole_spec(bus):
+    assert bus.text('create', 'new', '--image', 'busybox', '--cpus=2', '--memory', '512M', '--disk', '2G', '--hypervisor',
+                    'mock', '--user', 'bob', '-e', 'A=1', '-e', 'B=2', '-w', '/srv', '--kernel-arguments', 'quiet',
+                    '--mock-script', 'crash', '--', 'sleep', '-x', '5') == 'new\n'
+    spec = ast.literal_eval(bus.calls()[0].removeprefix('spec '))
+    assert spec == {'CPUs': '2', 'Command': ['sleep', '-x', '5'], 'Disk': str(2 << 30), 'Environment': ['A=1', 'B=2'],
+                    'Hypervisor': 'mock', 'Image': 'busybox', 'KernelArguments': 'quiet', 'Memory': str(512 << 20),
+                    'MockScript': 'crash', 'User': 'bob', 'WorkingDirectory': '/srv'}
+    assert 'configured' in bus.text('list')
+
+
+def test_command_option_goes_to_a_shell(bus):
+    bus.text('provision', 'bob', '--name', 'bobs', '--command', 'echo hi')
+    assert "'Command': ['/bin/sh', '-c', 'echo hi'], 'Name': 'bobs'" in bus.calls()[0]
+
+
+def test_provision_prints_the_vm_and_json_does_too(bus):
+    assert bus.text('provision', 'carol') == 'carol\n'
+    o = json.loads(bus.text('provision', 'dave', '--json', '--no-wait'))
+    assert o['name'] == 'dave' and o['job'].startswith('/org/hero/Compute/job/')
+    assert bus.text('provision', 'erin', '-q') == ''
+
+
+def test_lifecycle_verbs_take_several_names_and_prefixes(bus):
+    bus.text('start', 'db', 'slow-1')
+    assert bus.text('wait', 'slow') == 'running\n'
+    bus.text('suspend', 'web')
+    assert 'suspended' in bus.text('status', 'web', check=3)
+    bus.text('resume', 'web')
+    bus.text('restart', 'web')
+    bus.text('stop', 'web')
+    bus.text('stop', 'db', '--force')
+    bus.text('delete', '-f', 'db')
+    assert [c for c in bus.calls()] == ['Stop web 0', 'Stop db 1', 'Delete db 1']
+    assert 'db' not in bus.text('list', '-q').split()
+
+
+def test_delete_touches_nothing_else(bus):
+    before = bus.text('list', '-q').split()
+    bus.text('delete', 'web')
+    before.remove('web')
+    assert bus.text('list', '-q').split() == before
+
+
+def test_one_bad_name_does_not_hold_up_the_others(bus):
+    e = bus.error('start', 'nosuch', 'db', check=4)
+    assert e == "Failed to start VM 'nosuch': there is no VM 'nosuch'.\nSee 'heroctl list'.\n"
+    assert bus.text('wait', 'db') == 'running\n'
+
+
+def test_errors_are_a_sentence_and_a_hint_with_a_status(bus):
+    assert bus.error('start', 'web', check=1) == (
+        "Failed to start VM 'web': VM 'web' is running already.\nSee 'heroctl status VM' for its state.\n")
+    assert "Failed to start VM 'st': there is no" not in bus.error('start', 's', check=1)
+    assert "'s' is the beginning of 3 VMs.\n" in bus.error('start', 's', check=1)
+    assert bus.error('create', 'NotAName', check=2).startswith("Failed to create VM 'NotAName': 'NotAName' is not a name")
+    assert "no image 'nope'.\nSee 'heroctl image list'" in bus.error('create', 'x', '--image', 'nope', check=4)
+    assert 'UserHasVM' not in bus.error('provision', 'alice', check=1)
+    assert "user 'nobody' has no VM" in bus.error('deprovision', 'nobody', check=4)
+    assert 'polkit' in bus.error('provision', 'denied', check=5)
+
+
+def test_failed_job_is_reported_with_its_sentence(bus):
+    assert bus.error('start', 'broken-1', check=1) == (
+        "Failed to start VM 'broken-1': the hypervisor ended with status 1.\n"
+        "'heroctl logs VM' and 'journalctl -u hero-computed' have the details.\n")
+
+
+def test_service_that_is_not_there(empty_bus):
+    e = empty_bus.error('list', check=6)
+    assert e == "Failed to list VMs: the service is not running.\nStart it with 'systemctl start hero-computed'.\n"
+
+
+def test_bus_that_is_not_there(bus):
+    bus.environment['DBUS_SYSTEM_BUS_ADDRESS'] = 'unix:path=/nonexistent/bus'
+    assert bus.error('list', check=6).startswith('Failed to connect to the system bus: No such file')
+
+
+def test_service_that_ends_during_a_job(bus):
+    e = bus.error('start', 'crash-1', check=6)
+    assert e.startswith("Failed to start VM 'crash-1': the service ended while it was at work.\n")
+
+
+def test_usage_errors_exit_with_2(bus):
+    for arguments in (['nonsense'], ['start'], ['list', 'x'], ['status', '--nonsense'], ['create', 'x', '--memory', 'much'],
+                      ['wait', 'web', '--timeout', 'soon'], ['--json=tall'], ['image'], ['set-resources', 'web'],
+                      ['logs', 'web', '-n', 'few'], ['logs', 'web', '-n', '0']):
+        e = bus.error(*arguments, check=2)
+        assert e and 'Failed to connect' not in e, arguments
+
+
+def test_help_needs_no_bus(bus):
+    bus.environment['DBUS_SYSTEM_BUS_ADDRESS'] = 'unix:path=/nonexistent/bus'
+    assert 'Usage: heroctl' in bus.text('--help') and bus.text('--help') == bus.text('help')
+    assert 'Usage: heroctl exec' in bus.text('exec', '--help')
+    assert bus.text('--version').startswith('heroctl ')
+
+
+def test_wait(bus):
+    assert bus.text('wait', 'web') == 'running\n'
+    assert bus.text('wait', 'web', '--state', 'agent') == 'running\n'
+    assert 'Timed out' in bus.error('wait', 'web', '--state', 'stopped', '--timeout', '200ms', check=124)
+    assert "VM 'sick' is failed: because" in bus.error('wait', 'sick', check=1)
+    assert bus.text('wait', 'sick', '--state', 'stopped,failed') == 'failed\n'
+    assert json.loads(bus.text('wait', 'web', '--json'))['timed-out'] is False
+    p = bus.start('wait', 'web', '-s', 'stopped', stdout=subprocess.PIPE)
+    bus.text('stop', 'web')
+    assert p.communicate(timeout=20)[0] == b'stopped\n' and p.returncode == 0
+
+
+def test_set_resources(bus):
+    bus.text('set-resources', 'web', '--cpus', '4', '--memory', '1G', '--disk', '3G', '--cpu-weight', '50', '--io-weight',
+             '20')
+    assert bus.calls() == [f'SetResources CPUWeight=50 CPUs=4 Disk={3 << 30} IOWeight=20 Memory={1 << 30}']
+
+
+def test_doctor(bus, tmp_path):
+    bus.close()
+    tmp_path.joinpath('second').mkdir()
+    sick = Bus(tmp_path / 'second', FAKE_SICK=str(tmp_path))
+    try:
+        text = sick.text('doctor', check=1)
+        assert 'kernel' in text and 'No kernel: install linux-image-cloud-amd64.' in text
+        checks = {c['check']: c for c in json.loads(sick.text('doctor', '--json', check=1))}
+        assert checks['systemd']['result'] == 'error' and checks['service']['result'] == 'ok'
+        assert checks['images']['result'] == 'ok' and checks['polkit']['result'] == 'warning'
+        assert checks['kvm']['result'] == 'warning'
+    finally:
+        sick.close()
+
+
+def test_doctor_without_a_service(empty_bus):
+    checks = {c['check']: c for c in json.loads(empty_bus.text('doctor', '--json', check=1))}
+    assert 'systemctl start hero-computed' in checks['service']['message']
+    assert checks['images']['result'] == 'error'
+
+
+def test_full_output_device_is_an_error(bus):
+    with open('/dev/full', 'w') as full:
+        r = subprocess.run([HEROCTL, 'list'], env=bus.environment, stdout=full, stderr=subprocess.PIPE)
+    assert r.returncode == 1 and b'No space left' in r.stderr
