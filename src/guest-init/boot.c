@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "guest-init/boot.h"
+
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
+#include "basic/string-util.h"
+#include "basic/time-util.h"
+#include "guest-init/command.h"
+#include "guest-init/console-shell.h"
+#include "guest-init/identity.h"
+#include "guest-init/power.h"
+
+void boot_set_clock(uint64_t realtime_usec) {
+        struct timespec ts = {
+                .tv_sec = (time_t) (realtime_usec / USEC_PER_SEC),
+                .tv_nsec = (long) (realtime_usec % USEC_PER_SEC * NSEC_PER_USEC),
+        };
+
+        if (clock_settime(CLOCK_REALTIME, &ts) < 0)
+                guest_log("Cannot set the clock: %m");
+}
+
+static void loopback_up(void) {
+        struct ifreq ifr = { .ifr_name = "lo" };
+        _cleanup_close_ int fd = -EBADF;
+
+        fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &ifr) < 0)
+                return;
+        ifr.ifr_flags |= IFF_UP;
+        (void) ioctl(fd, SIOCSIFFLAGS, &ifr);
+}
+
+void boot_failed(Guest *g, int error, const char *why) {
+        GpWriter *w = guest_writer(GP_BOOT_FAILED, 0);
+
+        gp_writer_string(w, GP_FIELD_MESSAGE, why ?: strerror(-error));
+        gp_writer_u32(w, GP_FIELD_ERRNO, (uint32_t) -error);
+        guest_send(g, w);
+        guest_log("Boot failed: %s", why ?: strerror(-error));
+        power_begin(g, GP_POWEROFF);
+}
+
+void boot_ready(Guest *g) {
+        GpWriter *w = guest_writer(GP_READY, 0);
+
+        if (g->phase != GP_PHASE_BOOTING)
+                return; /* shut down in the meantime */
+
+        g->phase = GP_PHASE_READY;
+        gp_writer_u64(w, GP_FIELD_BOOT_USEC, now_usec(CLOCK_BOOTTIME));
+        guest_send(g, w);
+        if (g->config.console_shell)
+                console_shell_offer(g);
+}
+
+void boot(Guest *g, const uint8_t *payload, size_t n) {
+        _cleanup_free_ char *why = NULL;
+        BootConfig *c = &g->config;
+        int r;
+
+        if (g->phase != GP_PHASE_WAITING)
+                return;
+        g->phase = GP_PHASE_BOOTING;
+
+        r = boot_config_parse(payload, n, c);
+        if (r < 0)
+                return boot_failed(g, r, r == -ENODATA ? "BOOT names no root disk" : "Malformed BOOT");
+
+        if (c->realtime > 0)
+                boot_set_clock(c->realtime);
+        r = root_switch(&g->root, c->root_device, c->overlay_device, &why);
+        if (r < 0)
+                return boot_failed(g, r, why);
+        identity_apply(c->hostname);
+        loopback_up();
+
+        if (!c->args)
+                return boot_ready(g);
+        r = command_start(g, &why);
+        if (r < 0)
+                boot_failed(g, r, why);
+}

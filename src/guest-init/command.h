@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The VM's own command: what the image is there for. It runs on the console; its end is the VM's end. */
+
+#include "guest-init/guest.h"
+
+/* Starts config.args. READY or BOOT_FAILED follow when execve() has answered. 0, or -errno with a sentence. */
+int command_start(Guest *g, char **ret_why);
+
+/* True when pid was the command; reports its end and begins the power-off. */
+bool command_reaped(Guest *g, pid_t pid, int status);

@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The host name, and the files in /etc that say it: written only where the image has none (or the empty ones
+ * that container tools leave behind). hostname may be NULL. */
+void identity_apply(const char *hostname);
