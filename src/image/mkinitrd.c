@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* hero-mkinitrd: makes the guest's initrd, or finds the one made before. Run by the daemon before a VM starts;
+ * with --cache-dir and nothing changed it only hashes hero-init and prints a path. */
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
+#include "basic/string-util.h"
+#include "image/initrd.h"
+
+static InitrdSpec arg_spec = { .init_path = PKGLIBEXECDIR "/hero-init" };
+static const char *arg_output, *arg_cache_dir;
+
+static int help(void) {
+        printf("hero-mkinitrd --kernel-version VERSION --modules-dir DIR [--init PATH] (--output FILE|--cache-dir DIR)\n"
+               "\n"
+               "Makes the initrd of guests: hero-init and the kernel modules they need.\n"
+               "\n"
+               "     --kernel-version VERSION  part of the name in the cache\n"
+               "     --modules-dir DIR         .../lib/modules/VERSION\n"
+               "     --init PATH               hero-init (" PKGLIBEXECDIR "/hero-init)\n"
+               "     --output FILE             where to write it\n"
+               "     --cache-dir DIR           makes it there unless it is there, and prints its path\n"
+               "  -h --help\n"
+               "     --version\n");
+        return 0;
+}
+
+static int parse_argv(int argc, char **argv) {
+        enum { ARG_VERSION = 0x100, ARG_KERNEL_VERSION, ARG_MODULES_DIR, ARG_INIT, ARG_OUTPUT, ARG_CACHE_DIR };
+        static const struct option options[] = {
+                { "help", no_argument, NULL, 'h' },
+                { "version", no_argument, NULL, ARG_VERSION },
+                { "kernel-version", required_argument, NULL, ARG_KERNEL_VERSION },
+                { "modules-dir", required_argument, NULL, ARG_MODULES_DIR },
+                { "init", required_argument, NULL, ARG_INIT },
+                { "output", required_argument, NULL, ARG_OUTPUT },
+                { "cache-dir", required_argument, NULL, ARG_CACHE_DIR },
+                {},
+        };
+        int c;
+
+        while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0)
+                switch (c) {
+                case 'h':
+                        return help();
+                case ARG_VERSION:
+                        printf("hero-mkinitrd %s\n", HERO_VERSION);
+                        return 0;
+                case ARG_KERNEL_VERSION:
+                        arg_spec.kernel_version = optarg;
+                        break;
+                case ARG_MODULES_DIR:
+                        arg_spec.modules_dir = optarg;
+                        break;
+                case ARG_INIT:
+                        arg_spec.init_path = optarg;
+                        break;
+                case ARG_OUTPUT:
+                        arg_output = optarg;
+                        break;
+                case ARG_CACHE_DIR:
+                        arg_cache_dir = optarg;
+                        break;
+                default:
+                        return -EINVAL;
+                }
+
+        if (optind < argc || !arg_spec.kernel_version || !arg_spec.modules_dir || !arg_output == !arg_cache_dir) {
+                fprintf(stderr, "hero-mkinitrd: --kernel-version, --modules-dir and one of --output and --cache-dir "
+                                "are needed, see --help.\n");
+                return -EINVAL;
+        }
+        if (strchr(arg_spec.kernel_version, '/') || arg_spec.kernel_version[0] == '.') {
+                fprintf(stderr, "hero-mkinitrd: \"%s\" is no kernel version.\n", arg_spec.kernel_version);
+                return -EINVAL;
+        }
+        return 1;
+}
+
+static int fail(int error, const char *what, const char *why) {
+        fprintf(stderr, "hero-mkinitrd: %s: %s\n", what, why ?: strerror(-error));
+        return error;
+}
+
+/* The complete file appears under its name or nothing does. */
+static int make(int dir_fd, const char *name) {
+        _cleanup_free_ char *temporary = NULL, *why = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        int r;
+
+        /* Two at a time make two files, and the later one stays. */
+        temporary = strprintf(".#%s.%d", name, (int) getpid());
+        if (!temporary)
+                return fail(-ENOMEM, name, NULL);
+        fd = openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+        if (fd < 0)
+                return fail(negative_errno(), name, NULL);
+
+        r = initrd_write(&arg_spec, fd, &why);
+        if (r >= 0 && (fsync(fd) < 0 || renameat(dir_fd, temporary, dir_fd, name) < 0 || fsync(dir_fd) < 0))
+                r = negative_errno();
+        if (r < 0) {
+                (void) unlinkat(dir_fd, temporary, 0);
+                return fail(r, name, why);
+        }
+        return 0;
+}
+
+static int make_output(void) {
+        _cleanup_free_ char *copy = NULL;
+        _cleanup_close_ int dir_fd = -EBADF;
+        char *slash;
+
+        copy = strdup(arg_output);
+        if (!copy)
+                return fail(-ENOMEM, arg_output, NULL);
+        slash = strrchr(copy, '/');
+        if (slash)
+                *slash = 0;
+        dir_fd = open(slash ? (copy[0] ? copy : "/") : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (dir_fd < 0)
+                return fail(negative_errno(), arg_output, NULL);
+        return make(dir_fd, slash ? slash + 1 : copy);
+}
+
+/* What an older hero-init or another build of this kernel left. Guests that run from it have it open. */
+static void remove_others(int dir_fd, const char *prefix, const char *name) {
+        struct dirent *de;
+        DIR *d;
+        int fd;
+
+        fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return;
+        d = fdopendir(fd);
+        if (!d) {
+                safe_close(fd);
+                return;
+        }
+        while ((de = readdir(d)))
+                if (startswith(de->d_name, prefix) && !streq(de->d_name, name))
+                        (void) unlinkat(fd, de->d_name, 0);
+        closedir(d);
+}
+
+static int make_cached(void) {
+        _cleanup_free_ char *prefix = NULL, *name = NULL, *why = NULL;
+        _cleanup_close_ int dir_fd = -EBADF;
+        char key[INITRD_KEY_MAX];
+        int r;
+
+        r = initrd_key(&arg_spec, key, &why);
+        if (r < 0)
+                return fail(r, arg_spec.kernel_version, why);
+        prefix = strprintf("initrd-%s-", arg_spec.kernel_version);
+        name = prefix ? strprintf("%s%s.cpio", prefix, key) : NULL;
+        if (!name)
+                return fail(-ENOMEM, arg_cache_dir, NULL);
+
+        dir_fd = open(arg_cache_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (dir_fd < 0)
+                return fail(negative_errno(), arg_cache_dir, NULL);
+        if (faccessat(dir_fd, name, R_OK, 0) < 0) {
+                r = make(dir_fd, name);
+                if (r < 0)
+                        return r;
+                remove_others(dir_fd, prefix, name);
+        }
+        printf("%s/%s\n", arg_cache_dir, name);
+        return fflush(stdout) < 0 ? fail(negative_errno(), "stdout", NULL) : 0;
+}
+
+int main(int argc, char **argv) {
+        int r;
+
+        r = parse_argv(argc, argv);
+        if (r > 0)
+                r = arg_output ? make_output() : make_cached();
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
