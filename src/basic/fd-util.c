@@ -14,6 +14,11 @@
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
 
+/* This file is part of hero-init too, and musl has neither renameat2() nor its flags. */
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE 1u
+#endif
+
 int safe_close(int fd) {
         if (fd >= 0) {
                 PROTECT_ERRNO;
@@ -150,7 +155,7 @@ int tmpfile_link(int fd, const char *temporary, int dir_fd, const char *name) {
         char path[32];
 
         if (temporary)
-                return renameat2(dir_fd, temporary, dir_fd, name, RENAME_NOREPLACE) < 0 ? negative_errno() : 0;
+                return syscall(SYS_renameat2, dir_fd, temporary, dir_fd, name, RENAME_NOREPLACE) < 0 ? negative_errno() : 0;
         (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
         return linkat(AT_FDCWD, path, dir_fd, name, AT_SYMLINK_FOLLOW) < 0 ? negative_errno() : 0;
 }
