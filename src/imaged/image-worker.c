@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* hero-image-worker: makes an image's SquashFS file, as a child of hero-imaged and under its user, shut in before
+ * the first byte of input is read (worker-sandbox.h). Speaks worker-protocol.h.
+ *
+ *   hero-image-worker tar [MAX-ENTRIES MAX-BYTES]   archive on fd 0, new file on fd 3, status on fd 4
+ *   hero-image-worker busybox PATH                  the built-in image, likewise
+ *   hero-image-worker digest                        "sha256:HEX SIZE" of fd 3 to stdout, and fd 3 to the disk
+ *
+ * Ended by SIGTERM or SIGKILL at any moment it leaves nothing, for its only output is a file without a name. */
+
+#include <fcntl.h>
+#include <locale.h>
+#include <nettle/sha2.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
+#include "basic/parse-util.h"
+#include "basic/string-util.h"
+#include "basic/time-util.h"
+#include "imaged/busybox-tree.h"
+#include "imaged/squashfs-writer.h"
+#include "imaged/tar-import.h"
+#include "imaged/worker-protocol.h"
+#include "imaged/worker-sandbox.h"
+#include "shared/log.h"
+
+#define THREADS_MAX 4u
+#define PROGRESS_INTERVAL (100 * USEC_PER_MSEC)
+#define MEMORY_MAX (UINT64_C(3) << 30)
+#define CPU_SECONDS_MAX UINT64_C(7200)
+#define DIGEST_READ_SIZE (1u << 20)
+
+typedef struct Worker {
+        Tree *tree;
+        SquashfsWriter *writer;
+        uint64_t last_progress;
+} Worker;
+
+static int say(const WorkerLine *l) {
+        char buf[WORKER_LINE_MAX];
+
+        return write_all(WORKER_STATUS_FD, buf, worker_line_format(l, buf));
+}
+
+static int say_error(int error, const char *sentence) {
+        (void) say(&(WorkerLine) { .type = WORKER_ERROR, .error = -error, .sentence = sentence });
+        return EXIT_FAILURE;
+}
+
+static int say_errno(int error) {
+        switch (error) {
+        case -ENOSPC:
+        case -EDQUOT:
+                return say_error(-ENOSPC, "There is no space left for the image.");
+        case -EFBIG:
+                return say_error(-EDQUOT, "The image is larger than an image may be.");
+        case -ENOMEM:
+                return say_error(-ENOMEM, "The archive needs more memory than an import may use.");
+        case -EOVERFLOW:
+                return say_error(-EBADMSG, "The archive holds files of more than 65536 different owners.");
+        default: {
+                _cleanup_free_ char *sentence = strprintf("Writing the image failed: %s.", strerror(-error));
+
+                return say_error(error, sentence ?: "Writing the image failed.");
+        }
+        }
+}
+
+static void on_progress(uint64_t bytes, uint32_t entries, void *userdata) {
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        Worker *w = userdata;
+
+        if (now - w->last_progress < PROGRESS_INTERVAL)
+                return;
+        w->last_progress = now;
+        (void) say(&(WorkerLine) { .type = WORKER_PROGRESS, .bytes = bytes, .entries = entries });
+}
+
+static int enter(uint64_t max_bytes) {
+        const SandboxLimits limits = {
+                .memory = MEMORY_MAX,
+                .file_size = max_bytes + (UINT64_C(1) << 30), /* tables, and what does not compress */
+                .cpu_seconds = CPU_SECONDS_MAX,
+        };
+        const char *missing;
+        int r;
+
+        if (close_range(WORKER_STATUS_FD + 1, ~0u, 0) < 0)
+                return negative_errno();
+        r = sandbox_enter(&limits, &missing);
+        if (r < 0)
+                return log_error_errno(r, "Failed to shut myself in: %m");
+        if (missing)
+                log_notice("Running without %s of my own: the system does not permit them.", missing);
+        return 0;
+}
+
+static int start(Worker *w, uint32_t max_entries) {
+        long n = sysconf(_SC_NPROCESSORS_ONLN);
+        int r;
+
+        r = tree_new(max_entries, &w->tree);
+        if (r >= 0)
+                r = squashfs_writer_new(WORKER_OUTPUT_FD, (unsigned) MIN2(MAX2(n, 1L), (long) THREADS_MAX), &w->writer);
+        if (r >= 0)
+                r = sandbox_seal();
+        return r;
+}
+
+static int finish(Worker *w, const ImportResult *result) {
+        int r;
+
+        r = squashfs_writer_finish(w->writer, w->tree);
+        if (r < 0)
+                return say_errno(r);
+        r = say(&(WorkerLine) {
+                .type = WORKER_DONE,
+                .entries = result->n_entries,
+                .bytes = result->n_bytes,
+                .dropped = result->n_dropped_xattrs,
+        });
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int run_tar(const ImportLimits *limits) {
+        _cleanup_free_ char *why = NULL;
+        ImportResult result;
+        Worker w = {};
+        int r;
+
+        r = enter(limits->max_bytes);
+        if (r >= 0)
+                r = start(&w, limits->max_entries);
+        if (r < 0)
+                return say_errno(r);
+        r = tar_import(WORKER_INPUT_FD, limits, w.tree, w.writer, on_progress, &w, &result, &why);
+        if (r < 0)
+                return why ? say_error(r, why) : say_errno(r);
+        return finish(&w, &result);
+}
+
+static int run_busybox(const char *path) {
+        _cleanup_free_ char *applets = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        ImportResult result = {};
+        Worker w = {};
+        int r;
+
+        r = busybox_list_applets(path, &applets);
+        if (r < 0)
+                return say_error(r, "The busybox program cannot be run. Is busybox-static installed?");
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || dup2(fd, WORKER_INPUT_FD) < 0)
+                return say_error(negative_errno(), "The busybox program cannot be read.");
+        r = enter(IMPORT_MAX_BYTES_DEFAULT);
+        TAKE_FD(fd); /* closed with all above the status fd, or below and harmless */
+        if (r >= 0)
+                r = start(&w, IMPORT_MAX_ENTRIES_DEFAULT);
+        if (r >= 0)
+                r = busybox_tree(WORKER_INPUT_FD, applets, w.tree, w.writer);
+        if (r < 0)
+                return say_errno(r);
+        result.n_entries = tree_n_entries(w.tree);
+        return finish(&w, &result);
+}
+
+static int hash(char hex[static 2 * SHA256_DIGEST_SIZE + 1], uint64_t *ret_size) {
+        static uint8_t buffer[DIGEST_READ_SIZE];
+        uint8_t digest[SHA256_DIGEST_SIZE];
+        struct sha256_ctx sha256;
+        uint64_t size = 0;
+
+        sha256_init(&sha256);
+        for (;;) {
+                ssize_t n = pread(WORKER_OUTPUT_FD, buffer, sizeof(buffer), (off_t) size);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return negative_errno();
+                if (n == 0)
+                        break;
+                sha256_update(&sha256, (size_t) n, buffer);
+                size += (uint64_t) n;
+        }
+        sha256_digest(&sha256, sizeof(digest), digest);
+        for (size_t i = 0; i < sizeof(digest); i++)
+                (void) snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+        *ret_size = size;
+        return 0;
+}
+
+static int run_digest(void) {
+        char hex[2 * SHA256_DIGEST_SIZE + 1];
+        uint64_t size;
+        int r;
+
+        r = hash(hex, &size);
+        if (r >= 0 && fsync(WORKER_OUTPUT_FD) < 0)
+                r = negative_errno();
+        if (r < 0)
+                return log_error_errno(r, "Failed to read the image back: %m"), EXIT_FAILURE;
+        return dprintf(STDOUT_FILENO, "sha256:%s %llu\n", hex, (unsigned long long) size) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int run(int argc, char *argv[]) {
+        ImportLimits limits = { .max_entries = IMPORT_MAX_ENTRIES_DEFAULT, .max_bytes = IMPORT_MAX_BYTES_DEFAULT };
+
+        if (argc == 2 && streq(argv[1], "digest"))
+                return run_digest();
+        if (argc == 3 && streq(argv[1], "busybox"))
+                return run_busybox(argv[2]);
+        if (argc == 2 && streq(argv[1], "tar"))
+                return run_tar(&limits);
+        if (argc == 4 && streq(argv[1], "tar") && parse_uint(argv[2], UINT32_MAX, &limits.max_entries) >= 0 &&
+            parse_uint64(argv[3], &limits.max_bytes) >= 0 && limits.max_bytes <= INT64_MAX / 2)
+                return run_tar(&limits);
+        log_error("Not to be run by hand, see image-worker.c.");
+        return EXIT_FAILURE;
+}
+
+int main(int argc, char *argv[]) {
+        int status;
+
+        log_setup("hero-image-worker");
+        /* Names are bytes to us, and libarchive gives UTF-8 ones unchanged only in such a locale. */
+        (void) setlocale(LC_CTYPE, "C.UTF-8");
+        status = run(argc, argv);
+        /* A million nodes need not be freed one by one, and the threads have nothing left to say. */
+        fflush(NULL);
+        _exit(status);
+}

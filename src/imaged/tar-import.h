@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* From a tar stream to a tree and its contents. Reads plain tar (ustar, pax, GNU) and gzip, bzip2, xz, zstd or lz4
+ * around it; nothing is ever unpacked to a disk. Runs in the worker, on hostile input. */
+
+#include "basic/macro.h"
+#include "imaged/image-tree.h"
+#include "imaged/squashfs-writer.h"
+
+typedef struct ImportLimits {
+        uint32_t max_entries;
+        uint64_t max_bytes; /* of file contents, holes included */
+} ImportLimits;
+
+#define IMPORT_MAX_ENTRIES_DEFAULT 1000000u
+#define IMPORT_MAX_BYTES_DEFAULT (UINT64_C(64) << 30)
+
+/* What an entry may carry of extended attributes, names and values together, and the image altogether. */
+#define IMPORT_XATTRS_MAX 64u
+#define IMPORT_XATTR_VALUE_MAX (64u * 1024u)
+#define IMPORT_XATTR_ENTRY_MAX (128u * 1024u)
+#define IMPORT_XATTR_TOTAL_MAX (64u * 1024u * 1024u)
+
+typedef struct ImportResult {
+        uint32_t n_entries;
+        uint64_t n_bytes;         /* of contents */
+        uint32_t n_dropped_xattrs; /* that SquashFS has no place for: system.*, that is POSIX ACLs */
+} ImportResult;
+
+/* bytes: read from the input so far. Called often. */
+typedef void (*import_progress_t)(uint64_t bytes, uint32_t entries, void *userdata);
+
+/* Reads fd to its end. The caller finishes the writer. Errors with a sentence in *ret_why: -EBADMSG the archive is
+ * not usable, -EDQUOT it is larger than the limits, other -errno: input or output failed. */
+int tar_import(int fd, const ImportLimits *limits, Tree *tree, SquashfsWriter *writer, import_progress_t progress,
+               void *userdata, ImportResult *ret, char **ret_why);
