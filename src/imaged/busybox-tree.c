@@ -5,6 +5,7 @@
 #include "imaged/busybox-tree.h"
 
 #include <fcntl.h>
+#include <link.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -88,6 +89,23 @@ int busybox_list_applets(const char *busybox, char **ret) {
         return 0;
 }
 
+/* A busybox that needs a dynamic loader would find none in the image. */
+static int check_static(int fd) {
+        ElfW(Ehdr) header;
+        ElfW(Phdr) segment;
+
+        if (pread(fd, &header, sizeof(header), 0) != sizeof(header) || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
+            header.e_phentsize != sizeof(segment))
+                return -ENOEXEC;
+        for (unsigned i = 0; i < header.e_phnum; i++) {
+                if (pread(fd, &segment, sizeof(segment), (off_t) (header.e_phoff + i * sizeof(segment))) != sizeof(segment))
+                        return -ENOEXEC;
+                if (segment.p_type == PT_INTERP)
+                        return -ENOEXEC;
+        }
+        return 0;
+}
+
 static int add(Tree *t, const char *path, mode_t mode, uint32_t mtime, const char *target, TreeInode **ret) {
         const TreeInode attributes = {
                 .mode = mode,
@@ -163,12 +181,15 @@ int busybox_tree(int fd, const char *applets, Tree *t, SquashfsWriter *w) {
         TreeInode *inode;
         struct stat st;
         uint32_t mtime;
-        int r = 0;
+        int r;
 
         if (fstat(fd, &st) < 0)
                 return negative_errno();
         if (!S_ISREG(st.st_mode))
                 return -EINVAL;
+        r = check_static(fd);
+        if (r < 0)
+                return r;
         /* From one busybox always the same image, to the byte. */
         mtime = (uint32_t) MAX2(st.st_mtime, 0);
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(directories); i++)

@@ -14,5 +14,5 @@
 /* The names of busybox's links as `busybox --list-full` gives them ("bin/ls" per line), by running it. Bounded. */
 int busybox_list_applets(const char *busybox, char **ret);
 
-/* fd: busybox itself. */
+/* fd: busybox itself. -ENOEXEC: it is not a static program. */
 int busybox_tree(int fd, const char *applets, Tree *t, SquashfsWriter *w);

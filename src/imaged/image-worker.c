@@ -161,6 +161,8 @@ static int run_busybox(const char *path) {
                 r = start(&w, IMPORT_MAX_ENTRIES_DEFAULT);
         if (r >= 0)
                 r = busybox_tree(WORKER_INPUT_FD, applets, w.tree, w.writer);
+        if (r == -ENOEXEC)
+                return say_error(r, "The busybox program is not a static one. Is busybox-static installed?");
         if (r < 0)
                 return say_errno(r);
         result.n_entries = tree_n_entries(w.tree);

@@ -9,7 +9,9 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <poll.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
@@ -31,11 +33,13 @@ typedef struct Import {
         import_progress_t progress;
         void *userdata;
 
+        int fd;
+        char *buffer;
         struct archive *stream; /* undoes the compression */
         struct archive *tar;
         uint32_t n_headers;
         uint64_t n_xattr_bytes;
-        bool stream_ended, last_block_zero;
+        bool input_seen, stream_ended, last_block_zero;
 
         ImportResult result;
         char *why;
@@ -105,27 +109,47 @@ static la_ssize_t on_read(struct archive *a, void *userdata, const void **ret) {
         return (la_ssize_t) size;
 }
 
-static int open_stream(Import *p, int fd) {
+/* The inner reader's source. Whether the other side of a pipe made it non-blocking is not ours to change. */
+static la_ssize_t on_input(struct archive *a, void *userdata, const void **ret) {
+        Import *p = userdata;
+
+        *ret = p->buffer;
+        for (;;) {
+                ssize_t n = read(p->fd, p->buffer, READ_SIZE);
+
+                p->input_seen |= n != 0;
+                if (n >= 0)
+                        return n;
+                if (errno == EAGAIN)
+                        (void) poll(&(struct pollfd) { .fd = p->fd, .events = POLLIN }, 1, -1);
+                else if (errno != EINTR) {
+                        archive_set_error(a, errno, "%s", strerror(errno));
+                        return -1;
+                }
+        }
+}
+
+static int open_stream(Import *p) {
         struct archive_entry *entry;
         struct archive *a;
         int r;
 
+        p->buffer = new(char, READ_SIZE);
         a = p->stream = archive_read_new();
-        if (!a)
+        if (!a || !p->buffer)
                 return -ENOMEM;
         /* None of those that libarchive leaves to programs. */
         if (archive_read_support_filter_gzip(a) != ARCHIVE_OK || archive_read_support_filter_bzip2(a) != ARCHIVE_OK ||
             archive_read_support_filter_xz(a) != ARCHIVE_OK || archive_read_support_filter_zstd(a) != ARCHIVE_OK ||
             archive_read_support_filter_lz4(a) != ARCHIVE_OK || archive_read_support_format_raw(a) != ARCHIVE_OK)
                 return archive_failed(p, a);
-        r = archive_read_open_fd(a, fd, READ_SIZE);
+        r = archive_read_open(a, p, NULL, on_input, NULL);
         if (r == ARCHIVE_OK)
                 r = archive_read_next_header(a, &entry);
         if (r == ARCHIVE_OK)
                 return 0;
-        if (archive_filter_bytes(a, -1) == 0 && archive_errno(a) != ENOMEM)
-                return failed(p, -EBADMSG, archive_errno(a) == EBADF || archive_errno(a) == EISDIR ?
-                                       "The input cannot be read." : "The input is empty.");
+        if (!p->input_seen)
+                return failed(p, -EBADMSG, "The archive is empty.");
         return archive_failed(p, a);
 }
 
@@ -338,6 +362,7 @@ static int read_trailer(Import *p) {
 int tar_import(int fd, const ImportLimits *limits, Tree *tree, SquashfsWriter *writer, import_progress_t progress,
                void *userdata, ImportResult *ret, char **ret_why) {
         Import p = {
+                .fd = fd,
                 .limits = limits,
                 .tree = tree,
                 .writer = writer,
@@ -346,7 +371,7 @@ int tar_import(int fd, const ImportLimits *limits, Tree *tree, SquashfsWriter *w
         };
         int r;
 
-        r = open_stream(&p, fd);
+        r = open_stream(&p);
         if (r >= 0)
                 r = open_tar(&p);
         if (r >= 0)
@@ -355,6 +380,7 @@ int tar_import(int fd, const ImportLimits *limits, Tree *tree, SquashfsWriter *w
                 r = read_trailer(&p);
         archive_freep(&p.tar);
         archive_freep(&p.stream);
+        free(p.buffer);
         if (r < 0) {
                 *ret_why = p.why;
                 return r;

@@ -90,6 +90,10 @@ Polkit *polkit_free(Polkit *p) {
         return mfree(p);
 }
 
+bool polkit_is_idle(const Polkit *p) {
+        return p->n_queries == 0;
+}
+
 static const Sender *sender_find(Polkit *p, const char *name) {
         for (unsigned i = 0; i < SENDERS_MAX; i++)
                 if (streq(p->senders[i].name, name))

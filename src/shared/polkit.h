@@ -22,6 +22,9 @@ int polkit_new(sd_bus *bus, Polkit **ret);
 Polkit *polkit_free(Polkit *p);
 DEFINE_TRIVIAL_CLEANUP_FUNC(Polkit *, polkit_free);
 
+/* True while no call waits for an answer, so that the process may end. */
+bool polkit_is_idle(const Polkit *p);
+
 typedef struct PolkitQuestion {
         const char *action;      /* for anybody's object */
         const char *own_action;  /* for the caller's own one; NULL: there is no such thing */
