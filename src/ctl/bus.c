@@ -39,7 +39,11 @@ int bus_connect(sd_bus **ret) {
         return 0;
 }
 
-static const char *hint(const char *name) {
+static bool is_absent(const sd_bus_error *e) {
+        return streq(e->name, SD_BUS_ERROR_SERVICE_UNKNOWN) || streq(e->name, SD_BUS_ERROR_NAME_HAS_NO_OWNER);
+}
+
+static const char *hint(const sd_bus_error *e) {
         static const struct {
                 const char *error, *hint;
         } table[] = {
@@ -59,15 +63,17 @@ static const char *hint(const char *name) {
                 { ERROR_BOOT_FAILED, "'heroctl logs VM' shows the guest's console." },
                 { ERROR_AGENT_TIMEOUT, "'heroctl logs VM' shows the guest's console." },
                 { ERROR_NO_AGENT, "'heroctl console VM' works without an agent." },
-                { SD_BUS_ERROR_SERVICE_UNKNOWN, "Start it with 'systemctl start hero-computed'." },
-                { SD_BUS_ERROR_NAME_HAS_NO_OWNER, "Start it with 'systemctl start hero-computed'." },
                 { SD_BUS_ERROR_ACCESS_DENIED, "Run it as root, or ask the administrator for a polkit rule." },
                 { SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED,
                   "A password is needed: run it on a terminal, without --no-ask-password." },
         };
 
+        if (is_absent(e)) /* the bus says which name it is */
+                return e->message && strstr(e->message, HERO_IMAGES) ?
+                        "It starts when it is needed; 'systemctl status hero-imaged' says why it did not." :
+                        "Start it with 'systemctl start hero-computed'.";
         for (size_t i = 0; i < ELEMENTSOF(table); i++)
-                if (streq(table[i].error, name))
+                if (streq(table[i].error, e->name))
                         return table[i].hint;
         return NULL;
 }
@@ -75,7 +81,7 @@ static const char *hint(const char *name) {
 /* sd-bus and the bus daemon speak to programmers; these are the cases that people meet. */
 static const char *sentence(int r, const sd_bus_error *e) {
         if (e && e->name) {
-                if (streq(e->name, SD_BUS_ERROR_SERVICE_UNKNOWN) || streq(e->name, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
+                if (is_absent(e))
                         return "the service is not running";
                 if (streq(e->name, SD_BUS_ERROR_NO_REPLY) || streq(e->name, SD_BUS_ERROR_TIMEOUT))
                         return "the service did not answer";
@@ -104,7 +110,7 @@ int report_error(int r, const sd_bus_error *e, const char *format, ...) {
         fprintf(stderr, ": %s%s\n", clean, dot);
         if (!e || !e->name)
                 return r < 0 ? r : -r;
-        h = hint(e->name);
+        h = hint(e);
         if (h)
                 fprintf(stderr, "%s\n", h);
         r = sd_bus_error_get_errno(e);

@@ -28,6 +28,9 @@ static const Verb *const verbs[] = {
         &verb_logs,
         &verb_events,
         &verb_wait,
+        &verb_image_import,
+        &verb_image_list,
+        &verb_image_rm,
         &verb_doctor,
 };
 
