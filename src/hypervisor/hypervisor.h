@@ -64,6 +64,7 @@ typedef enum VmmEvent {
         VMM_EVENT_PAUSED,
         VMM_EVENT_RESUMED,
         VMM_EVENT_GUEST_SHUTDOWN, /* the guest powered off */
+        VMM_EVENT_HOST_SHUTDOWN,  /* the VMM was told to end: a signal, quit */
         VMM_EVENT_GUEST_RESET,
         VMM_EVENT_GUEST_PANIC,
         VMM_EVENT_LOST,         /* the monitor connection broke or spoke nonsense; no event follows */

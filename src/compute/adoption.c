@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* For every record: is there a scope with the recorded process in it?
+ *
+ *   there, sockets came back   → adopted as it was: running, suspended, or still starting
+ *   there, half-made           → its end is brought about, the start counts as undone
+ *   not there                  → the VM ended while nobody looked
+ *   never finished creating    → it is removed
+ *
+ * A scope of ours without a record is an accident of a daemon killed while deleting: it is stopped. */
+
+#include "compute/adoption.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
+#include "basic/parse-util.h"
+#include "basic/string-util.h"
+#include "compute/agent.h"
+#include "compute/console.h"
+#include "compute/scope.h"
+#include "compute/steps.h"
+#include "compute/vm-record.h"
+#include "shared/bus-util.h"
+#include "shared/catalog-ids.h"
+#include "shared/log.h"
+
+typedef struct Scope {
+        UT_hash_handle hh;
+        bool frozen;
+        char unit[];
+} Scope;
+
+typedef struct Adoption {
+        Manager *manager;
+        FdStore *store;
+        adoption_done_t done;
+        Scope *scopes;
+} Adoption;
+
+static void adoption_free(Adoption *a) {
+        Scope *s, *next;
+
+        HASH_ITER(hh, a->scopes, s, next) {
+                HASH_DEL(a->scopes, s);
+                free(s);
+        }
+        free(a);
+}
+
+/* Takes one fd of the name and tag out of the store. */
+static int store_take(FdStore *store, const char *name, FdTag tag) {
+        for (size_t i = 0; i < store->n; i++)
+                if (store->fds[i].fd >= 0 && streq(store->fds[i].name, name) &&
+                    (tag == FD_TAG_NONE || fd_store_get_tag(store->fds[i].fd) == tag))
+                        return TAKE_FD(store->fds[i].fd);
+        return -EBADF;
+}
+
+static void adopt_sessions(Adoption *a, Vm *vm) {
+        _cleanup_free_ char *suffix = strprintf("-%s", vm->name);
+        size_t l = suffix ? strlen(suffix) : 0;
+
+        for (size_t i = 0; suffix && i < a->store->n; i++) {
+                _cleanup_free_ char *name = NULL, *number = NULL;
+                const char *rest;
+                int stdio, standard_error, control;
+                size_t n;
+                unsigned stream;
+
+                if (a->store->fds[i].fd < 0)
+                        continue;
+                rest = startswith(a->store->fds[i].name, "exec-");
+                n = rest ? strcspn(rest, "-") : 0;
+                if (n == 0 || !streq(rest + n, suffix) || l == 0)
+                        continue;
+                number = strndup(rest, n);
+                name = strdup(a->store->fds[i].name);
+                if (!number || !name || parse_uint(number, UINT32_MAX, &stream) < 0)
+                        continue;
+                stdio = store_take(a->store, name, FD_TAG_STDIO);
+                standard_error = store_take(a->store, name, FD_TAG_STDERR);
+                control = store_take(a->store, name, FD_TAG_CONTROL);
+                if (agent_adopt_session(vm->runtime->agent, stream, stdio, standard_error, control) < 0) {
+                        fd_store_shutdown(stdio);
+                        fd_store_shutdown(standard_error);
+                        fd_store_shutdown(control);
+                        fd_store_remove(name);
+                }
+        }
+}
+
+static void adopt_attachments(Adoption *a, Vm *vm) {
+        static const char *const kinds[] = { "console", "log" };
+
+        for (unsigned k = 0; k < ELEMENTSOF(kinds); k++) {
+                _cleanup_free_ char *name = strprintf("%s-%s", kinds[k], vm->name);
+                int fd;
+
+                while (name && (fd = store_take(a->store, name, FD_TAG_NONE)) >= 0)
+                        if (console_adopt_attachment(vm->runtime->console, fd, k == 0) < 0)
+                                fd_store_shutdown(fd);
+        }
+}
+
+static int adopt_runtime(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
+        _cleanup_free_ char *name = strprintf("vm-%s", vm->name), *cgroup = NULL;
+        VmRuntime *rt;
+        int console_fd, r;
+
+        rt = vm_runtime_new(vm);
+        if (!rt || !name)
+                return -ENOMEM;
+        rt->uid = record->uid;
+        uid_pool_reserve(vm->manager, rt->uid);
+        rt->accelerator = record->accelerator;
+        rt->process.pid = record->pid;
+        rt->process.pidfd = pidfd_open_pid(record->pid);
+        rt->scope_requested = rt->scope_up = true;
+        rt->executed = true;
+        /* Looked at after the pidfd was opened: the number cannot have gone to somebody else in between. */
+        cgroup = scope_cgroup_path(vm, record->pid);
+        if (rt->process.pidfd < 0 || !cgroup) {
+                rt->exited = true;
+                return -ESRCH;
+        }
+        rt->monitor_fd = store_take(a->store, name, FD_TAG_MONITOR);
+        rt->agent_fd = store_take(a->store, name, FD_TAG_AGENT);
+        console_fd = store_take(a->store, name, FD_TAG_CONSOLE);
+        r = vm_watch_exit(vm);
+        if (r >= 0)
+                r = vm_watch_oom(vm);
+        if (r < 0) {
+                safe_close(console_fd);
+                return r;
+        }
+        rt->agent_ready = vm->state != VM_STARTING && rt->agent_fd >= 0;
+        rt->monitor_ready = rt->monitor_fd >= 0;
+        r = vm_open_channels(vm, true, console_fd);
+        if (r < 0)
+                return r;
+        if (rt->agent)
+                adopt_sessions(a, vm);
+        adopt_attachments(a, vm);
+        return 0;
+}
+
+/* The daemon died in the middle of something that had a VMM. */
+static void adopt_interrupted(Vm *vm, bool frozen) {
+        VmRuntime *rt = vm->runtime;
+
+        switch (vm->state) {
+
+        case VM_STARTING:
+                if (rt->monitor && rt->agent) {
+                        /* Far enough to go on: the agent is asked where it is (RESUME) and gets what it lacks. */
+                        vm_start_adopted(vm);
+                        return;
+                }
+                vm_start_fail(vm, -ECANCELED, "The start was interrupted by a restart of hero-computed.");
+                break;
+
+        case VM_SUSPENDING:
+        case VM_RESUMING:
+                vm_suspend_adopted(vm, frozen);
+                break;
+
+        case VM_STOPPING:
+                vm_stop_adopted(vm);
+                break;
+
+        default:
+                break;
+        }
+}
+
+static void adopt_ended(Vm *vm) {
+        switch (vm->state) {
+
+        case VM_STARTING:
+                vm_set_state(vm, vm->before, "The start was interrupted by a restart of hero-computed.");
+                break;
+
+        case VM_STOPPING:
+                vm_set_state(vm, VM_STOPPED, "Stopped while hero-computed was not running.");
+                break;
+
+        default:
+                vm_set_state(vm, VM_STOPPED, "The VM ended while hero-computed was not running.");
+                break;
+        }
+}
+
+static void adopt_vm(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
+        Scope *s;
+        int r;
+
+        capacity_force(vm, false);
+        if (!vm_state_is_active(vm->state)) {
+                if (vm->state == VM_PENDING || vm->state == VM_PROVISIONING) {
+                        log_full(LOG_NOTICE, 0, __FILE__, __LINE__, __func__, vm->name, vm->spec.user, CATALOG_VM_UNDONE,
+                                 "The creation of VM '%s' was interrupted, removing it.", vm->name);
+                        (void) vm_record_remove(vm);
+                        vm_free(vm);
+                }
+                return;
+        }
+        HASH_FIND(hh, a->scopes, vm->unit, strlen(vm->unit), s);
+        if (!record->present || record->pid <= 0 || !s) {
+                adopt_ended(vm);
+                return;
+        }
+        HASH_DEL(a->scopes, s);
+        capacity_force(vm, true);
+        r = adopt_runtime(a, vm, record);
+        if (r < 0 && r != -ESRCH)
+                log_vm_warning_errno(vm, r, "VM '%s' was adopted without all of its channels: %m", vm->name);
+        if (r == -ESRCH) {
+                if (vm->state == VM_STARTING)
+                        vm->failure = -ECANCELED;
+                vm_check_gone(vm);
+        } else {
+                log_full(LOG_DEBUG, 0, __FILE__, __LINE__, __func__, vm->name, vm->spec.user, CATALOG_VM_ADOPTED,
+                         "Adopted VM '%s' (%s).", vm->name, vm_state_to_string(vm->state));
+                adopt_interrupted(vm, s->frozen);
+        }
+        free(s);
+}
+
+static int adopt_records(Adoption *a) {
+        _cleanup_close_ int fd = -EBADF;
+        struct dirent *de;
+        DIR *d;
+
+        fd = fcntl(a->manager->vms_fd, F_DUPFD_CLOEXEC, 3);
+        d = fd >= 0 ? fdopendir(fd) : NULL;
+        if (!d)
+                return log_error_errno(errno, "Cannot read " STATEDIR "/vms: %m");
+        TAKE_FD(fd);
+        rewinddir(d);
+        while ((de = readdir(d))) {
+                _cleanup_free_ char *why = NULL;
+                VmRecordRuntime record = {};
+                Vm *vm;
+                int r;
+
+                if (de->d_name[0] == '.')
+                        continue;
+                if (!vm_name_is_valid(de->d_name)) {
+                        (void) manager_quarantine(a->manager, de->d_name, "Its directory does not have the name of a VM.");
+                        continue;
+                }
+                r = vm_record_load(a->manager, de->d_name, &vm, &record, &why);
+                if (r < 0)
+                        (void) manager_quarantine(a->manager, de->d_name, why ?: strerror(-r));
+                else
+                        adopt_vm(a, vm, &record);
+        }
+        closedir(d);
+        return 0;
+}
+
+static void stop_orphans(Adoption *a) {
+        Manager *m = a->manager;
+        Scope *s, *next;
+
+        HASH_ITER(hh, a->scopes, s, next) {
+                bool quarantined = false;
+
+                for (size_t i = 0; i < m->n_quarantined; i++) {
+                        const char *rest = startswith(s->unit, "hero-vm-");
+                        size_t l = strlen(m->quarantined[i].name);
+
+                        quarantined = quarantined || (rest && strncmp(rest, m->quarantined[i].name, l) == 0 &&
+                                                      streq(rest + l, ".scope"));
+                }
+                if (quarantined)
+                        continue; /* left alone with all that belongs to it */
+                log_warning("%s belongs to no VM, stopping it.", s->unit);
+                (void) bus_call_async(m->bus, NULL, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT, SYSTEMD_MANAGER_INTERFACE, "StopUnit",
+                                      NULL, NULL, "ss", s->unit, "replace");
+        }
+}
+
+static int read_scopes(Adoption *a, sd_bus_message *reply) {
+        const char *unit, *active;
+        int r;
+
+        r = sd_bus_message_enter_container(reply, 'a', "(ssssssouso)");
+        if (r < 0)
+                return r;
+        while ((r = sd_bus_message_read(reply, "(ssssssouso)", &unit, NULL, NULL, &active, NULL, NULL, NULL, NULL, NULL,
+                                        NULL)) > 0) {
+                Scope *s;
+
+                if (!streq(active, "active") && !streq(active, "activating") && !streq(active, "deactivating"))
+                        continue;
+                s = malloc(sizeof(Scope) + strlen(unit) + 1);
+                if (!s)
+                        return -ENOMEM;
+                *s = (Scope) {};
+                strcpy(s->unit, unit);
+                HASH_ADD_STR(a->scopes, unit, s);
+        }
+        return r;
+}
+
+static int on_units(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        const sd_bus_error *e = sd_bus_message_get_error(reply);
+        Adoption *a = userdata;
+        Manager *m = a->manager;
+        int r;
+
+        r = e ? -sd_bus_error_get_errno(e) : read_scopes(a, reply);
+        if (r < 0)
+                (void) log_error_errno(r, "systemd does not list its units: %s", e ? e->message : strerror(-r));
+        else
+                r = adopt_records(a);
+        if (r < 0) {
+                /* Acting without knowing would end VMs. Better to be started again. */
+                adoption_free(a);
+                return sd_event_exit(m->event, EXIT_FAILURE);
+        }
+        stop_orphans(a);
+        fd_store_done(a->store);
+        a->done(m);
+        adoption_free(a);
+        return 0;
+}
+
+int adoption_begin(Manager *m, FdStore *store, adoption_done_t done) {
+        _cleanup_message_ sd_bus_message *call = NULL;
+        Adoption *a;
+        int r;
+
+        a = new0(Adoption, 1);
+        if (!a)
+                return log_oom();
+        *a = (Adoption) { .manager = m, .store = store, .done = done };
+        r = bus_call_async(m->bus, NULL, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT, SYSTEMD_MANAGER_INTERFACE, "ListUnitsByPatterns",
+                           on_units, a, "asas", 0, 1, "hero-vm-*.scope");
+        if (r < 0) {
+                adoption_free(a);
+                return log_error_errno(r, "Cannot ask systemd for its units: %m");
+        }
+        return 0;
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "compute/compute-config.h"
+
+#include <inttypes.h>
+
+#include "basic/alloc-util.h"
+#include "basic/parse-util.h"
+#include "basic/string-util.h"
+#include "basic/time-util.h"
+#include "compute/vm-spec.h"
+#include "shared/conf-file.h"
+#include "storage/overlay.h"
+
+/* Between the ranges that systemd's UIDS-GIDS document gives to containers (…1879048191) and to foreign images, and
+ * below INT32_MAX, above which polkit misreads a uid. */
+#define UID_BASE_DEFAULT 1879048192u
+#define UID_COUNT_DEFAULT 65536u
+
+static int set_string(char **p, const char *value) {
+        return free_and_strdup(p, isempty(value) ? NULL : value);
+}
+
+int compute_config_defaults(ComputeConfig *c) {
+        *c = (ComputeConfig) {
+                .accelerator = ACCELERATOR_AUTO,
+                .vms_max = 4096,
+                .uid_base = UID_BASE_DEFAULT,
+                .uid_count = UID_COUNT_DEFAULT,
+                .register_machines = true,
+                .cpus = 1,
+                .memory = UINT64_C(256) << 20,
+                .disk = UINT64_C(1) << 30,
+                .cpu_overcommit = 4.0,
+                .memory_overcommit = 1.0,
+                .disk_overcommit = 1.0,
+                .scope_timeout = 30 * USEC_PER_SEC,
+                .agent_timeout = 60 * USEC_PER_SEC,
+                .shutdown_timeout = 20 * USEC_PER_SEC,
+                .powerdown_timeout = 5 * USEC_PER_SEC,
+                .stop_timeout = 10 * USEC_PER_SEC,
+                .monitor_timeout = 10 * USEC_PER_SEC,
+                .console_history = UINT64_C(1) << 20,
+                .console_shell = true,
+        };
+        if (set_string(&c->hypervisor, "qemu") < 0 || set_string(&c->slice, "machine-hero.slice") < 0 ||
+            set_string(&c->image, "busybox") < 0)
+                return -ENOMEM;
+        return 0;
+}
+
+void compute_config_done(ComputeConfig *c) {
+        free(c->hypervisor);
+        free(c->kernel);
+        free(c->kernel_modules);
+        free(c->slice);
+        free(c->image);
+        *c = (ComputeConfig) {};
+}
+
+typedef enum Kind {
+        KIND_DRIVER,
+        KIND_ACCELERATOR,
+        KIND_PATH,
+        KIND_SLICE,
+        KIND_IMAGE,
+        KIND_COUNT,
+        KIND_CPUS,
+        KIND_UID,
+        KIND_BOOLEAN,
+        KIND_MEMORY,
+        KIND_DISK,
+        KIND_SIZE,
+        KIND_RATIO,
+        KIND_TIME,
+} Kind;
+
+static const struct {
+        const char *section, *key;
+        Kind kind;
+        size_t offset;
+} keys[] = {
+        { "Compute", "Hypervisor", KIND_DRIVER, offsetof(ComputeConfig, hypervisor) },
+        { "Compute", "Accelerator", KIND_ACCELERATOR, offsetof(ComputeConfig, accelerator) },
+        { "Compute", "Kernel", KIND_PATH, offsetof(ComputeConfig, kernel) },
+        { "Compute", "KernelModules", KIND_PATH, offsetof(ComputeConfig, kernel_modules) },
+        { "Compute", "Slice", KIND_SLICE, offsetof(ComputeConfig, slice) },
+        { "Compute", "VMsMax", KIND_COUNT, offsetof(ComputeConfig, vms_max) },
+        { "Compute", "UIDBase", KIND_UID, offsetof(ComputeConfig, uid_base) },
+        { "Compute", "UIDCount", KIND_COUNT, offsetof(ComputeConfig, uid_count) },
+        { "Compute", "RegisterMachines", KIND_BOOLEAN, offsetof(ComputeConfig, register_machines) },
+        { "Defaults", "Image", KIND_IMAGE, offsetof(ComputeConfig, image) },
+        { "Defaults", "CPUs", KIND_CPUS, offsetof(ComputeConfig, cpus) },
+        { "Defaults", "Memory", KIND_MEMORY, offsetof(ComputeConfig, memory) },
+        { "Defaults", "Disk", KIND_DISK, offsetof(ComputeConfig, disk) },
+        { "Capacity", "CPUOvercommit", KIND_RATIO, offsetof(ComputeConfig, cpu_overcommit) },
+        { "Capacity", "MemoryOvercommit", KIND_RATIO, offsetof(ComputeConfig, memory_overcommit) },
+        { "Capacity", "DiskOvercommit", KIND_RATIO, offsetof(ComputeConfig, disk_overcommit) },
+        { "Timeouts", "ScopeTimeoutSec", KIND_TIME, offsetof(ComputeConfig, scope_timeout) },
+        { "Timeouts", "AgentTimeoutSec", KIND_TIME, offsetof(ComputeConfig, agent_timeout) },
+        { "Timeouts", "MonitorTimeoutSec", KIND_TIME, offsetof(ComputeConfig, monitor_timeout) },
+        { "Timeouts", "ShutdownTimeoutSec", KIND_TIME, offsetof(ComputeConfig, shutdown_timeout) },
+        { "Timeouts", "PowerdownTimeoutSec", KIND_TIME, offsetof(ComputeConfig, powerdown_timeout) },
+        { "Timeouts", "StopTimeoutSec", KIND_TIME, offsetof(ComputeConfig, stop_timeout) },
+        { "Console", "HistorySize", KIND_SIZE, offsetof(ComputeConfig, console_history) },
+        { "Console", "Shell", KIND_BOOLEAN, offsetof(ComputeConfig, console_shell) },
+};
+
+static int why(char **ret, const char *sentence) {
+        *ret = strdup(sentence);
+        return -EINVAL;
+}
+
+static int assign_string(Kind kind, const char *value, char **p, char **ret_why) {
+        size_t n = strlen(value);
+
+        if (kind == KIND_DRIVER && !hypervisor_find(value)) {
+                *ret_why = strprintf("There is no such hypervisor driver, only %s.", hypervisor_names());
+                return -EINVAL;
+        }
+        if (kind == KIND_PATH && !isempty(value) && value[0] != '/')
+                return why(ret_why, "Must be an absolute path.");
+        if (kind == KIND_SLICE && (n < 7 || !streq(value + n - 6, ".slice") || strchr(value, '/')))
+                return why(ret_why, "Must be the name of a slice unit.");
+        if (kind == KIND_IMAGE && isempty(value))
+                return why(ret_why, "Must be an image reference.");
+        return set_string(p, value);
+}
+
+static int assign_number(Kind kind, const char *value, void *p, char **ret_why) {
+        uint64_t v;
+        unsigned u;
+        double d;
+        int r;
+
+        switch (kind) {
+
+        case KIND_BOOLEAN:
+                r = parse_boolean(value);
+                if (r < 0)
+                        return why(ret_why, "Must be yes or no.");
+                *(int *) p = r;
+                return 0;
+
+        case KIND_ACCELERATOR:
+                r = (int) accelerator_from_string(value);
+                if (r < 0)
+                        return why(ret_why, "Must be auto, kvm or tcg.");
+                *(Accelerator *) p = (Accelerator) r;
+                return 0;
+
+        case KIND_COUNT:
+                if (parse_uint(value, 1000000, &u) < 0 || u == 0)
+                        return why(ret_why, "Must be a number between 1 and 1000000.");
+                *(unsigned *) p = u;
+                return 0;
+
+        case KIND_CPUS:
+                if (parse_uint(value, VM_CPUS_MAX, &u) < 0 || u == 0)
+                        return why(ret_why, "Must be a number between 1 and 64.");
+                *(unsigned *) p = u;
+                return 0;
+
+        case KIND_UID:
+                if (parse_uint(value, INT32_MAX - 1000000, &u) < 0 || u < 65536)
+                        return why(ret_why, "Must be a number between 65536 and 2146483647.");
+                *(unsigned *) p = u;
+                return 0;
+
+        case KIND_MEMORY:
+                if (parse_size(value, &v) < 0 || v < VM_MEMORY_MIN || v > VM_MEMORY_MAX || v % VM_MEMORY_ALIGN != 0)
+                        return why(ret_why, "Must be a size between 64M and 1T, a multiple of 1M.");
+                *(uint64_t *) p = v;
+                return 0;
+
+        case KIND_DISK:
+                if (parse_size(value, &v) < 0 || !overlay_size_is_valid(v))
+                        return why(ret_why, "Must be a size between 16M and 16T, a multiple of 1M.");
+                *(uint64_t *) p = v;
+                return 0;
+
+        case KIND_SIZE:
+                if (parse_size(value, &v) < 0 || v < 4096 || v > (UINT64_C(64) << 20))
+                        return why(ret_why, "Must be a size between 4K and 64M.");
+                *(uint64_t *) p = v;
+                return 0;
+
+        case KIND_RATIO:
+                if (parse_double(value, &d) < 0 || d < 0.01 || d > 100000)
+                        return why(ret_why, "Must be a number between 0.01 and 100000.");
+                *(double *) p = d;
+                return 0;
+
+        case KIND_TIME:
+                if (parse_usec(value, &v) < 0 || v == 0)
+                        return why(ret_why, "Must be a time, like 90, 500ms or 5min.");
+                *(uint64_t *) p = v;
+                return 0;
+
+        default:
+                return -EINVAL;
+        }
+}
+
+static int assign(const char *section, const char *key, const char *value, void *userdata, char **ret_why) {
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++) {
+                void *p = (char *) userdata + keys[i].offset;
+
+                if (!streq(keys[i].section, section) || !streq(keys[i].key, key))
+                        continue;
+                switch (keys[i].kind) {
+                case KIND_DRIVER:
+                case KIND_PATH:
+                case KIND_SLICE:
+                case KIND_IMAGE:
+                        return assign_string(keys[i].kind, value, p, ret_why);
+                default:
+                        return assign_number(keys[i].kind, value, p, ret_why);
+                }
+        }
+        return -ENOENT;
+}
+
+int compute_config_load(ComputeConfig *c, const char *const *roots, void (*problem)(const char *sentence, void *userdata),
+                        void *userdata) {
+        static const char *const defaults[] = { PKGSYSCONFDIR, "/run/hero-compute/conf", "/usr/lib/hero-compute", NULL };
+
+        return conf_parse(roots ?: defaults, "compute.conf", assign, problem, userdata);
+}

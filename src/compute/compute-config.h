@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* compute.conf(5). Read at start and on reload; what a running VM got from it stays as it was. */
+
+#include "basic/macro.h"
+#include "hypervisor/hypervisor.h"
+
+typedef struct ComputeConfig {
+        /* [Compute] */
+        char *hypervisor;
+        Accelerator accelerator;
+        char *kernel;            /* path, NULL: find one */
+        char *kernel_modules;    /* directory, NULL: belongs to the kernel found */
+        char *slice;
+        unsigned vms_max;
+        unsigned uid_base, uid_count;
+        int register_machines;   /* boolean */
+
+        /* [Defaults] */
+        char *image;
+        unsigned cpus;
+        uint64_t memory, disk;
+
+        /* [Capacity] */
+        double cpu_overcommit, memory_overcommit, disk_overcommit;
+
+        /* [Timeouts] */
+        uint64_t scope_timeout, agent_timeout, shutdown_timeout, powerdown_timeout, stop_timeout, monitor_timeout;
+
+        /* [Console] */
+        uint64_t console_history;
+        int console_shell;       /* boolean */
+} ComputeConfig;
+
+int compute_config_defaults(ComputeConfig *c);
+void compute_config_done(ComputeConfig *c);
+
+/* Reads files and drop-ins below the roots (NULL-terminated; NULL: /etc, /run, /usr/lib) into a config that holds the defaults;
+ * problems are given to problem(), one sentence each. Returns their number or -errno. */
+int compute_config_load(ComputeConfig *c, const char *const *roots, void (*problem)(const char *sentence, void *userdata),
+                        void *userdata);

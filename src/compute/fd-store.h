@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What outlives the daemon: sockets kept in systemd's fd store (sd_pid_notify_with_fds(3), FDSTORE=1).
+ *
+ * A VM's monitor, agent and console sockets travel in one message under the name "vm-NAME"; to tell them apart when they
+ * come back, each carries a tag in its SO_PRIORITY, which a Unix socket has no other use for and which stays with the
+ * socket. An exec session is "exec-STREAM-NAME", an attached console "console-NAME". PID 1 drops a socket by itself when
+ * its peer is gone; a name is removed explicitly where the peer may live on.
+ *
+ * Because PID 1 holds a duplicate, close() alone does not let a peer see the end: use fd_store_shutdown(). */
+
+#include "compute/vm.h"
+
+typedef enum FdTag {
+        FD_TAG_NONE = 0,
+        FD_TAG_MONITOR = 1,
+        FD_TAG_AGENT = 2,
+        FD_TAG_CONSOLE = 3,
+        FD_TAG_STDIO = 4,
+        FD_TAG_STDERR = 5,
+        FD_TAG_CONTROL = 6, /* the highest that needs no CAP_NET_ADMIN */
+} FdTag;
+
+int fd_store_tag(int fd, FdTag tag);
+FdTag fd_store_get_tag(int fd);
+
+void fd_store_push(const char *name, const int *fds, size_t n);
+void fd_store_remove(const char *name);
+void fd_store_push_vm(Vm *vm, int console_fd);
+void fd_store_remove_vm(Vm *vm);
+
+/* shutdown() both ways and close. Returns -EBADF. */
+int fd_store_shutdown(int fd);
+
+/* What systemd handed back at start: name and fd, taken out one by one by whoever knows the name. */
+typedef struct StoredFd {
+        char *name;
+        int fd;
+} StoredFd;
+
+typedef struct FdStore {
+        StoredFd *fds;
+        size_t n;
+} FdStore;
+
+int fd_store_receive(FdStore *ret);
+/* Closes what nobody took and has PID 1 forget it. */
+void fd_store_done(FdStore *s);

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* hero-computed: options, signals, and the order of starting: configuration → bus → adoption → name → ready. */
+
+#include <signal.h>
+#include <stdio.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "basic/string-util.h"
+#include "compute/adoption.h"
+#include "compute/manager.h"
+#include "shared/bus-util.h"
+#include "shared/log.h"
+
+static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
+        Manager *m = userdata;
+
+        (void) sd_notify(false, "RELOADING=1\nSTATUS=Reading the configuration again.");
+        log_info("Reading the configuration again.");
+        (void) manager_load_config(m);
+        (void) sd_notify(false, "READY=1\nSTATUS=Serving.");
+        return 0;
+}
+
+static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        const sd_bus_error *e = sd_bus_message_get_error(reply);
+        Manager *m = userdata;
+
+        if (e) {
+                log_error("Cannot have the bus name " COMPUTE_BUS_NAME ": %s", e->message);
+                return sd_event_exit(m->event, EXIT_FAILURE);
+        }
+        (void) sd_notifyf(false, "READY=1\nSTATUS=Serving %u VMs.", m->n_vms);
+        log_info("Serving %u VMs.", m->n_vms);
+        return 0;
+}
+
+static void on_adopted(Manager *m) {
+        m->serving = true;
+        if (sd_bus_request_name_async(m->bus, NULL, COMPUTE_BUS_NAME, 0, on_name, m) < 0)
+                (void) sd_event_exit(m->event, EXIT_FAILURE);
+}
+
+static int add_signals(Manager *m) {
+        sigset_t set;
+        int r;
+
+        sigemptyset(&set);
+        sigaddset(&set, SIGTERM);
+        sigaddset(&set, SIGINT);
+        sigaddset(&set, SIGHUP);
+        sigaddset(&set, SIGCHLD);
+        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+                return negative_errno();
+        (void) signal(SIGPIPE, SIG_IGN);
+        r = sd_event_set_signal_exit(m->event, true);
+        if (r < 0)
+                return r;
+        return sd_event_add_signal(m->event, NULL, SIGHUP, on_reload, m);
+}
+
+static int run(void) {
+        _cleanup_(manager_freep) Manager *m = NULL;
+        FdStore store = {};
+        int r;
+
+        r = manager_new(&m);
+        if (r >= 0)
+                r = manager_load_config(m);
+        if (r < 0)
+                return r;
+        r = add_signals(m);
+        if (r >= 0)
+                r = fd_store_receive(&store);
+        if (r < 0)
+                return log_error_errno(r, "Cannot set signals and stored sockets up: %m");
+        r = manager_connect(m);
+        if (r >= 0)
+                r = adoption_begin(m, &store, on_adopted);
+        if (r < 0)
+                return r;
+        r = sd_event_loop(m->event);
+        (void) sd_notify(false, "STOPPING=1");
+        return r;
+}
+
+int main(int argc, char **argv) {
+        log_setup("hero-computed");
+        if (argc > 1) {
+                if (streq(argv[1], "--version"))
+                        printf("hero-computed %s\n", HERO_VERSION);
+                else if (streq(argv[1], "--help"))
+                        printf("hero-computed [--help|--version]\n\n"
+                               "Manages VMs on the system bus as " COMPUTE_BUS_NAME ". Started by systemd; see "
+                               "hero-computed.service(8).\n");
+                else {
+                        fprintf(stderr, "hero-computed: There is no option '%s', see --help.\n", argv[1]);
+                        return 2;
+                }
+                return 0;
+        }
+        if (geteuid() != 0) {
+                fprintf(stderr, "hero-computed must run as root, as hero-computed.service does.\n");
+                return EXIT_FAILURE;
+        }
+        return run() < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* org.hero.Compute.Manager, documented in dbus/org.hero.Compute.Manager.xml. */
+
+#include "basic/alloc-util.h"
+#include "basic/string-util.h"
+#include "basic/strv.h"
+#include "compute/access.h"
+#include "compute/diagnose.h"
+#include "compute/manager.h"
+#include "compute/requests.h"
+#include "compute/scope.h"
+#include "shared/bus-util.h"
+#include "shared/error-names.h"
+
+#define EVENTS_PER_CALL 1000u
+
+/* Only administrators choose what the guest's kernel is told, and what is only for tests. */
+static bool spec_is_privileged(const VmSpec *s) {
+        return s->kernel_arguments || s->mock_script || s->hypervisor;
+}
+
+static int reply_vm_job(sd_bus_message *message, const Vm *vm, const Job *j) {
+        return sd_bus_reply_method_return(message, "oo", vm->path, j->path);
+}
+
+static int method_create_vm(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        _cleanup_(vm_spec_done) VmSpec spec = {};
+        Manager *m = userdata;
+        const char *name;
+        Job *j;
+        Vm *vm;
+        int r;
+
+        r = sd_bus_message_read(message, "s", &name);
+        if (r >= 0)
+                r = vm_spec_read(message, VM_SPEC_CREATE, &spec, error);
+        if (r < 0)
+                return r;
+        r = access_check(m, message, "Manager", name, spec.user, spec_is_privileged(&spec), error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+        r = request_create(m, name, &spec, &vm, &j, error);
+        return r < 0 ? r : reply_vm_job(message, vm, j);
+}
+
+static int method_provision_user(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        _cleanup_(vm_spec_done) VmSpec spec = {};
+        Manager *m = userdata;
+        const char *user;
+        Job *j;
+        Vm *vm;
+        int r;
+
+        r = sd_bus_message_read(message, "s", &user);
+        if (r >= 0)
+                r = vm_spec_read(message, VM_SPEC_PROVISION, &spec, error);
+        if (r < 0)
+                return r;
+        r = access_check(m, message, "Manager", spec.name, user, spec_is_privileged(&spec), error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+        r = request_provision(m, user, &spec, &vm, &j, error);
+        return r < 0 ? r : reply_vm_job(message, vm, j);
+}
+
+static int no_such_user(const char *user, sd_bus_error *error) {
+        return sd_bus_error_setf(error, ERROR_NO_SUCH_USER, "User '%s' has no VM. Provision one first.", user);
+}
+
+static int method_user(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        const char *member = sd_bus_message_get_member(message), *user;
+        Manager *m = userdata;
+        Job *j = NULL;
+        Vm *vm;
+        int r;
+
+        r = sd_bus_message_read(message, "s", &user);
+        if (r < 0)
+                return r;
+        vm = manager_find_vm_by_user(m, user);
+        /* Whether somebody has a VM is only told to who may know. */
+        r = access_check(m, message, "Manager", vm ? vm->name : NULL, user, false, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+        if (!vm)
+                return no_such_user(user, error);
+        if (streq(member, "StartUser"))
+                r = request_wake(vm, &j, error);
+        else if (streq(member, "StopUser"))
+                r = request_suspend(vm, &j, error);
+        else
+                r = request_delete(vm, false, JOB_DELETE, &j, error);
+        return r < 0 ? r : sd_bus_reply_method_return(message, "o", j->path);
+}
+
+static int method_get_vm(sd_bus_message *message, Manager *m, sd_bus_error *error) {
+        const char *name;
+        Vm *vm;
+        int r;
+
+        r = sd_bus_message_read(message, "s", &name);
+        if (r >= 0)
+                r = manager_resolve_vm(m, name, &vm, error);
+        return r < 0 ? r : sd_bus_reply_method_return(message, "o", vm->path);
+}
+
+static int method_get_vm_by_pid(sd_bus_message *message, Manager *m, sd_bus_error *error) {
+        Vm *vm, *next;
+        uint32_t pid;
+        int r;
+
+        r = sd_bus_message_read(message, "u", &pid);
+        if (r < 0)
+                return r;
+        if (pid == 0 || pid > INT32_MAX)
+                return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "%u is not a process id.", pid);
+        HASH_ITER(hh_name, m->vms_by_name, vm, next) {
+                _cleanup_free_ char *path = NULL;
+
+                if (!vm->runtime)
+                        continue;
+                path = (uint32_t) vm->runtime->process.pid == pid ? strdup("") : scope_cgroup_path(vm, (pid_t) pid);
+                if (path)
+                        return sd_bus_reply_method_return(message, "o", vm->path);
+        }
+        return sd_bus_error_setf(error, ERROR_NO_SUCH_VM, "Process %u belongs to no VM.", pid);
+}
+
+static int method_get_user(sd_bus_message *message, Manager *m, sd_bus_error *error) {
+        _cleanup_free_ char *path = NULL;
+        const char *user;
+        int r;
+
+        r = sd_bus_message_read(message, "s", &user);
+        if (r < 0)
+                return r;
+        if (!manager_find_vm_by_user(m, user))
+                return no_such_user(user, error);
+        r = sd_bus_path_encode(COMPUTE_USER_PREFIX, user, &path);
+        return r < 0 ? r : sd_bus_reply_method_return(message, "o", path);
+}
+
+static int by_name(Vm *a, Vm *b) {
+        return strcmp(a->name, b->name);
+}
+
+static int by_user(Vm *a, Vm *b) {
+        return strcmp(a->spec.user, b->spec.user);
+}
+
+static int method_list_vms(sd_bus_message *message, Manager *m, sd_bus_error *error) {
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        Vm *vm, *next;
+        int r;
+
+        HASH_SRT(hh_name, m->vms_by_name, by_name);
+        r = sd_bus_message_new_method_return(message, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "(ssssuto)");
+        HASH_ITER(hh_name, m->vms_by_name, vm, next) {
+                if (r < 0)
+                        break;
+                r = sd_bus_message_append(reply, "(ssssuto)", vm->name, strempty(vm->spec.user),
+                                          vm_state_to_string(vm->state), vm->spec.image, (uint32_t) vm->spec.cpus,
+                                          vm->spec.memory, vm->path);
+        }
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+static int method_list_users(sd_bus_message *message, Manager *m, sd_bus_error *error) {
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        Vm *vm, *next;
+        int r;
+
+        HASH_SRT(hh_user, m->vms_by_user, by_user);
+        r = sd_bus_message_new_method_return(message, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "(ssso)");
+        HASH_ITER(hh_user, m->vms_by_user, vm, next) {
+                _cleanup_free_ char *path = NULL;
+
+                if (r >= 0)
+                        r = sd_bus_path_encode(COMPUTE_USER_PREFIX, vm->spec.user, &path);
+                if (r >= 0)
+                        r = sd_bus_message_append(reply, "(ssso)", vm->spec.user, vm->name, vm_state_to_string(vm->state),
+                                                  path);
+        }
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+static int method_list_jobs(sd_bus_message *message, Manager *m, sd_bus_error *error) {
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        Job *j, *next;
+        int r;
+
+        r = sd_bus_message_new_method_return(message, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "(ussso)");
+        HASH_ITER(hh, m->jobs, j, next)
+                if (r >= 0)
+                        r = sd_bus_message_append(reply, "(ussso)", j->id, j->vm_name, job_type_to_string(j->type),
+                                                  strempty(j->word), j->path);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+/* What hero-imaged must keep. */
+static int method_list_image_digests(sd_bus_message *message, Manager *m, sd_bus_error *error) {
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        Vm *vm, *next;
+        int r;
+
+        r = sd_bus_message_new_method_return(message, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "s");
+        HASH_ITER(hh_name, m->vms_by_name, vm, next)
+                if (r >= 0 && vm->image_digest)
+                        r = sd_bus_message_append(reply, "s", vm->image_digest);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+static int method_events_since(sd_bus_message *message, Manager *m, sd_bus_error *error) {
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        uint64_t since, next, lost = 0;
+        const EventRing *ring = &m->events;
+        const char *name;
+        unsigned n = 0;
+        int r;
+
+        r = sd_bus_message_read(message, "ts", &since, &name);
+        if (r < 0)
+                return r;
+        if (!isempty(name)) {
+                Vm *vm;
+
+                r = manager_resolve_vm(m, name, &vm, error);
+                if (r < 0)
+                        return r;
+                name = vm->name;
+                ring = &vm->events;
+        }
+        if (ring->n > 0 && since > 0 && isempty(name) && event_ring_get(ring, 0)->sequence > since + 1)
+                lost = event_ring_get(ring, 0)->sequence - since - 1;
+        next = MAX2(since, m->next_sequence - 1);
+        r = sd_bus_message_new_method_return(message, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "(ttssss)");
+        for (unsigned i = 0; r >= 0 && i < ring->n; i++) {
+                const Event *e = event_ring_get(ring, i);
+
+                if (e->sequence <= since)
+                        continue;
+                if (n++ >= EVENTS_PER_CALL)
+                        break;
+                if (n == EVENTS_PER_CALL)
+                        next = e->sequence;
+                r = sd_bus_message_append(reply, "(ttssss)", e->sequence, e->timestamp, e->vm, vm_state_to_string(e->from),
+                                          vm_state_to_string(e->to), e->reason);
+        }
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "tt", next, lost);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+static int method_diagnose(sd_bus_message *message, Manager *m, sd_bus_error *error) {
+        return diagnose(m, message);
+}
+
+static const struct {
+        const char *member;
+        int (*handler)(sd_bus_message *message, Manager *m, sd_bus_error *error);
+} readers[] = {
+        { "GetVM", method_get_vm },
+        { "GetVMByPID", method_get_vm_by_pid },
+        { "GetUser", method_get_user },
+        { "ListVMs", method_list_vms },
+        { "ListUsers", method_list_users },
+        { "ListJobs", method_list_jobs },
+        { "ListImageDigests", method_list_image_digests },
+        { "EventsSince", method_events_since },
+        { "Diagnose", method_diagnose },
+};
+
+/* The one way into the methods that only tell. */
+static int method_read(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        Manager *m = userdata;
+        int r;
+
+        r = access_check(m, message, "Manager", NULL, NULL, false, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+        for (size_t i = 0; i < ELEMENTSOF(readers); i++)
+                if (streq(readers[i].member, sd_bus_message_get_member(message)))
+                        return readers[i].handler(message, m, error);
+        return -EBADRQC;
+}
+
+#define GETTER(name, type, expression)                                                                        \
+        static int get_##name(sd_bus *bus, const char *path, const char *interface, const char *property,     \
+                              sd_bus_message *reply, void *userdata, sd_bus_error *error) {                   \
+                const Manager *m = userdata;                                                                  \
+                return sd_bus_message_append(reply, type, expression);                                        \
+        }                                                                                                     \
+        struct __useless_struct_to_allow_trailing_semicolon__
+
+static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
+                       void *userdata, sd_bus_error *error) {
+        return sd_bus_message_append(reply, "s", HERO_VERSION);
+}
+
+GETTER(hypervisor, "s", m->config.hypervisor);
+GETTER(accelerator, "s",
+       accelerator_to_string(m->resources.accelerator != ACCELERATOR_AUTO ? m->resources.accelerator :
+                                                                            m->config.accelerator));
+GETTER(default_image, "s", m->config.image);
+
+static int get_quarantined(sd_bus *bus, const char *path, const char *interface, const char *property,
+                           sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        const Manager *m = userdata;
+        int r;
+
+        r = sd_bus_message_open_container(reply, 'a', "(ss)");
+        for (size_t i = 0; r >= 0 && i < m->n_quarantined; i++)
+                r = sd_bus_message_append(reply, "(ss)", m->quarantined[i].name, m->quarantined[i].why);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+#define METHOD(member, in, out, handler) SD_BUS_METHOD_WITH_ARGS(member, in, out, handler, SD_BUS_VTABLE_UNPRIVILEGED)
+#define NUMBER(name, type, field) SD_BUS_PROPERTY(name, type, NULL, offsetof(Manager, field), 0)
+
+static const sd_bus_vtable manager_vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        METHOD("CreateVM", SD_BUS_ARGS("s", name, "a{sv}", spec), SD_BUS_RESULT("o", vm, "o", job), method_create_vm),
+        METHOD("ProvisionUser", SD_BUS_ARGS("s", user, "a{sv}", spec), SD_BUS_RESULT("o", vm, "o", job),
+               method_provision_user),
+        METHOD("DeprovisionUser", SD_BUS_ARGS("s", user), SD_BUS_RESULT("o", job), method_user),
+        METHOD("StartUser", SD_BUS_ARGS("s", user), SD_BUS_RESULT("o", job), method_user),
+        METHOD("StopUser", SD_BUS_ARGS("s", user), SD_BUS_RESULT("o", job), method_user),
+        METHOD("GetVM", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", vm), method_read),
+        METHOD("GetVMByPID", SD_BUS_ARGS("u", pid), SD_BUS_RESULT("o", vm), method_read),
+        METHOD("GetUser", SD_BUS_ARGS("s", user), SD_BUS_RESULT("o", object), method_read),
+        METHOD("ListVMs", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ssssuto)", vms), method_read),
+        METHOD("ListUsers", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ssso)", users), method_read),
+        METHOD("ListJobs", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ussso)", jobs), method_read),
+        METHOD("ListImageDigests", SD_BUS_NO_ARGS, SD_BUS_RESULT("as", digests), method_read),
+        METHOD("EventsSince", SD_BUS_ARGS("t", since, "s", vm),
+               SD_BUS_RESULT("a(ttssss)", events, "t", next, "t", lost), method_read),
+        METHOD("Diagnose", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sss)", checks), method_read),
+        SD_BUS_SIGNAL_WITH_ARGS("VMNew", SD_BUS_ARGS("s", name, "o", vm), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("VMRemoved", SD_BUS_ARGS("s", name, "o", vm), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("Transition",
+                                SD_BUS_ARGS("t", sequence, "t", timestamp, "s", vm, "s", from, "s", to, "s", reason), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("JobNew", SD_BUS_ARGS("u", id, "o", job, "s", vm), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("JobRemoved", SD_BUS_ARGS("u", id, "o", job, "s", vm, "s", result, "s", message), 0),
+        SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("Hypervisor", "s", get_hypervisor, 0, 0),
+        SD_BUS_PROPERTY("Accelerator", "s", get_accelerator, 0, 0),
+        SD_BUS_PROPERTY("DefaultImage", "s", get_default_image, 0, 0),
+        NUMBER("CPUsTotal", "u", capacity.cpus_total),
+        NUMBER("CPUsReserved", "u", capacity.cpus_reserved),
+        NUMBER("MemoryTotal", "t", capacity.memory_total),
+        NUMBER("MemoryReserved", "t", capacity.memory_reserved),
+        NUMBER("DiskTotal", "t", capacity.disk_total),
+        NUMBER("DiskReserved", "t", capacity.disk_reserved),
+        NUMBER("NVMs", "u", n_vms),
+        SD_BUS_PROPERTY("Quarantined", "a(ss)", get_quarantined, 0, 0),
+        SD_BUS_VTABLE_END,
+};
+
+int manager_bus_register(Manager *m) {
+        int r;
+
+        r = sd_bus_add_object_manager(m->bus, NULL, COMPUTE_OBJECT);
+        if (r < 0)
+                return r;
+        return sd_bus_add_object_vtable(m->bus, NULL, COMPUTE_OBJECT, COMPUTE_MANAGER_INTERFACE, manager_vtable, m);
+}
+
+const sd_bus_vtable *manager_bus_vtable(void) {
+        return manager_vtable;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The Manager owns everything in hero-computed: the VMs and their indexes, the jobs, what the VMs share (images,
+ * kernel, templates, uids, capacity) and the connections to bus, PID 1 and machined. One per process. */
+
+#include <sys/queue.h>
+#include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
+#include <uthash.h>
+
+#include "compute/capacity.h"
+#include "compute/compute-config.h"
+#include "compute/job.h"
+#include "compute/resources.h"
+#include "compute/vm.h"
+#include "shared/polkit.h"
+
+typedef struct Quarantine {
+        char *name, *why;
+} Quarantine;
+
+typedef struct ScopeCall ScopeCall;
+
+struct Manager {
+        sd_event *event;
+        sd_bus *bus;
+        Polkit *polkit;
+        ComputeConfig config;
+
+        int state_fd;      /* STATEDIR */
+        int vms_fd;        /* STATEDIR/vms */
+        int templates_fd;  /* STATEDIR/templates */
+
+        Vm *vms_by_name, *vms_by_id, *vms_by_user;
+        unsigned n_vms;
+
+        Job *jobs;
+        unsigned n_jobs;
+        uint32_t next_job_id;
+
+        uint64_t next_sequence;
+        EventRing events;
+
+        Capacity capacity;
+        Resources resources;
+        unsigned char *uids_used; /* bitmap of config.uid_count */
+        unsigned uids_next;
+
+        TAILQ_HEAD(, ScopeCall) scope_calls; /* what PID 1 was, or is yet to be, asked: scope.c */
+        ScopeCall *scope_jobs;               /* of those, by the path of PID 1's job */
+        unsigned n_scope_starts;
+        uint64_t machined_retry;
+
+        Quarantine *quarantined;
+        size_t n_quarantined, allocated_quarantined;
+
+        bool serving; /* adoption is over */
+};
+
+int manager_new(Manager **ret);
+Manager *manager_free(Manager *m);
+DEFINE_TRIVIAL_CLEANUP_FUNC(Manager *, manager_free);
+
+int manager_load_config(Manager *m);
+int manager_connect(Manager *m);
+
+Vm *manager_find_vm(Manager *m, const char *name);
+Vm *manager_find_vm_by_user(Manager *m, const char *user);
+/* Name, id or an unambiguous beginning of either. 0, -ENXIO, -ENOTUNIQ (error is set). */
+int manager_resolve_vm(Manager *m, const char *name, Vm **ret, sd_bus_error *error);
+
+int manager_quarantine(Manager *m, const char *name, const char *why);
+
+/* The events ring, for vm_set_state(). Emits Manager.Transition. */
+void manager_add_event(Manager *m, Event *e);
+
+/* manager-bus.c, vm-bus.c, user-bus.c, job-bus.c */
+int manager_bus_register(Manager *m);
+void user_emit_added(Vm *vm);
+void user_emit_removed(Vm *vm);
+void vm_emit_added(Vm *vm);
+int vm_bus_register(Manager *m);
+int user_bus_register(Manager *m);
+int job_bus_register(Manager *m);
+
+/* uid-pool.c: a uid no other VM uses; -EDQUOT when there is none. Reserve is for adoption. */
+int uid_pool_take(Manager *m, uid_t *ret);
+void uid_pool_reserve(Manager *m, uid_t uid);
+void uid_pool_give_back(Manager *m, uid_t uid);
+
+/* The vtables, for the test that compares them with the access table and the XML. */
+const sd_bus_vtable *manager_bus_vtable(void);
+const sd_bus_vtable *vm_bus_vtable(void);
+const sd_bus_vtable *user_bus_vtable(void);
+const sd_bus_vtable *job_bus_vtable(void);

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Entry into systemd-machined, where there is one, so that `machinectl list` shows the VM. Best effort: absent is
+ * normal. machined notices the end by the scope. */
+
+#include "compute/vm.h"
+
+void registration_add(Vm *vm);

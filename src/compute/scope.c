@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "compute/scope.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
+#include "basic/string-util.h"
+#include "basic/time-util.h"
+#include "compute/manager.h"
+#include "compute/steps.h"
+#include "shared/bus-util.h"
+#include "shared/log.h"
+
+/* QEMU has a handful of threads plus one per CPU and up to 64 of the thread pool. */
+#define TASKS_MAX 512u
+#define SCOPE_INTERFACE "org.freedesktop.systemd1.Scope"
+
+/* One question to PID 1. A start or stop is over when PID 1's job is, the others with the answer. */
+struct ScopeCall {
+        TAILQ_ENTRY(ScopeCall) calls;
+        UT_hash_handle hh;
+        Manager *manager;
+        Vm *vm;
+        scope_done_t done;
+        sd_bus_slot *slot; /* the answer is outstanding */
+        char *job;         /* PID 1's job, in Manager.scope_jobs */
+        bool is_start, is_job, sent;
+};
+
+static void scope_next(Manager *m);
+
+static ScopeCall *scope_call_free(ScopeCall *c) {
+        Manager *m = c->manager;
+
+        if (c->job)
+                HASH_DEL(m->scope_jobs, c);
+        TAILQ_REMOVE(&m->scope_calls, c, calls);
+        sd_bus_slot_unref(c->slot);
+        if (c->is_start && c->sent)
+                m->n_scope_starts--;
+        free(c->job);
+        return mfree(c);
+}
+
+static ScopeCall *scope_call_new(Vm *vm, bool is_start, bool is_job, scope_done_t done) {
+        ScopeCall *c;
+
+        c = new0(ScopeCall, 1);
+        if (!c)
+                return NULL;
+        c->manager = vm->manager;
+        c->vm = vm;
+        c->done = done;
+        c->is_start = is_start;
+        c->is_job = is_job;
+        TAILQ_INSERT_TAIL(&c->manager->scope_calls, c, calls);
+        return c;
+}
+
+/* Frees the call before it tells: whoever is told may well free the VM. */
+static void scope_call_end(ScopeCall *c, int error, const char *text) {
+        scope_done_t done = c->done;
+        Manager *m = c->manager;
+        Vm *vm = c->vm;
+
+        scope_call_free(c);
+        done(vm, error, text);
+        scope_next(m);
+}
+
+void scope_forget(Vm *vm) {
+        ScopeCall *c, *next;
+
+        for (c = TAILQ_FIRST(&vm->manager->scope_calls); c; c = next) {
+                next = TAILQ_NEXT(c, calls);
+                if (c->vm == vm)
+                        scope_call_free(c);
+        }
+        scope_next(vm->manager);
+}
+
+static int on_job_removed(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        const char *path, *unit, *result;
+        Manager *m = userdata;
+        ScopeCall *c;
+        uint32_t id;
+        int r;
+
+        r = sd_bus_message_read(message, "uoss", &id, &path, &unit, &result);
+        if (r < 0)
+                return 0;
+        HASH_FIND(hh, m->scope_jobs, path, strlen(path), c);
+        if (!c)
+                return 0;
+        if (!c->is_start || streq(result, "done"))
+                scope_call_end(c, 0, NULL);
+        else {
+                _cleanup_free_ char *text = strprintf("systemd could not start %s: the job ended with '%s'.", unit, result);
+
+                scope_call_end(c, -EREMOTEIO, text);
+        }
+        return 0;
+}
+
+/* The answer to a call: of those with a job, its path. */
+static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
+        ScopeCall *c = userdata;
+        const sd_bus_error *e;
+        const char *path;
+        int r;
+
+        c->slot = sd_bus_slot_unref(c->slot);
+        e = sd_bus_message_get_error(reply);
+        if (e && !c->is_start && c->is_job && sd_bus_error_has_name(e, "org.freedesktop.systemd1.NoSuchUnit")) {
+                scope_call_end(c, 0, NULL); /* to be stopped, and not there */
+                return 0;
+        }
+        if (e) {
+                _cleanup_free_ char *text = strprintf("systemd refused: %s", e->message ?: e->name);
+
+                scope_call_end(c, -EREMOTEIO, text);
+                return 0;
+        }
+        if (!c->is_job) {
+                scope_call_end(c, 0, NULL);
+                return 0;
+        }
+        r = sd_bus_message_read(reply, "o", &path);
+        if (r >= 0 && !(c->job = strdup(path)))
+                r = -ENOMEM;
+        if (r < 0)
+                scope_call_end(c, r, NULL);
+        else
+                HASH_ADD_KEYPTR(hh, c->manager->scope_jobs, c->job, strlen(c->job), c);
+        return 0;
+}
+
+/* Somebody (systemctl, or PID 1 at shutdown) wants the scope to stop. As its controller we get to do it gracefully;
+ * PID 1 kills after TimeoutStopUSec. */
+static int on_request_stop(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        _cleanup_free_ char *unit = NULL;
+        Manager *m = userdata;
+        const char *name;
+        Vm *vm;
+
+        if (sd_bus_path_decode(sd_bus_message_get_path(message), "/org/freedesktop/systemd1/unit", &unit) <= 0)
+                return 0;
+        name = startswith(unit, "hero-vm-");
+        if (!name || strlen(name) < 7 || !streq(name + strlen(name) - 6, ".scope"))
+                return 0;
+        unit[strlen(unit) - 6] = 0;
+        vm = manager_find_vm(m, name);
+        if (!vm || !vm->runtime || vm->state == VM_STOPPING)
+                return 0;
+        vm->runtime->end = VM_END_HOST_STOP;
+        if (vm->job) {
+                vm_kill(vm); /* in the middle of something: its undo takes over */
+                return 0;
+        }
+        if (vm->state == VM_RUNNING || vm->state == VM_SUSPENDED) {
+                /* PID 1 thaws a frozen unit before it stops it. */
+                const JobStep graceful[] = { STEP_STOP };
+                _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
+                Job *j;
+
+                if (job_new(vm, JOB_STOP, graceful, 1, false, &j, &e) < 0)
+                        vm_kill(vm);
+        }
+        return 0;
+}
+
+int scope_register(Manager *m) {
+        int r;
+
+        r = sd_bus_match_signal_async(m->bus, NULL, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT, SYSTEMD_MANAGER_INTERFACE,
+                                      "JobRemoved", on_job_removed, NULL, m);
+        if (r < 0)
+                return r;
+        return sd_bus_match_signal_async(m->bus, NULL, SYSTEMD_BUS_NAME, NULL, SCOPE_INTERFACE, "RequestStop",
+                                         on_request_stop, NULL, m);
+}
+
+void scope_manager_done(Manager *m) {
+        while (!TAILQ_EMPTY(&m->scope_calls))
+                scope_call_free(TAILQ_FIRST(&m->scope_calls));
+}
+
+static int append_devices(sd_bus_message *m, const VmmSandbox *sandbox, Accelerator accelerator) {
+        int r;
+
+        r = sd_bus_message_open_container(m, 'r', "sv");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "s", "DeviceAllow");
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'v', "a(ss)");
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'a', "(ss)");
+        for (const char *const *d = sandbox ? sandbox->devices : NULL; r >= 0 && d && *d; d++)
+                if (!streq(*d, "/dev/kvm") || accelerator == ACCELERATOR_KVM)
+                        r = sd_bus_message_append(m, "(ss)", *d, "rw");
+        for (unsigned i = 0; r >= 0 && i < 3; i++)
+                r = sd_bus_message_close_container(m);
+        return r;
+}
+
+static uint64_t scope_memory_max(const Vm *vm) {
+        VmmSpec spec = {
+                .name = vm->name,
+                .id = vm->id,
+                .cpus = vm->spec.cpus,
+                .memory = vm->spec.memory,
+                .accelerator = vm->runtime ? vm->runtime->accelerator : ACCELERATOR_TCG,
+        };
+
+        return vm->spec.memory + vm->hypervisor->memory_overhead(&spec);
+}
+
+static int append_weights(sd_bus_message *m, const Vm *vm) {
+        int r = 0;
+
+        if (vm->spec.cpu_weight > 0)
+                r = sd_bus_message_append(m, "(sv)", "CPUWeight", "t", vm->spec.cpu_weight);
+        if (r >= 0 && vm->spec.io_weight > 0)
+                r = sd_bus_message_append(m, "(sv)", "IOWeight", "t", vm->spec.io_weight);
+        return r;
+}
+
+static int append_limits(sd_bus_message *m, const Vm *vm) {
+        int r;
+
+        r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)", "MemoryMax", "t", scope_memory_max(vm), "MemorySwapMax", "t",
+                                  (uint64_t) 0, "CPUQuotaPerSecUSec", "t", (uint64_t) vm->spec.cpus * USEC_PER_SEC,
+                                  "TasksMax", "t", (uint64_t) (TASKS_MAX + vm->spec.cpus));
+        return r < 0 ? r : append_weights(m, vm);
+}
+
+static int append_properties(sd_bus_message *m, const Vm *vm) {
+        const ComputeConfig *c = &vm->manager->config;
+        _cleanup_free_ char *description = NULL;
+        const char *unique = NULL;
+        uint64_t stop;
+        int r;
+
+        r = sd_bus_get_unique_name(vm->manager->bus, &unique);
+        if (r < 0)
+                return r;
+        if (asprintf(&description, vm->spec.user ? "VM %s of user %s" : "VM %s", vm->name, vm->spec.user) < 0)
+                return -ENOMEM;
+        stop = c->shutdown_timeout + c->powerdown_timeout + c->stop_timeout;
+        /* After= ourselves: at shutdown a VM is stopped while we are still there to ask its guest. */
+        r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", description, "Slice", "s",
+                                  c->slice, "PIDs", "au", 1, (uint32_t) vm->runtime->process.pid, "CollectMode", "s",
+                                  "inactive-or-failed", "Controller", "s", unique, "TimeoutStopUSec", "t", stop, "OOMPolicy",
+                                  "s", "kill", "DevicePolicy", "s", "closed", "After", "as", 1, "hero-computed.service");
+        if (r >= 0)
+                r = append_limits(m, vm);
+        if (r >= 0)
+                r = append_devices(m, vm->hypervisor->sandbox, vm->runtime->accelerator);
+        return r;
+}
+
+static int scope_send_start(ScopeCall *c) {
+        _cleanup_message_ sd_bus_message *m = NULL;
+        Vm *vm = c->vm;
+        int r;
+
+        r = sd_bus_message_new_method_call(vm->manager->bus, &m, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT,
+                                           SYSTEMD_MANAGER_INTERFACE, "StartTransientUnit");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "ss", vm->unit, "fail");
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'a', "(sv)");
+        if (r >= 0)
+                r = append_properties(m, vm);
+        if (r >= 0)
+                r = sd_bus_message_close_container(m);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "a(sa(sv))", 0);
+        if (r < 0)
+                return r;
+        /* A busy PID 1 takes seconds (runc had to go from 1 s to 30 s); the operation's own timer decides. */
+        r = sd_bus_call_async(vm->manager->bus, &c->slot, m, on_reply, c, UINT64_MAX);
+        if (r < 0)
+                return r;
+        c->sent = true;
+        c->manager->n_scope_starts++;
+        return 0;
+}
+
+static void scope_next(Manager *m) {
+        ScopeCall *c, *next;
+
+        for (c = TAILQ_FIRST(&m->scope_calls); c && m->n_scope_starts < SCOPE_CALLS_MAX; c = next) {
+                int r;
+
+                next = TAILQ_NEXT(c, calls);
+                if (!c->is_start || c->sent)
+                        continue;
+                r = scope_send_start(c);
+                if (r < 0) {
+                        scope_call_end(c, r, "Cannot ask systemd for a scope."); /* comes back here for the rest */
+                        return;
+                }
+        }
+}
+
+int scope_start(Vm *vm, scope_done_t done) {
+        if (!scope_call_new(vm, true, true, done))
+                return -ENOMEM;
+        scope_next(vm->manager);
+        return 0;
+}
+
+static int scope_ask(Vm *vm, const char *member, bool is_job, scope_done_t done) {
+        ScopeCall *c;
+        int r;
+
+        c = scope_call_new(vm, false, is_job, done);
+        if (!c)
+                return -ENOMEM;
+        if (is_job)
+                r = bus_call_async(vm->manager->bus, &c->slot, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT,
+                                   SYSTEMD_MANAGER_INTERFACE, member, on_reply, c, "ss", vm->unit, "replace");
+        else
+                r = bus_call_async(vm->manager->bus, &c->slot, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT,
+                                   SYSTEMD_MANAGER_INTERFACE, member, on_reply, c, "s", vm->unit);
+        if (r < 0)
+                scope_call_free(c);
+        return r;
+}
+
+int scope_stop(Vm *vm, scope_done_t done) {
+        return scope_ask(vm, "StopUnit", true, done);
+}
+
+int scope_freeze(Vm *vm, scope_done_t done) {
+        return scope_ask(vm, "FreezeUnit", false, done);
+}
+
+int scope_thaw(Vm *vm, scope_done_t done) {
+        return scope_ask(vm, "ThawUnit", false, done);
+}
+
+void scope_kill(Vm *vm) {
+        (void) bus_call_async(vm->manager->bus, NULL, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT, SYSTEMD_MANAGER_INTERFACE,
+                              "KillUnit", NULL, NULL, "ssi", vm->unit, "all", SIGKILL);
+}
+
+int scope_set_weights(Vm *vm) {
+        _cleanup_message_ sd_bus_message *m = NULL;
+        int r;
+
+        r = sd_bus_message_new_method_call(vm->manager->bus, &m, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT,
+                                           SYSTEMD_MANAGER_INTERFACE, "SetUnitProperties");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "sb", vm->unit, true);
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'a', "(sv)");
+        if (r >= 0)
+                r = append_weights(m, vm);
+        if (r >= 0)
+                r = sd_bus_message_close_container(m);
+        if (r >= 0)
+                r = sd_bus_message_set_expect_reply(m, false);
+        return r < 0 ? r : sd_bus_send(vm->manager->bus, m, NULL);
+}
+
+char *scope_cgroup_path(const Vm *vm, pid_t pid) {
+        _cleanup_free_ char *text = NULL;
+        char path[32], *line, *end;
+        size_t n, l = strlen(vm->unit);
+
+        snprintf(path, sizeof(path), "/proc/%i/cgroup", pid);
+        if (read_full_file(AT_FDCWD, path, 65536, &text, NULL) < 0)
+                return NULL;
+        line = startswith(text, "0::") ? text : strstr(text, "\n0::");
+        if (!line)
+                return NULL;
+        line += line == text ? 3 : 4;
+        end = strchrnul(line, '\n');
+        *end = 0;
+        n = strlen(line);
+        if (n <= l || line[n - l - 1] != '/' || !streq(line + n - l, vm->unit))
+                return NULL;
+        return strprintf("/sys/fs/cgroup%s", line);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* A VM's scope, as PID 1 sees it. All calls are asynchronous; the callback comes exactly once unless the VM's
+ * runtime is freed first. PID 1 is asked at most SCOPE_CALLS_MAX starts at a time (the bus allows 128 unanswered calls per connection),
+ * the others wait their turn. */
+
+#include "compute/vm.h"
+
+#define SCOPE_CALLS_MAX 48u
+
+typedef struct Manager Manager;
+
+/* error: 0 or -errno; text: a sentence from PID 1, may be NULL. */
+typedef void (*scope_done_t)(Vm *vm, int error, const char *text);
+
+int scope_register(Manager *m); /* matches for JobRemoved and RequestStop */
+void scope_manager_done(Manager *m);
+
+/* StartTransientUnit with the launcher's pid; done when the job is. */
+int scope_start(Vm *vm, scope_done_t done);
+/* StopUnit; done when the unit is gone (also when it never was). */
+int scope_stop(Vm *vm, scope_done_t done);
+int scope_freeze(Vm *vm, scope_done_t done);
+int scope_thaw(Vm *vm, scope_done_t done);
+/* SIGKILL for everything in it; no answer is waited for. */
+void scope_kill(Vm *vm);
+/* The weights of a running scope from the VM's spec. */
+int scope_set_weights(Vm *vm);
+
+/* Drops what is outstanding for the VM. */
+void scope_forget(Vm *vm);
+
+/* "/sys/fs/cgroup/machine.slice/machine-hero.slice/hero-vm-x.scope" — from the VMM's /proc/PID/cgroup, verified to end in
+ * the unit's name. NULL when it is not there. */
+char *scope_cgroup_path(const Vm *vm, pid_t pid);

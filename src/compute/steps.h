@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The steps of jobs, one file each. begin() starts the work and returns 0 (job_step_done() follows, possibly from within) or
+ * -errno with a sentence in *ret_text, nothing having been begun. cancel() asks a step under way to undo itself; it
+ * ends with job_step_done(-ECANCELED). NULL: cannot be cancelled. */
+
+#include "compute/vm.h"
+
+typedef struct Step {
+        const char *word;
+        int (*begin)(Vm *vm, char **ret_text);
+        void (*cancel)(Vm *vm);
+} Step;
+
+extern const Step step_prepare, step_start, step_stop, step_suspend, step_resume, step_remove;
+
+/* vm-prepare.c, vm-start.c: what the step waited for has come, or will not. */
+void vm_prepare_resource(Vm *vm, int error, const char *text);
+void vm_start_resource(Vm *vm, int error, const char *text);
+
+/* vm-start.c: the start cannot go on; and: monitor or agent has become ready. */
+void vm_start_fail(Vm *vm, int error, const char *text);
+void vm_start_check_running(Vm *vm);
+
+/* vm-end.c. The VMM must go now: kills it and its scope. Its end is noticed as ever and leads to vm_gone(). */
+void vm_kill(Vm *vm);
+/* Everything that can tell about the VMM's end calls this. */
+void vm_check_gone(Vm *vm);
+int vm_watch_exit(Vm *vm);
+int vm_watch_oom(Vm *vm);
+
+/* vm-channels.c: monitor, agent and console of a VM that was just started or is adopted. */
+int vm_open_channels(Vm *vm, bool adopted, int console_fd);
+
+/* vm-stop.c: a graceful stop under way goes on with the kill, once the loop is back. */
+void vm_stop_by_force(Vm *vm);
+
+/* Arms the one timer of the operation under way. */
+int vm_arm_timer(Vm *vm, uint64_t usec, sd_event_time_handler_t handler);
+void vm_disarm_timer(Vm *vm);

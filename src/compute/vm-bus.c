@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* org.hero.Compute.VM, documented in dbus/org.hero.Compute.VM.xml. */
+
+#include <unistd.h>
+
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
+#include "basic/string-util.h"
+#include "basic/strv.h"
+#include "compute/access.h"
+#include "compute/agent.h"
+#include "compute/console.h"
+#include "compute/manager.h"
+#include "compute/requests.h"
+#include "compute/vm-wait.h"
+#include "shared/bus-util.h"
+#include "shared/error-names.h"
+
+#define FLAG_FORCE UINT64_C(1)
+#define FLAG_HISTORY UINT64_C(1)
+#define FLAG_FOLLOW UINT64_C(1)
+
+static int reply_job(sd_bus_message *message, int r, const Job *j) {
+        return r < 0 ? r : sd_bus_reply_method_return(message, "o", j->path);
+}
+
+static int read_flags(sd_bus_message *message, uint64_t known, uint64_t *ret, sd_bus_error *error) {
+        int r;
+
+        r = sd_bus_message_read(message, "t", ret);
+        if (r < 0)
+                return r;
+        if (*ret & ~known)
+                return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "Unknown flags %#llx.",
+                                         (unsigned long long) (*ret & ~known));
+        return 0;
+}
+
+static int method_start(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        Job *j;
+
+        return reply_job(message, request_start(vm, &j, error), j);
+}
+
+static int method_stop(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        uint64_t flags;
+        Job *j;
+        int r;
+
+        r = read_flags(message, FLAG_FORCE, &flags, error);
+        if (r < 0)
+                return r;
+        return reply_job(message, request_stop(vm, flags & FLAG_FORCE, &j, error), j);
+}
+
+static int method_restart(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        Job *j;
+
+        return reply_job(message, request_restart(vm, &j, error), j);
+}
+
+static int method_suspend(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        Job *j;
+
+        return reply_job(message, request_suspend(vm, &j, error), j);
+}
+
+static int method_resume(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        Job *j;
+
+        return reply_job(message, request_resume(vm, &j, error), j);
+}
+
+static int method_delete(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        uint64_t flags;
+        Job *j;
+        int r;
+
+        r = read_flags(message, FLAG_FORCE, &flags, error);
+        if (r < 0)
+                return r;
+        return reply_job(message, request_delete(vm, flags & FLAG_FORCE, JOB_DELETE, &j, error), j);
+}
+
+static int method_set_resources(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        _cleanup_(vm_spec_done) VmSpec spec = {};
+        int r;
+
+        r = vm_spec_read(message, VM_SPEC_RESOURCES, &spec, error);
+        if (r >= 0)
+                r = request_set_resources(vm, &spec, error);
+        return r < 0 ? r : sd_bus_reply_method_return(message, NULL);
+}
+
+/* Console, exec and the like need a guest that runs. */
+static int check_runs(Vm *vm, sd_bus_error *error) {
+        if (vm->state == VM_RUNNING || (vm->state == VM_STARTING && vm->runtime && vm->runtime->executed))
+                return 0;
+        return sd_bus_error_setf(error, ERROR_WRONG_STATE, "VM '%s' is %s; %s it first.", vm->name,
+                                 vm_state_to_string(vm->state), vm->state == VM_SUSPENDED ? "resume" : "start");
+}
+
+static int console_error(Vm *vm, int r, sd_bus_error *error) {
+        if (r == -EDQUOT)
+                return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED, "%u are attached to the console of VM '%s' already.",
+                                         CONSOLE_ATTACHED_MAX, vm->name);
+        return r;
+}
+
+static int method_open_console(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        _cleanup_close_ int fd = -EBADF;
+        uint64_t flags;
+        int r;
+
+        r = read_flags(message, FLAG_HISTORY, &flags, error);
+        if (r >= 0)
+                r = check_runs(vm, error);
+        if (r < 0)
+                return r;
+        r = console_attach(vm->runtime->console, flags & FLAG_HISTORY, 0, true, &fd);
+        return r < 0 ? console_error(vm, r, error) : sd_bus_reply_method_return(message, "h", fd);
+}
+
+static int method_logs(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        _cleanup_close_ int fd = -EBADF;
+        uint64_t bytes, flags;
+        int r;
+
+        r = sd_bus_message_read(message, "t", &bytes);
+        if (r >= 0)
+                r = read_flags(message, FLAG_FOLLOW, &flags, error);
+        if (r < 0)
+                return r;
+        if (flags & FLAG_FOLLOW && vm->runtime && vm->runtime->console)
+                r = console_attach(vm->runtime->console, true, bytes, false, &fd);
+        else
+                r = console_read_history(vm, bytes, &fd);
+        return r < 0 ? console_error(vm, r, error) : sd_bus_reply_method_return(message, "h", fd);
+}
+
+static void exec_options_done(ExecOptions *o) {
+        strv_free(o->command);
+        strv_free(o->environment);
+        free(o->working_directory);
+        free(o->user);
+}
+
+static int read_exec_string(sd_bus_message *m, const char *key, char **ret, sd_bus_error *error) {
+        const char *s;
+        int r;
+
+        r = bus_read_variant(m, key, "s", &s, error);
+        if (r < 0)
+                return r;
+        if (!utf8_is_clean(s, NULL) || strlen(s) > 4095)
+                return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "%s is too long or holds control characters.", key);
+        return free_and_strdup(ret, s);
+}
+
+static int read_exec_option(sd_bus_message *m, const char *key, ExecOptions *o, sd_bus_error *error) {
+        uint32_t u;
+        int r, b;
+
+        if (streq(key, "TTY")) {
+                r = bus_read_variant(m, key, "b", &b, error);
+                o->tty = r >= 0 && b;
+                return r;
+        }
+        if (streq(key, "Rows") || streq(key, "Columns")) {
+                r = bus_read_variant(m, key, "u", &u, error);
+                if (r >= 0)
+                        *(streq(key, "Rows") ? &o->rows : &o->columns) = MIN2(u, 65535u);
+                return r;
+        }
+        if (streq(key, "WorkingDirectory"))
+                return read_exec_string(m, key, &o->working_directory, error);
+        if (streq(key, "User"))
+                return read_exec_string(m, key, &o->user, error);
+        if (streq(key, "Environment")) {
+                r = sd_bus_message_enter_container(m, 'v', "as");
+                if (r < 0)
+                        return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "Environment must be of type 'as'.");
+                o->environment = strv_free(o->environment);
+                r = sd_bus_message_read_strv(m, &o->environment);
+                return r < 0 ? r : sd_bus_message_exit_container(m);
+        }
+        return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "There is no option '%s'.", key);
+}
+
+static int read_exec(sd_bus_message *m, ExecOptions *o, sd_bus_error *error) {
+        int r;
+
+        r = sd_bus_message_read_strv(m, &o->command);
+        if (r >= 0)
+                r = sd_bus_message_enter_container(m, 'a', "{sv}");
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                const char *key;
+
+                r = sd_bus_message_read(m, "s", &key);
+                if (r >= 0)
+                        r = read_exec_option(m, key, o, error);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+        }
+        if (r < 0)
+                return r;
+        if (strv_length(o->command) == 0 || isempty(o->command[0]))
+                return sd_bus_error_set(error, ERROR_INVALID_ARGUMENT, "The command is empty.");
+        if (!environment_is_valid(o->environment))
+                return sd_bus_error_set(error, ERROR_INVALID_ARGUMENT,
+                                        "Environment must be a list of NAME=VALUE without control characters.");
+        return 0;
+}
+
+/* The VM's own environment, then the caller's. */
+static int merge_environment(const Vm *vm, ExecOptions *o) {
+        _cleanup_strv_free_ char **all = NULL;
+
+        STRV_FOREACH(e, vm->spec.environment)
+                if (strv_extend(&all, *e) < 0)
+                        return -ENOMEM;
+        STRV_FOREACH(e, o->environment)
+                if (strv_extend(&all, *e) < 0)
+                        return -ENOMEM;
+        strv_free(o->environment);
+        o->environment = TAKE_PTR(all);
+        return 0;
+}
+
+static int method_exec(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        _cleanup_close_ int stdio = -EBADF, standard_error = -EBADF, control = -EBADF;
+        _cleanup_(exec_options_done) ExecOptions o = {};
+        int r;
+
+        r = read_exec(message, &o, error);
+        if (r >= 0)
+                r = check_runs(vm, error);
+        if (r < 0)
+                return r;
+        if (!vm_agent_is_ready(vm))
+                return sd_bus_error_setf(error, ERROR_NO_AGENT, "The agent in VM '%s' is not there (AgentReady is false).",
+                                         vm->name);
+        r = merge_environment(vm, &o);
+        if (r >= 0)
+                r = agent_exec(vm->runtime->agent, &o, &stdio, &standard_error, &control);
+        if (r == -EDQUOT)
+                return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED, "VM '%s' has %u exec sessions already.", vm->name,
+                                         agent_n_sessions(vm->runtime->agent));
+        if (r == -E2BIG)
+                return sd_bus_error_set(error, ERROR_INVALID_ARGUMENT,
+                                        "Command and environment are longer than 32 KiB together.");
+        if (r < 0)
+                return r;
+        vm_touch(vm);
+        return sd_bus_reply_method_return(message, "hhh", stdio, standard_error, control);
+}
+
+static int method_wait(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        return vm_method_wait(message, vm, error);
+}
+
+static int method_get_transitions(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        int r;
+
+        r = sd_bus_message_new_method_return(message, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "(ttsss)");
+        for (unsigned i = 0; r >= 0 && i < vm->events.n; i++) {
+                const Event *e = event_ring_get(&vm->events, i);
+
+                r = sd_bus_message_append(reply, "(ttsss)", e->sequence, e->timestamp, vm_state_to_string(e->from),
+                                          vm_state_to_string(e->to), e->reason);
+        }
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+typedef struct VmMethod {
+        const char *member;
+        int (*handler)(sd_bus_message *message, Vm *vm, sd_bus_error *error);
+} VmMethod;
+
+static const VmMethod methods[] = {
+        { "Start", method_start },
+        { "Stop", method_stop },
+        { "Restart", method_restart },
+        { "Suspend", method_suspend },
+        { "Resume", method_resume },
+        { "Delete", method_delete },
+        { "SetResources", method_set_resources },
+        { "OpenConsole", method_open_console },
+        { "Exec", method_exec },
+        { "Logs", method_logs },
+        { "Wait", method_wait },
+        { "GetTransitions", method_get_transitions },
+};
+
+/* The one way into every method: authorise, then act. */
+static int vm_method(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        Vm *vm = userdata;
+        int r;
+
+        r = access_check(vm->manager, message, "VM", vm->name, vm->spec.user, false, error);
+        if (r < 0)
+                return r;
+        if (r == 0)
+                return 1; /* dispatched again when it is known */
+        for (size_t i = 0; i < ELEMENTSOF(methods); i++)
+                if (streq(methods[i].member, sd_bus_message_get_member(message)))
+                        return methods[i].handler(message, vm, error);
+        return -EBADRQC;
+}
+
+#define GETTER(name, type, expression)                                                                        \
+        static int get_##name(sd_bus *bus, const char *path, const char *interface, const char *property,     \
+                              sd_bus_message *reply, void *userdata, sd_bus_error *error) {                   \
+                const Vm *vm = userdata;                                                                      \
+                return sd_bus_message_append(reply, type, expression);                                        \
+        }                                                                                                     \
+        struct __useless_struct_to_allow_trailing_semicolon__
+
+GETTER(id, "s", vm->id);
+GETTER(user, "s", strempty(vm->spec.user));
+GETTER(image, "s", vm->spec.image);
+GETTER(image_digest, "s", strempty(vm->image_digest));
+GETTER(hypervisor, "s", vm->hypervisor->name);
+GETTER(cpus, "u", (uint32_t) vm->spec.cpus);
+GETTER(memory, "t", vm->spec.memory);
+GETTER(disk, "t", vm->spec.disk);
+GETTER(state, "s", vm_state_to_string(vm->state));
+GETTER(agent_ready, "b", vm_agent_is_ready(vm));
+GETTER(accelerator, "s",
+       vm->runtime && vm->hypervisor->needs_kernel ? accelerator_to_string(vm->runtime->accelerator) : "");
+GETTER(pid, "u", (uint32_t) (vm->runtime && !vm->runtime->exited ? vm->runtime->process.pid : 0));
+GETTER(uid, "u", (uint32_t) (vm->runtime && vm->runtime->uid != UID_INVALID ? vm->runtime->uid : 0));
+GETTER(exit_status, "i", (int32_t) vm->exit_status);
+GETTER(job, "o", vm->job ? vm->job->path : "/");
+
+static uint64_t since(const VmPhases *p, uint64_t t) {
+        return t > p->requested && p->requested > 0 ? t - p->requested : 0;
+}
+
+static int get_start_phases(sd_bus *bus, const char *path, const char *interface, const char *property,
+                            sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        const VmPhases *p = &((const Vm *) userdata)->phases;
+
+        return sd_bus_message_append(reply, "(ttttt)", since(p, p->scope), since(p, p->executed), since(p, p->monitor),
+                                     since(p, p->hello), since(p, p->ready));
+}
+
+static int get_state_durations(sd_bus *bus, const char *path, const char *interface, const char *property,
+                               sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        const Vm *vm = userdata;
+        int r;
+
+        r = sd_bus_message_open_container(reply, 'a', "{st}");
+        for (VmState s = 0; r >= 0 && s < _VM_STATE_MAX; s++) {
+                uint64_t usec = vm_state_duration(vm, s);
+
+                if (usec > 0)
+                        r = sd_bus_message_append(reply, "{st}", vm_state_to_string(s), usec);
+        }
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+#define CONST SD_BUS_VTABLE_PROPERTY_CONST
+#define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+#define METHOD(member, in, out) SD_BUS_METHOD_WITH_ARGS(member, in, out, vm_method, SD_BUS_VTABLE_UNPRIVILEGED)
+#define JOB SD_BUS_RESULT("o", job)
+#define FLAGS SD_BUS_ARGS("t", flags)
+
+static const sd_bus_vtable vm_vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        METHOD("Start", SD_BUS_NO_ARGS, JOB),
+        METHOD("Stop", FLAGS, JOB),
+        METHOD("Restart", SD_BUS_NO_ARGS, JOB),
+        METHOD("Suspend", SD_BUS_NO_ARGS, JOB),
+        METHOD("Resume", SD_BUS_NO_ARGS, JOB),
+        METHOD("Delete", FLAGS, JOB),
+        METHOD("SetResources", SD_BUS_ARGS("a{sv}", resources), SD_BUS_NO_RESULT),
+        METHOD("OpenConsole", FLAGS, SD_BUS_RESULT("h", console)),
+        METHOD("Exec", SD_BUS_ARGS("as", command, "a{sv}", options), SD_BUS_RESULT("h", stdio, "h", stderr, "h", control)),
+        METHOD("Logs", SD_BUS_ARGS("t", bytes, "t", flags), SD_BUS_RESULT("h", log)),
+        METHOD("Wait", SD_BUS_ARGS("as", states, "t", timeout_usec), SD_BUS_RESULT("s", state, "s", reason, "b", timed_out)),
+        METHOD("GetTransitions", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ttsss)", transitions)),
+        SD_BUS_PROPERTY("Id", "s", get_id, 0, CONST),
+        SD_BUS_PROPERTY("Name", "s", NULL, offsetof(Vm, name), CONST),
+        SD_BUS_PROPERTY("User", "s", get_user, 0, CONST),
+        SD_BUS_PROPERTY("Image", "s", get_image, 0, CONST),
+        SD_BUS_PROPERTY("ImageDigest", "s", get_image_digest, 0, CHANGES),
+        SD_BUS_PROPERTY("Hypervisor", "s", get_hypervisor, 0, CONST),
+        SD_BUS_PROPERTY("Accelerator", "s", get_accelerator, 0, CHANGES),
+        SD_BUS_PROPERTY("CPUs", "u", get_cpus, 0, CHANGES),
+        SD_BUS_PROPERTY("Memory", "t", get_memory, 0, CHANGES),
+        SD_BUS_PROPERTY("Disk", "t", get_disk, 0, CHANGES),
+        SD_BUS_PROPERTY("State", "s", get_state, 0, CHANGES),
+        SD_BUS_PROPERTY("StateReason", "s", NULL, offsetof(Vm, reason), CHANGES),
+        SD_BUS_PROPERTY("AgentReady", "b", get_agent_ready, 0, CHANGES),
+        SD_BUS_PROPERTY("Unit", "s", NULL, offsetof(Vm, unit), CONST),
+        SD_BUS_PROPERTY("PID", "u", get_pid, 0, CHANGES),
+        SD_BUS_PROPERTY("UID", "u", get_uid, 0, CHANGES),
+        SD_BUS_PROPERTY("CreatedTimestamp", "t", NULL, offsetof(Vm, created), CONST),
+        SD_BUS_PROPERTY("StartedTimestamp", "t", NULL, offsetof(Vm, started), CHANGES),
+        SD_BUS_PROPERTY("StoppedTimestamp", "t", NULL, offsetof(Vm, stopped), CHANGES),
+        SD_BUS_PROPERTY("LastActivityTimestamp", "t", NULL, offsetof(Vm, last_activity), 0),
+        SD_BUS_PROPERTY("StartPhases", "(ttttt)", get_start_phases, 0, 0),
+        SD_BUS_PROPERTY("StateDurations", "a{st}", get_state_durations, 0, 0),
+        SD_BUS_PROPERTY("ExitStatus", "i", get_exit_status, 0, CHANGES),
+        SD_BUS_PROPERTY("Job", "o", get_job, 0, CHANGES),
+        SD_BUS_VTABLE_END,
+};
+
+static int vm_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found,
+                   sd_bus_error *error) {
+        _cleanup_free_ char *name = NULL;
+        Vm *vm;
+        int r;
+
+        r = sd_bus_path_decode(path, COMPUTE_VM_PREFIX, &name);
+        if (r <= 0)
+                return r;
+        vm = manager_find_vm(userdata, name);
+        if (!vm)
+                return 0;
+        *ret_found = vm;
+        return 1;
+}
+
+static int vm_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes, sd_bus_error *error) {
+        _cleanup_strv_free_ char **l = NULL;
+        Manager *m = userdata;
+        Vm *vm, *next;
+        size_t n = 0;
+
+        l = new0(char *, m->n_vms + 1);
+        if (!l)
+                return -ENOMEM;
+        HASH_ITER(hh_name, m->vms_by_name, vm, next) {
+                l[n] = strdup(vm->path);
+                if (!l[n++])
+                        return -ENOMEM;
+        }
+        *ret_nodes = TAKE_PTR(l);
+        return 1;
+}
+
+void vm_emit_added(Vm *vm) {
+        Manager *m = vm->manager;
+
+        if (!m->serving)
+                return;
+        (void) sd_bus_emit_object_added(m->bus, vm->path);
+        (void) sd_bus_emit_signal(m->bus, COMPUTE_OBJECT, COMPUTE_MANAGER_INTERFACE, "VMNew", "so", vm->name, vm->path);
+}
+
+int vm_bus_register(Manager *m) {
+        int r;
+
+        r = sd_bus_add_fallback_vtable(m->bus, NULL, COMPUTE_VM_PREFIX, COMPUTE_VM_INTERFACE, vm_vtable, vm_find, m);
+        if (r < 0)
+                return r;
+        return sd_bus_add_node_enumerator(m->bus, NULL, COMPUTE_VM_PREFIX, vm_enumerate, m);
+}
+
+const sd_bus_vtable *vm_bus_vtable(void) {
+        return vm_vtable;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The end of a VMM, wanted or not: noticed by its pidfd, explained by whoever knows something, and over only when
+ * process and scope are both gone, so that name, uid and disk are never in two hands. */
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
+#include "basic/string-util.h"
+#include "basic/time-util.h"
+#include "compute/fd-store.h"
+#include "compute/manager.h"
+#include "compute/scope.h"
+#include "compute/steps.h"
+#include "shared/log.h"
+
+static bool oom_killed(int fd) {
+        const char *p;
+        char buf[512];
+        ssize_t n;
+
+        n = pread(fd, buf, sizeof(buf) - 1, 0);
+        if (n <= 0)
+                return false;
+        buf[n] = 0;
+        p = strstr(buf, "oom_kill ");
+        return p && strtoull(p + strlen("oom_kill "), NULL, 10) > 0;
+}
+
+static int on_memory_event(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+        Vm *vm = userdata;
+
+        if (oom_killed(fd))
+                vm->runtime->end = VM_END_OOM;
+        return 0;
+}
+
+/* The kernel tells of an OOM kill here before the process is gone; afterwards the cgroup may be gone, too. */
+int vm_watch_oom(Vm *vm) {
+        _cleanup_free_ char *cgroup = NULL, *path = NULL;
+        VmRuntime *rt = vm->runtime;
+        int fd, r;
+
+        cgroup = scope_cgroup_path(vm, rt->process.pid);
+        path = cgroup ? strprintf("%s/memory.events", cgroup) : NULL;
+        fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+        if (fd < 0)
+                return 0; /* no memory controller here */
+        r = sd_event_add_io(vm->manager->event, &rt->oom_source, fd, EPOLLPRI, on_memory_event, vm);
+        if (r < 0) {
+                safe_close(fd);
+                return r;
+        }
+        return sd_event_source_set_io_fd_own(rt->oom_source, true);
+}
+
+static void collect_status(VmRuntime *rt) {
+        siginfo_t si = {};
+
+        if (waitid(P_PIDFD, (id_t) rt->process.pidfd, &si, WEXITED | WNOHANG) < 0 || si.si_pid == 0)
+                return; /* adopted, hence not our child: whoever reaped it knows */
+        rt->end_status = si.si_status;
+        if (rt->end == VM_END_UNKNOWN)
+                rt->end = si.si_code == CLD_EXITED ? VM_END_EXITED : VM_END_KILLED;
+}
+
+static int on_exit_event(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+        Vm *vm = userdata;
+        VmRuntime *rt = vm->runtime;
+
+        if (rt->oom_source && oom_killed(sd_event_source_get_io_fd(rt->oom_source)))
+                rt->end = VM_END_OOM;
+        collect_status(rt);
+        rt->exit_source = sd_event_source_disable_unref(rt->exit_source);
+        rt->exited = true;
+        log_vm_debug(vm, "The VMM of VM '%s' has ended.", vm->name);
+        vm_check_gone(vm);
+        return 0;
+}
+
+int vm_watch_exit(Vm *vm) {
+        VmRuntime *rt = vm->runtime;
+        int r;
+
+        r = sd_event_add_io(vm->manager->event, &rt->exit_source, rt->process.pidfd, EPOLLIN, on_exit_event, vm);
+        if (r < 0)
+                return r;
+        /* After what its sockets still hold, which often explains the end. */
+        return sd_event_source_set_priority(rt->exit_source, SD_EVENT_PRIORITY_NORMAL + 10);
+}
+
+static void on_scope_stopped(Vm *vm, int error, const char *text) {
+        if (error < 0)
+                log_vm_warning(vm, "Stopping %s: %s", vm->unit, text ?: strerror(-error));
+        vm->runtime->scope_gone = true;
+        vm_check_gone(vm);
+}
+
+void vm_kill(Vm *vm) {
+        VmRuntime *rt = vm->runtime;
+
+        if (rt) {
+                rt->killed_by_us = true;
+                if (rt->process.pid > 0 && !rt->exited)
+                        (void) pidfd_send(rt->process.pidfd, SIGKILL);
+                if (rt->scope_up)
+                        scope_kill(vm);
+        }
+        vm_check_gone(vm);
+}
+
+/* What there is to say about the end, and whether it is a failure. */
+static bool describe_end(Vm *vm, char **ret) {
+        _cleanup_free_ char *words = NULL;
+        VmRuntime *rt = vm->runtime;
+
+        switch (rt->end) {
+
+        case VM_END_OOM:
+                *ret = strprintf("The VMM reached the memory limit of %s and was killed by the kernel.", vm->unit);
+                return true;
+
+        case VM_END_COMMAND:
+                *ret = strprintf("Its command ended with status %i.", vm->exit_status);
+                return false;
+
+        case VM_END_GUEST_SHUTDOWN:
+                *ret = strdup("The guest shut down.");
+                return false;
+
+        case VM_END_HOST_STOP:
+                *ret = strdup("Stopped through systemd or by a signal.");
+                return false;
+
+        case VM_END_KILLED:
+                if (rt->end_status == SIGTERM || rt->end_status == SIGINT || rt->end_status == SIGHUP) {
+                        *ret = strprintf("The VMM was ended by SIG%s.", strna(sigabbrev_np(rt->end_status)));
+                        return false;
+                }
+                *ret = strprintf("The VMM was killed by SIG%s.", strna(sigabbrev_np(rt->end_status)));
+                return true;
+
+        case VM_END_EXITED:
+                if (rt->end_status == 0) {
+                        *ret = strdup("The VMM ended.");
+                        return false;
+                }
+                (void) vmm_process_last_words(&rt->process, &words);
+                *ret = strprintf("The VMM exited with status %i%s%s", rt->end_status, words ? ": " : ".", strempty(words));
+                return true;
+
+        default:
+                *ret = strdup("The VMM ended unexpectedly.");
+                return true;
+        }
+}
+
+/* Gives everything back. What the new state is was decided before, for the runtime knows why. */
+static void release(Vm *vm) {
+        if (vm->runtime && vm->runtime->process.pid > 0)
+                fd_store_remove_vm(vm);
+        vm_runtime_free(vm);
+        scope_forget(vm);
+        capacity_release_run(vm);
+        vm->stopped = now_usec(CLOCK_REALTIME);
+}
+
+static void vm_gone(Vm *vm) {
+        _cleanup_free_ char *end = NULL, *failure = TAKE_PTR(vm->failure_text), *text = NULL;
+        VmState state = vm->state;
+        int error = vm->failure;
+        bool bad;
+
+        vm->failure = 0;
+        bad = describe_end(vm, &end);
+        release(vm);
+        if (state == VM_STARTING) {
+                if (error == 0)
+                        error = -ENOTRECOVERABLE;
+                text = failure ? TAKE_PTR(failure) : strprintf("The VM ended before it was ready: %s", strempty(end));
+                if (error == -ECANCELED)
+                        vm_set_state(vm, vm->before, "The start was canceled.");
+                else
+                        vm_set_state(vm, VM_START_FAILED, "%s", strempty(text));
+        } else if (state == VM_STOPPING) {
+                vm_set_state(vm, VM_STOPPED, "%s", bad ? "Stopped." : strempty(end));
+                error = 0;
+        } else {
+                vm_set_state(vm, bad ? VM_FAILED : VM_STOPPED, "%s", strempty(end));
+                error = -ENOTRECOVERABLE; /* for a suspend or resume it happened to */
+                text = TAKE_PTR(end);
+        }
+        vm_changed(vm, "PID", "UID", "AgentReady", "StoppedTimestamp", NULL);
+        job_step_done(vm, error, text);
+}
+
+void vm_check_gone(Vm *vm) {
+        VmRuntime *rt = vm->runtime;
+
+        if (!rt)
+                return;
+        if (rt->process.pid > 0 && !rt->exited)
+                return;
+        if (rt->scope_requested && !rt->scope_gone) {
+                if (!rt->stop_unit_sent) {
+                        rt->stop_unit_sent = true;
+                        if (scope_stop(vm, on_scope_stopped) < 0)
+                                rt->scope_gone = true;
+                }
+                if (!rt->scope_gone)
+                        return;
+        }
+        vm_gone(vm);
+}

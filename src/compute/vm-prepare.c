@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The first step of a VM: its image is known by digest and its disk exists. */
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
+#include "basic/string-util.h"
+#include "compute/manager.h"
+#include "compute/steps.h"
+#include "compute/vm-record.h"
+#include "shared/log.h"
+#include "storage/overlay.h"
+
+static void prepare_failed(Vm *vm, int error, const char *text) {
+        vm_set_state(vm, VM_FAILED, "%s", text ?: strerror(-error));
+        job_step_done(vm, error, vm->reason);
+}
+
+/* The image's name is settled to a digest first: from here on a moved tag does not change this VM. */
+static int prepare_image(Vm *vm, char **ret_text) {
+        const char *digest;
+        int fd, r;
+
+        if (vm->image_digest)
+                return 1;
+        job_set_word(vm->job, "image");
+        r = resources_need_image(vm, vm->spec.image, &digest, &fd, ret_text);
+        if (r <= 0)
+                return r;
+        r = free_and_strdup(&vm->image_digest, digest);
+        return r < 0 ? r : 1;
+}
+
+static int prepare_disk(Vm *vm, char **ret_text) {
+        _cleanup_close_ int dir_fd = -EBADF, fd = -EBADF;
+        int template_fd, r;
+
+        job_set_word(vm->job, "disk");
+        r = resources_need_template(vm, vm->spec.disk, &template_fd, ret_text);
+        if (r <= 0)
+                return r;
+        dir_fd = vm_directory_open(vm, true);
+        if (dir_fd < 0)
+                return dir_fd;
+        (void) unlinkat(dir_fd, "overlay.img", 0); /* of a daemon that was interrupted right here */
+        fd = overlay_clone(template_fd, dir_fd, "overlay.img");
+        if (fd < 0) {
+                *ret_text = strprintf("Cannot make the disk of VM '%s': %s.", vm->name, strerror(-fd));
+                return fd;
+        }
+        return 1;
+}
+
+static void prepare_continue(Vm *vm) {
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        r = prepare_image(vm, &text);
+        if (r > 0)
+                r = prepare_disk(vm, &text);
+        if (r == 0)
+                return; /* vm_prepare_resource() follows */
+        if (r < 0) {
+                prepare_failed(vm, r, text);
+                return;
+        }
+        vm_changed(vm, "ImageDigest", NULL);
+        vm_set_state(vm, VM_CONFIGURED, "Image and disk are there.");
+        job_step_done(vm, 0, NULL);
+}
+
+void vm_prepare_resource(Vm *vm, int error, const char *text) {
+        if (error < 0)
+                prepare_failed(vm, error, text);
+        else
+                prepare_continue(vm);
+}
+
+static int prepare_begin(Vm *vm, char **ret_text) {
+        int r;
+
+        if (vm->state == VM_PENDING)
+                vm_set_state(vm, VM_PROVISIONING, "Getting image and disk.");
+        r = vm->state == VM_PROVISIONING ? 0 : -EBADFD;
+        if (r >= 0)
+                prepare_continue(vm);
+        return r;
+}
+
+static void prepare_cancel(Vm *vm) {
+        resources_forget(vm);
+        prepare_failed(vm, -ECANCELED, "Canceled.");
+}
+
+const Step step_prepare = { .word = "prepare", .begin = prepare_begin, .cancel = prepare_cancel };

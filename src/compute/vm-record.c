@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "compute/vm-record.h"
+
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
+#include "basic/string-util.h"
+#include "basic/strv.h"
+#include "compute/manager.h"
+#include "shared/bus-util.h"
+
+#define RECORD_NAME "vm.json"
+#define RECORD_MAX (1024u * 1024u)
+
+int vm_directory_open(Vm *vm, bool create) {
+        return open_directory_at(vm->manager->vms_fd, vm->name, 0700, create);
+}
+
+/* Absent rather than null for what there is not. */
+static int set_string(json_t *o, const char *key, const char *value) {
+        if (value)
+                return json_object_set_new(o, key, json_string(value));
+        (void) json_object_del(o, key);
+        return 0;
+}
+
+static int set_uint(json_t *o, const char *key, uint64_t value) {
+        return json_object_set_new(o, key, json_integer((json_int_t) value));
+}
+
+static int set_strv(json_t *o, const char *key, char *const *l) {
+        json_t *a = json_array();
+
+        STRV_FOREACH(i, l)
+                if (json_array_append_new(a, json_string(*i)) < 0) {
+                        json_decref(a);
+                        return -1;
+                }
+        return json_object_set_new(o, key, a);
+}
+
+static json_t *events_to_json(const Vm *vm) {
+        unsigned skip = vm->events.n > VM_RECORD_EVENTS ? vm->events.n - VM_RECORD_EVENTS : 0;
+        json_t *a = json_array();
+
+        for (unsigned i = skip; i < vm->events.n; i++) {
+                const Event *e = event_ring_get(&vm->events, i);
+
+                if (json_array_append_new(a, json_pack("[I, I, s, s, s]", (json_int_t) e->sequence,
+                                                       (json_int_t) e->timestamp, vm_state_to_string(e->from),
+                                                       vm_state_to_string(e->to), e->reason)) < 0) {
+                        json_decref(a);
+                        return NULL;
+                }
+        }
+        return a;
+}
+
+static int set_spec(json_t *o, const Vm *vm) {
+        const VmSpec *s = &vm->spec;
+
+        return set_string(o, "user", s->user) | set_string(o, "image", s->image) |
+                set_string(o, "image_digest", vm->image_digest) | set_string(o, "hypervisor", vm->hypervisor->name) |
+                set_uint(o, "cpus", s->cpus) | set_uint(o, "memory", s->memory) | set_uint(o, "disk", s->disk) |
+                set_uint(o, "cpu_weight", s->cpu_weight) | set_uint(o, "io_weight", s->io_weight) |
+                set_strv(o, "command", s->command) | set_strv(o, "environment", s->environment) |
+                set_string(o, "working_directory", s->working_directory) |
+                set_string(o, "kernel_arguments", s->kernel_arguments) | set_string(o, "mock_script", s->mock_script);
+}
+
+static int set_runtime(json_t *o, const Vm *vm) {
+        const VmRuntime *rt = vm->runtime;
+        json_t *j;
+
+        if (!rt) {
+                (void) json_object_del(o, "runtime");
+                return 0;
+        }
+        j = json_pack("{s:i, s:I, s:s}", "pid", (int) rt->process.pid, "uid", (json_int_t) rt->uid, "accelerator",
+                      accelerator_to_string(rt->accelerator));
+        return json_object_set_new(o, "runtime", j);
+}
+
+/* Fields that this version does not know stay as they were in the file. */
+static json_t *record_object(int dir_fd) {
+        _cleanup_free_ char *text = NULL;
+        json_t *o = NULL;
+
+        if (read_full_file(dir_fd, RECORD_NAME, RECORD_MAX, &text, NULL) >= 0)
+                o = json_loads(text, 0, NULL);
+        if (!json_is_object(o)) {
+                json_decref(o);
+                o = json_object();
+        }
+        return o;
+}
+
+int vm_record_save(Vm *vm) {
+        _cleanup_close_ int fd = -EBADF;
+        _cleanup_free_ char *text = NULL;
+        json_t *o;
+        int r;
+
+        fd = vm_directory_open(vm, true);
+        if (fd < 0)
+                return fd;
+        o = vm->loaded ? record_object(fd) : json_object();
+        if (!o)
+                return -ENOMEM;
+        r = set_uint(o, "version", VM_RECORD_VERSION) | set_string(o, "id", vm->id) | set_string(o, "name", vm->name) |
+                set_spec(o, vm) | set_string(o, "state", vm_state_to_string(vm->state)) |
+                set_string(o, "before", vm_state_to_string(vm->before)) | set_string(o, "reason", vm->reason) |
+                set_uint(o, "created", vm->created) | set_uint(o, "started", vm->started) |
+                set_uint(o, "stopped", vm->stopped) | set_uint(o, "last_activity", vm->last_activity) |
+                json_object_set_new(o, "resize_disk", json_boolean(vm->resize_disk)) |
+                json_object_set_new(o, "exit_status", json_integer(vm->exit_status)) |
+                json_object_set_new(o, "events", events_to_json(vm)) | set_runtime(o, vm);
+        text = r == 0 ? json_dumps(o, JSON_COMPACT) : NULL;
+        json_decref(o);
+        if (!text)
+                return -ENOMEM;
+        return write_file_atomic(fd, RECORD_NAME, text, strlen(text), 0600);
+}
+
+static const char *get_string(json_t *o, const char *key) {
+        return json_string_value(json_object_get(o, key));
+}
+
+static uint64_t get_uint(json_t *o, const char *key) {
+        json_int_t v = json_integer_value(json_object_get(o, key));
+
+        return v < 0 ? 0 : (uint64_t) v;
+}
+
+static int get_strv(json_t *o, const char *key, char ***ret) {
+        json_t *a = json_object_get(o, key), *v;
+        size_t i;
+
+        json_array_foreach(a, i, v)
+                if (json_is_string(v) && strv_extend(ret, json_string_value(v)) < 0)
+                        return -ENOMEM;
+        return 0;
+}
+
+static int get_spec(json_t *o, VmSpec *s) {
+        s->cpus = (unsigned) get_uint(o, "cpus");
+        s->memory = get_uint(o, "memory");
+        s->disk = get_uint(o, "disk");
+        s->cpu_weight = get_uint(o, "cpu_weight");
+        s->io_weight = get_uint(o, "io_weight");
+        if (free_and_strdup(&s->user, get_string(o, "user")) < 0 || free_and_strdup(&s->image, get_string(o, "image")) < 0 ||
+            free_and_strdup(&s->hypervisor, get_string(o, "hypervisor")) < 0 ||
+            free_and_strdup(&s->working_directory, get_string(o, "working_directory")) < 0 ||
+            free_and_strdup(&s->kernel_arguments, get_string(o, "kernel_arguments")) < 0 ||
+            free_and_strdup(&s->mock_script, get_string(o, "mock_script")) < 0 ||
+            get_strv(o, "command", &s->command) < 0 || get_strv(o, "environment", &s->environment) < 0)
+                return -ENOMEM;
+        return 0;
+}
+
+static int get_events(json_t *o, Vm *vm) {
+        json_t *a = json_object_get(o, "events"), *v;
+        size_t i;
+
+        json_array_foreach(a, i, v) {
+                const char *from, *to, *reason;
+                json_int_t sequence, timestamp;
+                VmState f, t;
+                Event *e;
+
+                if (json_unpack(v, "[I, I, s, s, s]", &sequence, &timestamp, &from, &to, &reason) < 0)
+                        continue;
+                f = vm_state_from_string(from);
+                t = vm_state_from_string(to);
+                if ((int) f < 0 || (int) t < 0 || sequence < 0)
+                        continue;
+                e = event_new((uint64_t) sequence, vm->name, f, t, reason);
+                if (!e)
+                        return -ENOMEM;
+                e->timestamp = (uint64_t) timestamp;
+                (void) event_ring_push(&vm->events, e);
+                event_unref(e);
+                if ((uint64_t) sequence >= vm->manager->next_sequence)
+                        vm->manager->next_sequence = (uint64_t) sequence + 1;
+        }
+        return 0;
+}
+
+static void get_runtime(json_t *o, VmRecordRuntime *ret) {
+        json_t *j = json_object_get(o, "runtime");
+        Accelerator a = accelerator_from_string(get_string(j, "accelerator"));
+
+        *ret = (VmRecordRuntime) {
+                .present = json_is_object(j),
+                .pid = (pid_t) get_uint(j, "pid"),
+                .uid = (uid_t) get_uint(j, "uid"),
+                .accelerator = (int) a < 0 ? ACCELERATOR_TCG : a,
+        };
+}
+
+static int broken(char **ret_why, const char *format, ...) _printf_(2, 3);
+static int broken(char **ret_why, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        if (vasprintf(ret_why, format, ap) < 0)
+                *ret_why = NULL;
+        va_end(ap);
+        return -EBADMSG;
+}
+
+static bool id_is_valid(const char *id) {
+        return id && strlen(id) == VM_ID_LENGTH && strspn(id, "0123456789abcdef") == VM_ID_LENGTH;
+}
+
+static int vm_from_json(Manager *m, const char *name, json_t *o, Vm **ret, char **ret_why) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_(vm_spec_done) VmSpec spec = {};
+        const char *state = get_string(o, "state");
+        VmState s, before;
+        Vm *vm;
+        int r;
+
+        if (get_uint(o, "version") < 1)
+                return broken(ret_why, "vm.json has no version.");
+        if (!streq_ptr(get_string(o, "name"), name) || !id_is_valid(get_string(o, "id")))
+                return broken(ret_why, "vm.json belongs to another VM (name '%s').", strna(get_string(o, "name")));
+        s = vm_state_from_string(state);
+        before = vm_state_from_string(get_string(o, "before"));
+        if ((int) s < 0)
+                return broken(ret_why, "vm.json holds the unknown state '%s'.", strna(state));
+        r = get_spec(o, &spec);
+        if (r < 0)
+                return r;
+        r = vm_spec_check(&spec, &error);
+        if (r < 0)
+                return broken(ret_why, "vm.json: %s", strna(error.message));
+        if (!spec.hypervisor || !spec.image || spec.cpus == 0 || spec.memory == 0 || spec.disk == 0)
+                return broken(ret_why, "vm.json lacks hypervisor, image, cpus, memory or disk.");
+        r = vm_new(m, name, get_string(o, "id"), &spec, &vm);
+        if (r == -EEXIST || r == -EADDRINUSE)
+                return broken(ret_why, r == -EEXIST ? "Another VM has the same id." : "The user has another VM.");
+        if (r < 0)
+                return r;
+        vm->loaded = true;
+        vm->state = s;
+        vm->before = (int) before < 0 ? VM_CONFIGURED : before;
+        vm->resize_disk = json_is_true(json_object_get(o, "resize_disk"));
+        vm->created = get_uint(o, "created");
+        vm->started = get_uint(o, "started");
+        vm->stopped = get_uint(o, "stopped");
+        vm->last_activity = get_uint(o, "last_activity");
+        vm->exit_status = json_is_integer(json_object_get(o, "exit_status")) ?
+                (int) json_integer_value(json_object_get(o, "exit_status")) : -1;
+        if (free_and_strdup(&vm->reason, strempty(get_string(o, "reason"))) < 0 ||
+            free_and_strdup(&vm->image_digest, get_string(o, "image_digest")) < 0 || get_events(o, vm) < 0) {
+                vm_free(vm);
+                return -ENOMEM;
+        }
+        *ret = vm;
+        return 0;
+}
+
+int vm_record_load(Manager *m, const char *name, Vm **ret, VmRecordRuntime *ret_runtime, char **ret_why) {
+        _cleanup_close_ int fd = -EBADF;
+        _cleanup_free_ char *text = NULL;
+        json_error_t e;
+        size_t n;
+        json_t *o;
+        int r;
+
+        fd = open_directory_at(m->vms_fd, name, 0, false);
+        if (fd < 0)
+                return fd;
+        r = read_full_file(fd, RECORD_NAME, RECORD_MAX, &text, &n);
+        if (r < 0)
+                return broken(ret_why, "vm.json cannot be read: %s.", strerror(-r));
+        o = json_loadb(text, n, JSON_REJECT_DUPLICATES, &e);
+        if (!json_is_object(o)) {
+                json_decref(o);
+                return broken(ret_why, "vm.json is not valid: line %d: %s.", e.line, e.text);
+        }
+        get_runtime(o, ret_runtime);
+        r = vm_from_json(m, name, o, ret, ret_why);
+        json_decref(o);
+        return r;
+}
+
+int vm_record_remove(Vm *vm) {
+        int r;
+
+        r = remove_tree_at(vm->manager->vms_fd, vm->name);
+        if (r >= 0 && fsync(vm->manager->vms_fd) < 0)
+                r = negative_errno();
+        return r;
+}

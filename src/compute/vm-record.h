@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* STATEDIR/vms/NAME/: a VM's directory with vm.json (what it is and what was last intended), overlay.img and
+ * console.log. vm.json is versioned, written temp + fsync + rename + fsync of the directory, and unknown fields in it
+ * are kept, so that an older daemon does not lose what a newer one wrote. */
+
+#include "compute/vm.h"
+
+#define VM_RECORD_VERSION 1
+#define VM_RECORD_EVENTS 16u /* transitions that outlive a restart of the daemon */
+
+/* What a record says beyond the VM itself: where an interrupted daemon had got to. */
+typedef struct VmRecordRuntime {
+        pid_t pid;
+        uid_t uid;
+        Accelerator accelerator;
+        bool present;
+} VmRecordRuntime;
+
+int vm_directory_open(Vm *vm, bool create);
+
+int vm_record_save(Vm *vm);
+
+/* Makes a VM of the record in the directory. -EBADMSG with a sentence in *ret_why: quarantine it. */
+int vm_record_load(Manager *m, const char *name, Vm **ret, VmRecordRuntime *ret_runtime, char **ret_why);
+
+int vm_record_remove(Vm *vm); /* the directory with all in it */

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What somebody wants: the a{sv} of CreateVM() and ProvisionUser(), checked. Owned by whoever parsed it; a VM
+ * takes it over. Every bound on a VM is here. */
+
+#include <systemd/sd-bus.h>
+
+#include "basic/macro.h"
+
+#define VM_NAME_MAX 63u
+#define USER_ID_MAX 64u
+#define VM_CPUS_MAX 64u
+#define VM_MEMORY_MIN (UINT64_C(64) << 20)
+#define VM_MEMORY_MAX (UINT64_C(1) << 40)
+#define VM_MEMORY_ALIGN (UINT64_C(1) << 20)
+#define VM_STRINGS_MAX 256u         /* entries of Command and of Environment */
+#define VM_STRINGS_SIZE_MAX 24576u  /* their bytes together: the boot message to the guest is bounded */
+#define VM_WEIGHT_MAX 10000u
+
+typedef struct VmSpec {
+        char *name;      /* only from the Name key of ProvisionUser() */
+        char *user;
+        char *image;
+        char *hypervisor;
+        unsigned cpus;   /* 0: not given */
+        uint64_t memory, disk; /* bytes; 0: not given */
+        uint64_t cpu_weight, io_weight; /* 0: not given */
+        char **command;
+        char **environment;
+        char *working_directory;
+        char *kernel_arguments;
+        char *mock_script;
+} VmSpec;
+
+void vm_spec_done(VmSpec *s);
+
+bool vm_name_is_valid(const char *name);
+bool user_id_is_valid(const char *user);
+bool environment_is_valid(char *const *environment);
+
+/* Turns a user id into a VM name: lower case, anything else becomes '-', at most 63 characters. Does not say whether the
+ * name is free. NULL on ENOMEM or when nothing usable is left. */
+char *vm_name_from_user(const char *user);
+
+/* Reads the a{sv}. keys: which set is allowed. On failure error says which key and what it may be. */
+typedef enum VmSpecKeys {
+        VM_SPEC_CREATE,
+        VM_SPEC_PROVISION,
+        VM_SPEC_RESOURCES, /* SetResources() */
+} VmSpecKeys;
+int vm_spec_read(sd_bus_message *m, VmSpecKeys keys, VmSpec *ret, sd_bus_error *error);
+
+/* Checks values wherever they came from (bus, record, configuration). */
+int vm_spec_check(const VmSpec *s, sd_bus_error *error);

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Starting a VM: what it needs (resources.h) → launcher, blocked → scope → release → monitor and agent → running.
+ *
+ * A failure at any point ends in vm_start_fail(): the VMM and its scope are ended first, and only when both are gone
+ * (vm-end.c) is the failure reported and everything given back. */
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
+#include "basic/string-util.h"
+#include "basic/time-util.h"
+#include "compute/agent.h"
+#include "compute/console.h"
+#include "compute/fd-store.h"
+#include "compute/manager.h"
+#include "compute/registration.h"
+#include "compute/scope.h"
+#include "compute/steps.h"
+#include "compute/vm-record.h"
+#include "shared/bus-util.h"
+#include "shared/log.h"
+
+void vm_start_fail(Vm *vm, int error, const char *text) {
+        if (vm->failure < 0)
+                return; /* the first reason counts */
+        vm->failure = error;
+        (void) free_and_strdup(&vm->failure_text, text ?: strerror(-error));
+        resources_forget(vm);
+        if (vm->runtime)
+                vm_disarm_timer(vm);
+        vm_kill(vm);
+}
+
+static int on_start_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
+        _cleanup_free_ char *text = NULL;
+        char limit[FORMAT_TIMESPAN_MAX];
+        Vm *vm = userdata;
+        VmRuntime *rt = vm->runtime;
+        const ComputeConfig *c = &vm->manager->config;
+
+        if (!rt->scope_up) {
+                text = strprintf("systemd did not make %s within %s (ScopeTimeoutSec=).", vm->unit,
+                                 format_timespan(limit, c->scope_timeout));
+                vm_start_fail(vm, -EREMOTEIO, text);
+        } else if (!rt->monitor_ready) {
+                text = strprintf("The %s VMM did not answer within %s (MonitorTimeoutSec=).", vm->hypervisor->name,
+                                 format_timespan(limit, c->monitor_timeout));
+                vm_start_fail(vm, -ENOTRECOVERABLE, text);
+        } else {
+                text = strprintf("The guest's agent was not ready within %s (AgentTimeoutSec=). See 'heroctl logs %s'.",
+                                 format_timespan(limit, c->agent_timeout), vm->name);
+                vm_start_fail(vm, -ETIME, text);
+        }
+        return 0;
+}
+
+void vm_start_check_running(Vm *vm) {
+        VmRuntime *rt = vm->runtime;
+
+        if (vm->state != VM_STARTING || vm->failure < 0 || !rt->monitor_ready || !rt->agent_ready)
+                return;
+        vm_disarm_timer(vm);
+        vm->started = now_usec(CLOCK_REALTIME);
+        vm_touch(vm);
+        vm_set_state(vm, VM_RUNNING, "The guest is ready.");
+        vm_changed(vm, "AgentReady", "StartedTimestamp", "Accelerator", NULL);
+        job_step_done(vm, 0, NULL);
+}
+
+/* The launcher reported: EOF for success. */
+static int on_launched(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+        _cleanup_free_ char *why = NULL, *text = NULL;
+        Vm *vm = userdata;
+        VmRuntime *rt = vm->runtime;
+        int r;
+
+        r = vmm_process_result(&rt->process, &why);
+        if (r == 0)
+                return 0;
+        rt->control_source = sd_event_source_disable_unref(rt->control_source);
+        if (r < 0) {
+                text = strprintf("The %s VMM could not be started: %s", vm->hypervisor->name, why ?: strerror(-r));
+                vm_start_fail(vm, -ENOTRECOVERABLE, text);
+                return 0;
+        }
+        rt->executed = true;
+        vm->phases.executed = now_usec(CLOCK_MONOTONIC);
+        if (vm->job)
+                job_set_word(vm->job, "boot");
+        return 0;
+}
+
+static void on_scope(Vm *vm, int error, const char *text) {
+        VmRuntime *rt = vm->runtime;
+        int r;
+
+        if (error < 0) {
+                rt->scope_gone = true; /* there never was one */
+                vm_start_fail(vm, error, text);
+                return;
+        }
+        rt->scope_up = true;
+        vm->phases.scope = now_usec(CLOCK_MONOTONIC);
+        if (vm->failure < 0)
+                return; /* its end is under way */
+        r = vm_arm_timer(vm, vm->manager->config.monitor_timeout, on_start_timeout);
+        if (r >= 0)
+                r = vm_watch_oom(vm);
+        if (r >= 0)
+                r = vmm_process_release(&rt->process);
+        if (r < 0) {
+                vm_start_fail(vm, r, "Cannot release the launcher.");
+                return;
+        }
+        vm_changed(vm, "PID", "UID", NULL);
+        registration_add(vm);
+}
+
+static int channel(int type, int tag, int *ret_ours, int *ret_theirs) {
+        _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
+        int pair[2], r;
+
+        if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
+                return negative_errno();
+        ours = pair[0];
+        theirs = pair[1];
+        r = fd_nonblock(ours, true);
+        if (r >= 0)
+                r = fd_store_tag(ours, tag);
+        if (r < 0)
+                return r;
+        *ret_ours = TAKE_FD(ours);
+        *ret_theirs = TAKE_FD(theirs);
+        return 0;
+}
+
+typedef struct Launch {
+        int console, monitor, agent, overlay; /* the VMM's ends */
+        int our_console;
+        VmmCommand command;
+} Launch;
+
+static void launch_done(Launch *l) {
+        safe_close(l->console);
+        safe_close(l->monitor);
+        safe_close(l->agent);
+        safe_close(l->overlay);
+        safe_close(l->our_console);
+        vmm_command_done(&l->command);
+}
+
+static int launch_prepare(Vm *vm, Launch *l, int root_fd, int kernel_fd, int initrd_fd) {
+        VmRuntime *rt = vm->runtime;
+        _cleanup_close_ int dir_fd = -EBADF;
+        VmmSpec spec;
+        int r;
+
+        dir_fd = vm_directory_open(vm, false);
+        if (dir_fd < 0)
+                return dir_fd;
+        l->overlay = openat(dir_fd, "overlay.img", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        if (l->overlay < 0)
+                return negative_errno();
+        r = channel(SOCK_STREAM, FD_TAG_MONITOR, &rt->monitor_fd, &l->monitor);
+        if (r >= 0)
+                r = channel(SOCK_STREAM, FD_TAG_AGENT, &rt->agent_fd, &l->agent);
+        if (r >= 0)
+                r = channel(SOCK_STREAM, FD_TAG_CONSOLE, &l->our_console, &l->console);
+        if (r < 0)
+                return r;
+        spec = (VmmSpec) {
+                .name = vm->name,
+                .id = vm->id,
+                .cpus = vm->spec.cpus,
+                .memory = vm->spec.memory,
+                .accelerator = rt->accelerator,
+                .kernel_args = vm->spec.kernel_arguments,
+                .mock_script = vm->spec.mock_script,
+                .kernel_fd = kernel_fd,
+                .initrd_fd = initrd_fd,
+                .root_fd = root_fd,
+                .overlay_fd = l->overlay,
+                .console_fd = l->console,
+                .monitor_fd = l->monitor,
+                .agent_fd = l->agent,
+        };
+        return vm->hypervisor->command(&spec, &l->command);
+}
+
+static int launch(Vm *vm, int root_fd, int kernel_fd, int initrd_fd, char **ret_text) {
+        _cleanup_(launch_done) Launch l = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, {} };
+        VmRuntime *rt = vm->runtime;
+        int r;
+
+        r = launch_prepare(vm, &l, root_fd, kernel_fd, initrd_fd);
+        if (r >= 0)
+                r = uid_pool_take(vm->manager, &rt->uid);
+        if (r >= 0)
+                r = vmm_process_spawn(&l.command, vm->hypervisor->sandbox, rt->uid, rt->uid, &rt->process);
+        if (r < 0)
+                *ret_text = strprintf("Cannot start the launcher of VM '%s': %s.", vm->name, strerror(-r));
+        else {
+                fd_store_push_vm(vm, l.our_console);
+                r = vm_watch_exit(vm);
+        }
+        if (r >= 0)
+                r = sd_event_add_io(vm->manager->event, &rt->control_source, rt->process.control_fd, EPOLLIN, on_launched, vm);
+        /* pid and uid are in the record before there is a scope, so that whoever finds the scope can tell whose it is. */
+        if (r >= 0)
+                r = vm_record_save(vm);
+        if (r >= 0)
+                r = vm_open_channels(vm, false, TAKE_FD(l.our_console));
+        if (r < 0)
+                return r;
+        job_set_word(vm->job, "scope");
+        r = vm_arm_timer(vm, vm->manager->config.scope_timeout, on_start_timeout);
+        if (r >= 0) {
+                rt->scope_requested = true;
+                r = scope_start(vm, on_scope);
+        }
+        return r;
+}
+
+/* Each of these may have to be waited for; when it comes, all are asked again, and those there already answer at once. */
+static int start_gather(Vm *vm, int *ret_root, int *ret_kernel, int *ret_initrd, char **ret_text) {
+        const char *digest;
+        int r;
+
+        *ret_kernel = *ret_initrd = -EBADF;
+        if (vm->hypervisor->needs_kernel) {
+                r = resources_need_accelerator(vm, &vm->runtime->accelerator, ret_text);
+                if (r <= 0)
+                        return r;
+                r = resources_need_boot(vm, ret_kernel, ret_initrd, ret_text);
+                if (r <= 0)
+                        return r;
+        }
+        return resources_need_image(vm, vm->image_digest ?: vm->spec.image, &digest, ret_root, ret_text);
+}
+
+static void start_continue(Vm *vm) {
+        _cleanup_free_ char *text = NULL;
+        int root_fd, kernel_fd, initrd_fd, r;
+
+        r = start_gather(vm, &root_fd, &kernel_fd, &initrd_fd, &text);
+        if (r == 0)
+                return;
+        if (r > 0)
+                r = launch(vm, root_fd, kernel_fd, initrd_fd, &text);
+        if (r < 0)
+                vm_start_fail(vm, r, text);
+}
+
+void vm_start_resource(Vm *vm, int error, const char *text) {
+        if (error < 0)
+                vm_start_fail(vm, error, text);
+        else
+                start_continue(vm);
+}
+
+static int start_begin(Vm *vm, char **ret_text) {
+        _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
+        int r;
+
+        if (!vm_state_is_startable(vm->state)) {
+                *ret_text = strprintf("VM '%s' is %s and cannot be started.", vm->name, vm_state_to_string(vm->state));
+                return -EBADFD;
+        }
+        r = vm->hypervisor->available ? vm->hypervisor->available(ret_text) : 0;
+        if (r < 0)
+                return r;
+        r = capacity_reserve_run(vm, &e);
+        if (r < 0) {
+                *ret_text = e.message ? strdup(e.message) : NULL;
+                return r;
+        }
+        if (!vm_runtime_new(vm)) {
+                capacity_release_run(vm);
+                return -ENOMEM;
+        }
+        vm->failure = 0;
+        vm->failure_text = mfree(vm->failure_text);
+        vm->exit_status = -1;
+        if (vm->phases.requested == 0 || vm->phases.ready > 0)
+                vm->phases = (VmPhases) { .requested = now_usec(CLOCK_MONOTONIC) };
+        vm_set_state(vm, VM_STARTING, "Starting.");
+        start_continue(vm);
+        return 0;
+}
+
+static void start_cancel(Vm *vm) {
+        vm_start_fail(vm, -ECANCELED, "Canceled.");
+}
+
+const Step step_start = { .word = "start", .begin = start_begin, .cancel = start_cancel };

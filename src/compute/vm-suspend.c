@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Suspend: the VMM pauses the guest's CPUs, then the scope is frozen, so that not even the VMM's own threads cost anything.
+ * Resume is the reverse, and the guest's clock is set. A suspend that fails half-way goes back to running. */
+
+#include <stdio.h>
+
+#include "basic/string-util.h"
+#include "compute/agent.h"
+#include "compute/manager.h"
+#include "compute/scope.h"
+#include "compute/steps.h"
+#include "shared/log.h"
+
+static void back_to_running(Vm *vm, int error, const char *text) {
+        vm_disarm_timer(vm);
+        vm_set_state(vm, VM_RUNNING, "%s", error == -ECANCELED ? "The suspend was canceled." : strempty(text));
+        job_step_done(vm, error, text);
+}
+
+static void on_undone(VmmMonitor *m, int error, const char *text, void *userdata) {
+        Vm *vm = userdata;
+
+        back_to_running(vm, vm->failure, vm->failure_text);
+}
+
+static void suspend_undo(Vm *vm, int error, const char *text) {
+        vm->failure = 0;
+        vm->failure_text = NULL;
+        if (!vm->hypervisor->resume) {
+                back_to_running(vm, error, text);
+                return;
+        }
+        vm->failure = error;
+        vm->failure_text = strdup(text ?: strerror(-error));
+        if (vm->hypervisor->resume(vm->runtime->monitor, on_undone, vm) < 0)
+                on_undone(NULL, 0, NULL, vm);
+}
+
+static void on_nothing(VmmMonitor *m, int error, const char *text, void *userdata) {
+}
+
+static void on_thawed_undo(Vm *vm, int error, const char *text) {
+        suspend_undo(vm, -ECANCELED, "Canceled.");
+}
+
+static void on_frozen(Vm *vm, int error, const char *text) {
+        if (vm->state != VM_SUSPENDING)
+                return; /* a stop came between and thaws by itself */
+        if (error < 0) {
+                suspend_undo(vm, error, text);
+                return;
+        }
+        if (vm->job && vm->job->canceled) {
+                if (scope_thaw(vm, on_thawed_undo) < 0)
+                        on_thawed_undo(vm, 0, NULL);
+                return;
+        }
+        vm_disarm_timer(vm);
+        vm_set_state(vm, VM_SUSPENDED, "Paused and frozen.");
+        job_step_done(vm, 0, NULL);
+}
+
+static void on_paused(VmmMonitor *m, int error, const char *text, void *userdata) {
+        Vm *vm = userdata;
+        int r;
+
+        if (vm->state != VM_SUSPENDING) {
+                /* Too late, somebody gave up waiting: the state says running, so make it so. */
+                if (error >= 0 && vm->state == VM_RUNNING && vm->hypervisor->resume)
+                        (void) vm->hypervisor->resume(m, on_nothing, vm);
+                return;
+        }
+        if (error < 0) {
+                back_to_running(vm, -ENOTRECOVERABLE, text ?: "The VMM could not pause the guest.");
+                return;
+        }
+        if (vm->job && vm->job->canceled) {
+                suspend_undo(vm, -ECANCELED, "Canceled.");
+                return;
+        }
+        r = scope_freeze(vm, on_frozen);
+        if (r < 0)
+                suspend_undo(vm, r, "Cannot ask systemd to freeze the scope.");
+}
+
+static int on_pause_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
+        back_to_running(userdata, -ENOTRECOVERABLE, "The VMM did not answer the pause in time (MonitorTimeoutSec=).");
+        return 0;
+}
+
+static int refuse(Vm *vm, const char *what, char **ret_text) {
+        if (asprintf(ret_text, "VM '%s' is %s and cannot be %s.", vm->name, vm_state_to_string(vm->state), what) < 0)
+                *ret_text = NULL;
+        return -EBADFD;
+}
+
+static int suspend_begin(Vm *vm, char **ret_text) {
+        int r;
+
+        if (vm->state == VM_SUSPENDED) {
+                job_step_done(vm, 0, NULL);
+                return 0;
+        }
+        if (vm->state != VM_RUNNING)
+                return refuse(vm, "suspended", ret_text);
+        if (!vm->hypervisor->pause)
+                return hypervisor_unsupported(vm->hypervisor, "suspend", ret_text);
+        if (!vm->runtime->monitor) {
+                *ret_text = strdup("The connection to the VMM was lost, so it cannot be paused.");
+                return -ENOTRECOVERABLE;
+        }
+        vm_set_state(vm, VM_SUSPENDING, "Suspending.");
+        r = vm_arm_timer(vm, vm->manager->config.monitor_timeout, on_pause_timeout);
+        if (r >= 0)
+                r = vm->hypervisor->pause(vm->runtime->monitor, on_paused, vm);
+        if (r < 0)
+                back_to_running(vm, r, "Cannot ask the VMM to pause.");
+        return 0;
+}
+
+static void suspend_cancel(Vm *vm) {
+        /* Each callback looks at Job.canceled; they come within milliseconds. */
+}
+
+static void resume_failed(Vm *vm, int error, const char *text) {
+        vm_disarm_timer(vm);
+        vm_set_state(vm, VM_SUSPENDED, "Could not be resumed: %s", text ?: strerror(-error));
+        job_step_done(vm, error, vm->reason);
+}
+
+static void on_resumed(VmmMonitor *m, int error, const char *text, void *userdata) {
+        Vm *vm = userdata;
+
+        if (vm->state != VM_RESUMING)
+                return;
+        if (error < 0) {
+                resume_failed(vm, -ENOTRECOVERABLE, text);
+                return;
+        }
+        vm_disarm_timer(vm);
+        if (vm_agent_is_ready(vm))
+                (void) agent_set_time(vm->runtime->agent);
+        vm_touch(vm);
+        vm_set_state(vm, VM_RUNNING, "Resumed.");
+        job_step_done(vm, 0, NULL);
+}
+
+static void on_thawed(Vm *vm, int error, const char *text) {
+        int r;
+
+        if (vm->state != VM_RESUMING)
+                return;
+        if (error < 0) {
+                resume_failed(vm, error, text);
+                return;
+        }
+        r = vm->hypervisor->resume(vm->runtime->monitor, on_resumed, vm);
+        if (r < 0)
+                resume_failed(vm, r, "Cannot ask the VMM to resume.");
+}
+
+static int on_resume_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
+        resume_failed(userdata, -ENOTRECOVERABLE, "the VMM did not answer in time (MonitorTimeoutSec=).");
+        return 0;
+}
+
+static int resume_begin(Vm *vm, char **ret_text) {
+        int r;
+
+        if (vm->state == VM_RUNNING) {
+                job_step_done(vm, 0, NULL);
+                return 0;
+        }
+        if (vm->state != VM_SUSPENDED)
+                return refuse(vm, "resumed", ret_text);
+        if (!vm->hypervisor->resume)
+                return hypervisor_unsupported(vm->hypervisor, "resume", ret_text);
+        if (!vm->runtime->monitor) {
+                *ret_text = strdup("The connection to the VMM was lost, so it cannot be resumed.");
+                return -ENOTRECOVERABLE;
+        }
+        vm_set_state(vm, VM_RESUMING, "Resuming.");
+        r = vm_arm_timer(vm, vm->manager->config.monitor_timeout, on_resume_timeout);
+        if (r >= 0)
+                r = scope_thaw(vm, on_thawed);
+        if (r < 0)
+                resume_failed(vm, r, "cannot ask systemd to thaw the scope.");
+        return 0;
+}
+
+const Step step_suspend = { .word = "suspend", .begin = suspend_begin, .cancel = suspend_cancel };
+const Step step_resume = { .word = "resume", .begin = resume_begin };

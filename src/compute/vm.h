@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* A VM. Owned by the Manager, which finds it by name, id, user and scope. What it is (spec, state, history) lives
+ * as long as the VM; what it needs while there is a VMM (runtime) only so long. */
+
+#include <sys/queue.h>
+#include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
+#include <uthash.h>
+
+#include "compute/event-log.h"
+#include "compute/lifecycle.h"
+#include "compute/vm-spec.h"
+#include "hypervisor/hypervisor.h"
+#include "hypervisor/vmm-process.h"
+
+typedef struct Agent Agent;
+typedef struct Console Console;
+typedef struct Job Job;
+typedef struct Manager Manager;
+typedef struct Vm Vm;
+typedef struct VmRuntime VmRuntime;
+typedef struct VmWaiter VmWaiter;
+
+#define VM_ID_LENGTH 12
+
+/* µs of CLOCK_MONOTONIC; see StartPhases in org.hero.Compute.VM.xml. */
+typedef struct VmPhases {
+        uint64_t requested, scope, executed, monitor, hello, ready;
+} VmPhases;
+
+/* How the VMM came to its end, collected from whoever knows, most specific last. */
+typedef enum VmEnd {
+        VM_END_UNKNOWN,
+        VM_END_EXITED,         /* exit code in end_status */
+        VM_END_KILLED,         /* signal in end_status */
+        VM_END_HOST_STOP,      /* systemctl stop asked us, or the VMM got SIGTERM */
+        VM_END_GUEST_SHUTDOWN, /* the guest went down by itself */
+        VM_END_COMMAND,        /* its command ended; exit_status */
+        VM_END_OOM,
+} VmEnd;
+
+struct VmRuntime {
+        uid_t uid;
+        Accelerator accelerator;
+        VmmProcess process;
+        sd_event_source *exit_source, *control_source, *timer, *oom_source;
+        sd_bus_slot *call;      /* the one call to PID 1 in flight for this VM */
+        int monitor_fd, agent_fd; /* until monitor and agent take them over */
+        VmmMonitor *monitor;
+        Agent *agent;
+        Console *console;
+        char *launch_why;       /* what the launcher said */
+
+        bool monitor_ready:1, agent_ready:1, agent_lost:1;
+        bool scope_requested:1, scope_up:1, scope_gone:1;
+        bool executed:1, exited:1, stop_unit_sent:1, killed_by_us:1;
+        unsigned stop_stage;
+
+        VmEnd end;
+        int end_status;
+};
+
+struct Vm {
+        Manager *manager;
+        char *name, *unit, *path;
+        char id[VM_ID_LENGTH + 1];
+        UT_hash_handle hh_name, hh_id, hh_user;
+
+        VmSpec spec;            /* name and user in here, too */
+        const Hypervisor *hypervisor;
+        char *image_digest;
+
+        VmState state, before;  /* before: where an undone start goes back to */
+        char *reason;
+        EventRing events;
+        uint64_t created, started, stopped, last_activity; /* CLOCK_REALTIME */
+        uint64_t state_since;                              /* CLOCK_BOOTTIME */
+        uint64_t durations[_VM_STATE_MAX];
+        VmPhases phases;
+        int exit_status;        /* -1: none */
+
+        Job *job;
+        VmRuntime *runtime;
+        void *waiting_queue;    /* the VmQueue of resources.c it is in, if any */
+        TAILQ_ENTRY(Vm) waiting;
+        LIST_HEAD(, VmWaiter) waiters;
+
+        bool disk_reserved:1, memory_reserved:1, removed:1;
+        bool resize_disk:1; /* the disk grew, its file system has yet to follow */
+        bool loaded:1; /* there is a record whose unknown fields are to be kept */
+        unsigned reserved_cpus;
+        uint64_t reserved_memory, reserved_disk;
+
+        /* A failure whose clean-up is under way: what to report when it is over. */
+        int failure;
+        char *failure_text;
+};
+
+/* Makes a VM and enters it into the Manager's tables; the spec is taken over. Errors: -EEXIST, -EADDRINUSE, -ENOMEM. */
+int vm_new(Manager *m, const char *name, const char *id, VmSpec *spec, Vm **ret);
+Vm *vm_free(Vm *vm);
+
+VmRuntime *vm_runtime_new(Vm *vm);
+void vm_runtime_free(Vm *vm); /* closes monitor, agent, console; gives the uid back */
+
+/* Moves the VM along the table: ring, record, signal, journal, waiters. A forbidden transition is a bug: asserted. */
+void vm_set_state(Vm *vm, VmState to, const char *format, ...) _printf_(3, 4);
+
+/* The same state, for another reason (adoption). */
+void vm_changed(Vm *vm, const char *property, ...) __attribute__((__sentinel__));
+
+/* Time spent in a state up to now. */
+uint64_t vm_state_duration(const Vm *vm, VmState s);
+
+bool vm_agent_is_ready(const Vm *vm);
+void vm_touch(Vm *vm);
+
+/* "Failed" with fields HERO_VM and HERO_USER. */
+#define log_vm_full(vm, level, error, id, ...) \
+        log_full((level), (error), __FILE__, __LINE__, __func__, (vm)->name, (vm)->spec.user, (id), __VA_ARGS__)
+#define log_vm_debug(vm, ...) ((void) log_vm_full((vm), LOG_DEBUG, 0, NULL, __VA_ARGS__))
+#define log_vm_info(vm, ...) ((void) log_vm_full((vm), LOG_INFO, 0, NULL, __VA_ARGS__))
+#define log_vm_warning(vm, ...) ((void) log_vm_full((vm), LOG_WARNING, 0, NULL, __VA_ARGS__))
+#define log_vm_warning_errno(vm, e, ...) log_vm_full((vm), LOG_WARNING, (e), NULL, __VA_ARGS__)
+#define log_vm_error_errno(vm, e, ...) log_vm_full((vm), LOG_ERR, (e), NULL, __VA_ARGS__)
