@@ -51,6 +51,9 @@ typedef struct VmmCommand {
 
 void vmm_command_done(VmmCommand *c);
 
+/* Hands fd to the VMM; the number it has there, or -EBADF, -E2BIG. For the drivers. */
+int vmm_command_add_fd(VmmCommand *c, int fd);
+
 /* One line per path the VMM may see in its otherwise empty root: "/usr/lib", "/dev/kvm"; read-only unless a
  * device. Missing ones are left out. */
 typedef struct VmmSandbox {
@@ -74,7 +77,8 @@ const char *vmm_event_to_string(VmmEvent e);
 
 typedef struct VmmMonitor VmmMonitor; /* each driver's own struct begins with this one */
 typedef void (*vmm_event_t)(VmmMonitor *m, VmmEvent event, void *userdata);
-/* error: 0 or -errno; text: what the VMM said, may be NULL. Called exactly once unless the monitor is freed. */
+/* error: 0 (or a positive answer) or -errno; text: what the VMM said, may be NULL. Called exactly once unless the
+ * monitor is freed. */
 typedef void (*vmm_done_t)(VmmMonitor *m, int error, const char *text, void *userdata);
 
 typedef struct Hypervisor Hypervisor;
@@ -89,7 +93,8 @@ struct Hypervisor {
         const char *name;
         bool needs_kernel;      /* kernel_fd and initrd_fd must be given */
 
-        const VmmSandbox *sandbox;
+        /* Static; depends on the accelerator only: a VM that does not use /dev/kvm does not see it. */
+        const VmmSandbox *(*sandbox)(const VmmSpec *spec);
 
         /* 0 or -errno with a sentence in *ret_why (allocated): the VMM is missing, … */
         int (*available)(char **ret_why);
@@ -103,13 +108,18 @@ struct Hypervisor {
          * so there is no greeting and the stream may begin in the middle of a message. */
         int (*monitor_new)(sd_event *event, int fd, bool adopted, vmm_event_t callback, void *userdata,
                            VmmMonitor **ret);
-        VmmMonitor *(*monitor_free)(VmmMonitor *m); /* does not close nor end the VMM; pending calls are dropped */
+        /* Closes the connection, the VMM goes on; pending calls are dropped without an answer. May be called from
+         * within any callback. */
+        VmmMonitor *(*monitor_free)(VmmMonitor *m);
+
+        /* Each returns 0 or -errno at once and answers later, without a time limit of its own: a VMM that does not
+         * answer is for the caller's timer. -ENOTCONN: lost already; -EAGAIN: too many calls without an answer. */
 
         int (*pause)(VmmMonitor *m, vmm_done_t done, void *userdata);
         int (*resume)(VmmMonitor *m, vmm_done_t done, void *userdata);
         int (*powerdown)(VmmMonitor *m, vmm_done_t done, void *userdata); /* as if the power button was pressed */
         int (*quit)(VmmMonitor *m, vmm_done_t done, void *userdata);
-        /* 1 paused, 0 running in *ret through done's error argument ≥ 0; used at adoption. */
+        /* 1 paused, 0 running in done's error argument; used at adoption. */
         int (*query_paused)(VmmMonitor *m, vmm_done_t done, void *userdata);
 };
 

@@ -124,6 +124,20 @@ static int add_path(Launch *l, const char *path, bool device) {
         return r;
 }
 
+/* "/dev/kvm" belongs to root:kvm, and a VMM to neither. Of what a group may do, only the device it was handed is to
+ * be seen in its root. */
+static int add_device(Launch *l, const char *path) {
+        struct stat st;
+        int r;
+
+        r = add_path(l, path, true);
+        if (r < 0 || stat(path, &st) < 0)
+                return r;
+        if (st.st_gid != 0 && (st.st_mode & 0060) == 0060 && l->n_groups < LAUNCH_PATHS_MAX)
+                l->groups[l->n_groups++] = st.st_gid;
+        return 0;
+}
+
 /* Of the processes, the VMM sees itself; of the kernel's files, nothing. No fallback: an older kernel's whole
  * /proc is not something to show to a VMM. */
 static int add_proc(Launch *l) {
@@ -144,9 +158,9 @@ static int fill(Launch *l) {
         if (r >= 0)
                 r = add_path(l, l->argv[0], false);
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(devices); i++)
-                r = add_path(l, devices[i], true);
+                r = add_device(l, devices[i]);
         for (size_t i = 0; r >= 0 && i < l->n_devices; i++)
-                r = add_path(l, l->devices[i], true);
+                r = add_device(l, l->devices[i]);
         if (r >= 0 && l->proc)
                 r = add_proc(l);
         return r;

@@ -5,6 +5,7 @@
 #include "hypervisor/launch.h"
 
 #include <cap-ng.h>
+#include <grp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -39,14 +40,15 @@ int launch_limits(Launch *l) {
 int launch_drop_privileges(Launch *l) {
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 return launch_failed(l, errno, "Cannot set no_new_privs");
+        if (setgroups(l->n_groups, l->groups) < 0)
+                return launch_failed(l, errno, "Cannot leave the groups of the daemon");
         capng_clear(CAPNG_SELECT_ALL);
-        if (capng_change_id((int) l->uid, (int) l->gid,
-                            CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING | CAPNG_CLEAR_AMBIENT) != 0)
+        if (capng_change_id((int) l->uid, (int) l->gid, CAPNG_CLEAR_BOUNDING | CAPNG_CLEAR_AMBIENT) != 0)
                 return launch_failed(l, errno ?: EPERM, "Cannot change to uid %u, gid %u without capabilities", l->uid,
                                      l->gid);
         /* Trust, and look: everything behind this rests on it. */
         if (capng_get_caps_process() != 0 || capng_have_capabilities(CAPNG_SELECT_ALL) != CAPNG_NONE ||
-            getuid() != l->uid || geteuid() != l->uid || getgid() != l->gid || getgroups(0, NULL) != 0)
+            getuid() != l->uid || geteuid() != l->uid || getgid() != l->gid || getgroups(0, NULL) != (int) l->n_groups)
                 return launch_failed(l, EPERM, "The VMM would have kept privileges");
         return 0;
 }

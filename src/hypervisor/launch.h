@@ -29,6 +29,9 @@ typedef struct Launch {
         bool proc;
         char **argv; /* of the VMM */
 
+        gid_t groups[LAUNCH_PATHS_MAX]; /* that own its devices */
+        size_t n_groups;
+
         LaunchReport report;
 } Launch;
 
@@ -40,7 +43,7 @@ int launch_mounts(Launch *l);
 
 int launch_limits(Launch *l);
 
-/* For good: uid, gid, no groups, no capability in any set, no_new_privs. */
+/* For good: uid, gid, no groups but those of its devices, no capability in any set, no_new_privs. */
 int launch_drop_privileges(Launch *l);
 
 /* Builds the filter (slow, before the release) and loads it (last, before exec). */

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* hero-mock-vmm: see mock-vmm.h. Arguments are NAME=VALUE: name, console, monitor, agent (fd numbers), script. */
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "basic/parse-util.h"
+#include "basic/string-util.h"
+#include "basic/time-util.h"
+#include "hypervisor/mock/mock-vmm.h"
+
+#define LOAD_PERIOD (10 * USEC_PER_MSEC)
+#define FLOOD_PERIOD (20 * USEC_PER_MSEC)
+
+int mock_fd_gone(int fd) {
+        if (fd >= 0)
+                (void) close(fd);
+        return -EBADF;
+}
+
+void mock_spin(uint64_t usec) {
+        uint64_t until = now_usec(CLOCK_MONOTONIC) + usec;
+
+        while (now_usec(CLOCK_MONOTONIC) < until)
+                ;
+}
+
+static void monitor_send(Mock *m, const char *format, ...) _printf_(2, 3);
+static void monitor_send(Mock *m, const char *format, ...) {
+        char buf[MOCK_LINE_MAX];
+        va_list ap;
+        int n;
+
+        if (m->monitor_fd < 0 || m->script.monitor_silent)
+                return;
+        va_start(ap, format);
+        n = vsnprintf(buf, sizeof(buf), format, ap);
+        va_end(ap);
+        if (n > 0)
+                (void) send(m->monitor_fd, buf, (size_t) n, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void mock_event(Mock *m, const char *name) {
+        monitor_send(m, "! %s\n", name);
+}
+
+void mock_shutdown(Mock *m) {
+        if (m->ended)
+                return;
+        m->ended = true;
+        mock_event(m, "guest-shutdown");
+}
+
+static void set_paused(Mock *m, bool paused) {
+        if (paused && m->script.crash_on_pause)
+                abort();
+        if (paused != m->paused)
+                mock_event(m, paused ? "paused" : "resumed");
+        m->paused = paused;
+}
+
+static void monitor_line(Mock *m, char *line) {
+        char *command;
+
+        command = strchr(line, ' ');
+        if (!command)
+                return;
+        *command++ = 0;
+        if (streq(command, "status")) {
+                monitor_send(m, "%s %s\n", line, m->paused ? "paused" : "running");
+                return;
+        }
+        if (streq(command, "pause"))
+                set_paused(m, true);
+        else if (streq(command, "resume"))
+                set_paused(m, false);
+        else if (!streq(command, "powerdown") && !streq(command, "quit")) {
+                monitor_send(m, "%s error There is no such command.\n", line);
+                return;
+        }
+        monitor_send(m, "%s ok\n", line);
+        if (streq(command, "quit"))
+                m->ended = true;
+        else if (streq(command, "powerdown") && !m->script.ignore_powerdown)
+                mock_shutdown(m);
+}
+
+static void monitor_input(Mock *m) {
+        char *end;
+        ssize_t n;
+
+        n = recv(m->monitor_fd, m->line + m->n_line, sizeof(m->line) - 1 - m->n_line, MSG_DONTWAIT);
+        if (n <= 0) {
+                if (n == 0 || (errno != EAGAIN && errno != EINTR))
+                        m->monitor_fd = mock_fd_gone(m->monitor_fd);
+                return;
+        }
+        m->n_line += (size_t) n;
+        while ((end = memchr(m->line, '\n', m->n_line))) {
+                size_t k = (size_t) (end + 1 - m->line);
+
+                *end = 0;
+                monitor_line(m, m->line);
+                memmove(m->line, m->line + k, m->n_line - k);
+                m->n_line -= k;
+        }
+        if (m->n_line >= sizeof(m->line) - 1)
+                m->n_line = 0; /* no line of ours is that long */
+}
+
+static void monitor_start(Mock *m) {
+        static const char garbage[] = "\001\377{]\"garbage\n\n\n";
+
+        if (m->script.monitor_garbage)
+                (void) send(m->monitor_fd, garbage, sizeof(garbage) - 1, MSG_NOSIGNAL);
+        else
+                monitor_send(m, "%s\n", MOCK_GREETING);
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b) {
+        return a == 0 ? b : b == 0 ? a : MIN2(a, b);
+}
+
+/* When something is to be done although nobody writes to us; 0: never. */
+static uint64_t deadline(const Mock *m) {
+        uint64_t d = 0;
+
+        if (m->paused)
+                return 0;
+        if (m->script.exit_after)
+                d = earlier(d, m->started + m->script.exit_after);
+        if (m->script.crash_after)
+                d = earlier(d, m->started + m->script.crash_after);
+        if (m->script.panic_after)
+                d = earlier(d, m->started + m->script.panic_after);
+        d = earlier(d, m->load_at);
+        d = earlier(d, m->flood_at);
+        return earlier(d, mock_agent_deadline(m));
+}
+
+static void script_tick(Mock *m, uint64_t now) {
+        if (m->script.crash_after && now >= m->started + m->script.crash_after)
+                abort();
+        if (m->script.panic_after && now >= m->started + m->script.panic_after) {
+                mock_event(m, "guest-panic");
+                m->ended = true;
+        }
+        if (m->script.exit_after && now >= m->started + m->script.exit_after)
+                mock_shutdown(m);
+        if (m->load_at && now >= m->load_at) {
+                mock_spin(LOAD_PERIOD * m->script.load / 100);
+                m->load_at = now + LOAD_PERIOD;
+        }
+        if (m->flood_at && now >= m->flood_at) {
+                mock_console_flood(m, FLOOD_PERIOD);
+                m->flood_at = now + FLOOD_PERIOD;
+        }
+}
+
+static int poll_timeout(const Mock *m) {
+        uint64_t d = deadline(m), now;
+
+        if (d == 0)
+                return -1;
+        now = now_usec(CLOCK_BOOTTIME);
+        return d <= now ? 0 : (int) MIN2((d - now + USEC_PER_MSEC - 1) / USEC_PER_MSEC, (uint64_t) 3600000);
+}
+
+static void run_once(Mock *m) {
+        struct pollfd p[] = {
+                { .fd = m->monitor_fd, .events = POLLIN },
+                { .fd = m->paused ? -1 : m->console_fd, .events = POLLIN },
+                { .fd = m->paused ? -1 : m->agent_fd, .events = mock_agent_events(m) },
+        };
+        uint64_t now;
+
+        if (poll(p, ELEMENTSOF(p), poll_timeout(m)) < 0)
+                return;
+        if (p[0].revents)
+                monitor_input(m);
+        if (m->paused)
+                return;
+        if (p[1].revents)
+                mock_console_input(m);
+        if (p[2].revents)
+                mock_agent_io(m, p[2].revents);
+        now = now_usec(CLOCK_BOOTTIME);
+        script_tick(m, now);
+        mock_agent_tick(m, now);
+}
+
+static int parse_argument(Mock *m, const char *arg) {
+        static const struct {
+                const char *name;
+                size_t offset;
+        } fds[] = {
+                { "console=", offsetof(Mock, console_fd) },
+                { "monitor=", offsetof(Mock, monitor_fd) },
+                { "agent=", offsetof(Mock, agent_fd) },
+        };
+        const char *v;
+        unsigned fd;
+
+        v = startswith(arg, "name=");
+        if (v) {
+                m->name = v;
+                return 0;
+        }
+        v = startswith(arg, "script=");
+        if (v)
+                return mock_script_parse(v, &m->script);
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
+                v = startswith(arg, fds[i].name);
+                if (!v)
+                        continue;
+                if (parse_uint(v, 1000, &fd) < 0)
+                        return -EINVAL;
+                *(int *) ((char *) m + fds[i].offset) = (int) fd;
+                return 0;
+        }
+        return -EINVAL;
+}
+
+static int touch_memory(uint64_t size) {
+        char *p;
+
+        if (size == 0)
+                return 0;
+        p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED)
+                return -errno;
+        for (uint64_t i = 0; i < size; i += 4096)
+                p[i] = 1;
+        return 0;
+}
+
+int main(int argc, char *argv[]) {
+        static Mock m = { .name = "mock", .console_fd = -EBADF, .monitor_fd = -EBADF, .agent_fd = -EBADF };
+
+        for (int i = 1; i < argc; i++)
+                if (parse_argument(&m, argv[i]) < 0) {
+                        fprintf(stderr, "hero-mock-vmm: %s is no argument.\n", argv[i]);
+                        return 2;
+                }
+        if (m.script.die_at_start) {
+                fprintf(stderr, "hero-mock-vmm: told to die at the start.\n");
+                return 1;
+        }
+        (void) signal(SIGPIPE, SIG_IGN);
+        m.started = now_usec(CLOCK_BOOTTIME);
+        m.load_at = m.script.load ? m.started : 0;
+        m.flood_at = m.script.console_flood ? m.started : 0;
+        monitor_start(&m);
+        if (touch_memory(m.script.memory) < 0) {
+                fprintf(stderr, "hero-mock-vmm: out of memory.\n");
+                return 1;
+        }
+        mock_console_start(&m);
+        mock_agent_start(&m);
+        while (!m.ended)
+                run_once(&m);
+        return 0;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What a mock VMM is told to do: comma-separated directives, "slow-ready=200,load=50". Pure; used by the driver (to
+ * refuse nonsense early) and by the mock VMM. libc only.
+ *
+ *     die-at-start        complains on stderr and exits with status 1 before anything else
+ *     exit-after=MS       the guest powers off that long after the start
+ *     crash-after=MS      the VMM dies of SIGABRT
+ *     panic-after=MS      the guest panics: event, and the VMM ends
+ *     no-agent            the agent channel stays silent
+ *     agent-silent        HELLO, but never READY
+ *     agent-garbage       bytes that are no frame on the agent channel
+ *     boot-failed         BOOT_FAILED instead of READY, then the guest powers off
+ *     slow-ready=MS       READY that long after BOOT
+ *     monitor-silent      neither greeting nor answers
+ *     monitor-garbage     bytes that are no lines on the monitor
+ *     crash-on-pause      dies of SIGABRT when told to pause
+ *     ignore-shutdown     takes no notice of the agent's SHUTDOWN
+ *     ignore-powerdown    says "ok" to powerdown and goes on
+ *     load=PERCENT        uses that much of one CPU, 1…100
+ *     console-flood=N     writes N bytes per second to the console
+ *     memory=SIZE         touches that much memory at the start ("64M") */
+
+#include "basic/macro.h"
+
+typedef struct MockScript {
+        bool die_at_start, no_agent, agent_silent, agent_garbage, boot_failed, monitor_silent, monitor_garbage,
+                crash_on_pause, ignore_shutdown, ignore_powerdown;
+        uint64_t exit_after, crash_after, panic_after, slow_ready; /* µs; 0: not */
+        uint64_t load, console_flood, memory;
+} MockScript;
+
+/* NULL or "" is an empty script. -EINVAL: unknown directive or bad value. */
+int mock_script_parse(const char *s, MockScript *ret);

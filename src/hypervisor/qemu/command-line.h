@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The QEMU command line of a VM. Pure: no file is looked at, the same spec gives the same words; golden files in
+ * tests/unit/data/qemu-*.args. */
+
+#include "hypervisor/hypervisor.h"
+
+/* Bytes of TCG's translation cache. Its default is a share of the host's memory. */
+#define QEMU_TB_SIZE (UINT64_C(64) << 20)
+
+int qemu_command_line(const VmmSpec *spec, VmmCommand *ret);
+
+/* What QEMU itself needs beyond the guest's memory. */
+uint64_t qemu_memory_overhead(const VmmSpec *spec);
