@@ -41,6 +41,7 @@ void session_pump(Session *s);
 void session_pump_all(Agent *a);
 /* Ends a session: last message on its control socket (may be NULL), all sockets shut down. */
 void session_end(Session *s, const char *message);
+void session_forget_all(Agent *a);
 void session_end_all(Agent *a, const char *message);
 /* After RESUMED: those the guest did not name have ended meanwhile. */
 void session_end_unnamed(Agent *a);

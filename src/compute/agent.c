@@ -387,6 +387,11 @@ Agent *agent_free(Agent *a) {
         return mfree(a);
 }
 
+void agent_forget(Agent *a) {
+        if (a)
+                session_forget_all(a);
+}
+
 unsigned agent_n_sessions(const Agent *a) {
         return a ? a->n_sessions : 0;
 }

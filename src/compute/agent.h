@@ -27,6 +27,9 @@ typedef void (*agent_event_t)(Agent *a, AgentEvent event, int status, const char
 int agent_new(Vm *vm, int fd, bool adopted, agent_event_t callback, void *userdata, Agent **ret);
 Agent *agent_free(Agent *a); /* ends all sessions with "lost" */
 
+/* The daemon ends: closes our copies only, sessions go on with the next one. */
+void agent_forget(Agent *a);
+
 int agent_shutdown(Agent *a);
 int agent_set_time(Agent *a);
 

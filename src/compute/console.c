@@ -49,7 +49,7 @@ static char *attachment_fd_name(const Attachment *a) {
 static Attachment *attachment_free(Attachment *a) {
         LIST_REMOVE(a, attached);
         a->console->n_attached--;
-        sd_event_source_disable_unref(a->io);
+        a->io = sd_event_source_disable_unref(a->io);
         /* PID 1 forgets the socket once the other end is gone, which this makes sure of. */
         (void) fd_store_shutdown(a->fd);
         return mfree(a);
@@ -146,6 +146,17 @@ Console *console_free(Console *c) {
         safe_close(c->fd);
         safe_close(c->log_fd);
         return mfree(c);
+}
+
+void console_forget(Console *c) {
+        Attachment *a;
+
+        if (!c)
+                return;
+        LIST_FOREACH(a, &c->attached, attached) {
+                safe_close(a->fd);
+                a->fd = -EBADF;
+        }
 }
 
 /* What the attached end writes: taken only as the guest takes it. */

@@ -13,6 +13,9 @@
 int console_new(Vm *vm, int fd, Console **ret);
 Console *console_free(Console *c);
 
+/* The daemon ends: closes our copies only, who is attached stays attached. */
+void console_forget(Console *c);
+
 /* A stream socket to the console. history: what is kept is sent first. input: what the other end writes goes to the guest. -EDQUOT. */
 int console_attach(Console *c, bool history, uint64_t history_max, bool input, int *ret_fd);
 int console_adopt_attachment(Console *c, int fd, bool input);

@@ -57,13 +57,14 @@ static void job_end(Job *j, int error, const char *text) {
                 text = j->error_text;
         }
         if (error < 0) {
+                text = text ?: strerror(-error);
                 sd_bus_error_set_errno(&e, error);
                 result = error == -ECANCELED ? "canceled" : e.name;
                 log_full(LOG_NOTICE, error, __FILE__, __LINE__, __func__, j->vm_name, NULL, NULL,
-                         "Job %s of VM '%s' failed: %s", job_type_to_string(j->type), j->vm_name, text ?: strerror(-error));
+                         "Job %s of VM '%s' failed: %s", job_type_to_string(j->type), j->vm_name, text);
         }
         (void) sd_bus_emit_signal(m->bus, COMPUTE_OBJECT, COMPUTE_MANAGER_INTERFACE, "JobRemoved", "uosss", j->id, j->path,
-                                  j->vm_name, result, error < 0 ? text ?: strerror(-error) : "");
+                                  j->vm_name, result, error < 0 ? text : "");
         job_free(j);
 }
 

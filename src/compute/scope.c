@@ -189,7 +189,19 @@ void scope_manager_done(Manager *m) {
                 scope_call_free(TAILQ_FIRST(&m->scope_calls));
 }
 
-static int append_devices(sd_bus_message *m, const VmmSandbox *sandbox, Accelerator accelerator) {
+static VmmSpec scope_vmm_spec(const Vm *vm) {
+        return (VmmSpec) {
+                .name = vm->name,
+                .id = vm->id,
+                .cpus = vm->spec.cpus,
+                .memory = vm->spec.memory,
+                .accelerator = vm->runtime ? vm->runtime->accelerator : ACCELERATOR_TCG,
+        };
+}
+
+static int append_devices(sd_bus_message *m, const Vm *vm) {
+        VmmSpec spec = scope_vmm_spec(vm);
+        const VmmSandbox *sandbox = vm->hypervisor->sandbox(&spec);
         int r;
 
         r = sd_bus_message_open_container(m, 'r', "sv");
@@ -200,21 +212,14 @@ static int append_devices(sd_bus_message *m, const VmmSandbox *sandbox, Accelera
         if (r >= 0)
                 r = sd_bus_message_open_container(m, 'a', "(ss)");
         for (const char *const *d = sandbox ? sandbox->devices : NULL; r >= 0 && d && *d; d++)
-                if (!streq(*d, "/dev/kvm") || accelerator == ACCELERATOR_KVM)
-                        r = sd_bus_message_append(m, "(ss)", *d, "rw");
+                r = sd_bus_message_append(m, "(ss)", *d, "rw");
         for (unsigned i = 0; r >= 0 && i < 3; i++)
                 r = sd_bus_message_close_container(m);
         return r;
 }
 
 static uint64_t scope_memory_max(const Vm *vm) {
-        VmmSpec spec = {
-                .name = vm->name,
-                .id = vm->id,
-                .cpus = vm->spec.cpus,
-                .memory = vm->spec.memory,
-                .accelerator = vm->runtime ? vm->runtime->accelerator : ACCELERATOR_TCG,
-        };
+        VmmSpec spec = scope_vmm_spec(vm);
 
         return vm->spec.memory + vm->hypervisor->memory_overhead(&spec);
 }
@@ -259,7 +264,7 @@ static int append_properties(sd_bus_message *m, const Vm *vm) {
         if (r >= 0)
                 r = append_limits(m, vm);
         if (r >= 0)
-                r = append_devices(m, vm->hypervisor->sandbox, vm->runtime->accelerator);
+                r = append_devices(m, vm);
         return r;
 }
 

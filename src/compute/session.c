@@ -45,23 +45,30 @@ static char *session_fd_name(const Session *s) {
 }
 
 static Session *session_free(Session *s) {
-        _cleanup_free_ char *name = session_fd_name(s);
-
         TAILQ_REMOVE(&s->agent->sessions, s, sessions);
         s->agent->n_sessions--;
         for (unsigned i = 0; i < _SOCKETS_MAX; i++) {
                 sd_event_source_disable_unref(s->io[i]);
-                (void) fd_store_shutdown(s->fds[i]);
+                safe_close(s->fds[i]);
         }
-        if (name)
-                fd_store_remove(name);
         return mfree(s);
 }
 
 void session_end(Session *s, const char *message) {
+        _cleanup_free_ char *name = session_fd_name(s);
+
         if (message)
                 (void) send(s->fds[CONTROL], message, strlen(message), MSG_NOSIGNAL | MSG_DONTWAIT);
+        for (unsigned i = 0; i < _SOCKETS_MAX; i++)
+                s->fds[i] = fd_store_shutdown(s->fds[i]);
+        if (name)
+                fd_store_remove(name);
         session_free(s);
+}
+
+void session_forget_all(Agent *a) {
+        while (!TAILQ_EMPTY(&a->sessions))
+                session_free(TAILQ_FIRST(&a->sessions));
 }
 
 void session_end_all(Agent *a, const char *message) {

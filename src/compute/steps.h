@@ -22,6 +22,12 @@ void vm_start_resource(Vm *vm, int error, const char *text);
 /* vm-start.c: the start cannot go on; and: monitor or agent has become ready. */
 void vm_start_fail(Vm *vm, int error, const char *text);
 void vm_start_check_running(Vm *vm);
+int vm_start_wait_for_agent(Vm *vm);
+
+/* A step that the former daemon was in the middle of: goes on, or back. */
+void vm_start_adopted(Vm *vm);
+void vm_suspend_adopted(Vm *vm, bool frozen);
+void vm_stop_adopted(Vm *vm);
 
 /* vm-end.c. The VMM must go now: kills it and its scope. Its end is noticed as ever and leads to vm_gone(). */
 void vm_kill(Vm *vm);

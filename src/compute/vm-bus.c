@@ -368,24 +368,34 @@ static int get_state_durations(sd_bus *bus, const char *path, const char *interf
 
 #define CONST SD_BUS_VTABLE_PROPERTY_CONST
 #define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
-#define METHOD(member, in, out) SD_BUS_METHOD_WITH_ARGS(member, in, out, vm_method, SD_BUS_VTABLE_UNPRIVILEGED)
-#define JOB SD_BUS_RESULT("o", job)
-#define FLAGS SD_BUS_ARGS("t", flags)
+#define UNPRIVILEGED SD_BUS_VTABLE_UNPRIVILEGED
 
 static const sd_bus_vtable vm_vtable[] = {
         SD_BUS_VTABLE_START(0),
-        METHOD("Start", SD_BUS_NO_ARGS, JOB),
-        METHOD("Stop", FLAGS, JOB),
-        METHOD("Restart", SD_BUS_NO_ARGS, JOB),
-        METHOD("Suspend", SD_BUS_NO_ARGS, JOB),
-        METHOD("Resume", SD_BUS_NO_ARGS, JOB),
-        METHOD("Delete", FLAGS, JOB),
-        METHOD("SetResources", SD_BUS_ARGS("a{sv}", resources), SD_BUS_NO_RESULT),
-        METHOD("OpenConsole", FLAGS, SD_BUS_RESULT("h", console)),
-        METHOD("Exec", SD_BUS_ARGS("as", command, "a{sv}", options), SD_BUS_RESULT("h", stdio, "h", stderr, "h", control)),
-        METHOD("Logs", SD_BUS_ARGS("t", bytes, "t", flags), SD_BUS_RESULT("h", log)),
-        METHOD("Wait", SD_BUS_ARGS("as", states, "t", timeout_usec), SD_BUS_RESULT("s", state, "s", reason, "b", timed_out)),
-        METHOD("GetTransitions", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ttsss)", transitions)),
+        SD_BUS_METHOD_WITH_ARGS("Start", SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("o", job), vm_method, UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Stop", SD_BUS_ARGS("t", flags),
+                                SD_BUS_RESULT("o", job), vm_method, UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Restart", SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("o", job), vm_method, UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Suspend", SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("o", job), vm_method, UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Resume", SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("o", job), vm_method, UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("t", flags),
+                                SD_BUS_RESULT("o", job), vm_method, UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetResources", SD_BUS_ARGS("a{sv}", resources),
+                                SD_BUS_NO_RESULT, vm_method, UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("OpenConsole", SD_BUS_ARGS("t", flags),
+                                SD_BUS_RESULT("h", console), vm_method, UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Exec", SD_BUS_ARGS("as", command, "a{sv}", options),
+                                SD_BUS_RESULT("h", stdio, "h", stderr, "h", control), vm_method, UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Logs", SD_BUS_ARGS("t", bytes, "t", flags),
+                                SD_BUS_RESULT("h", log), vm_method, UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Wait", SD_BUS_ARGS("as", states, "t", timeout_usec),
+                                SD_BUS_RESULT("s", state, "s", reason, "b", timed_out), vm_method, UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("GetTransitions", SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("a(ttsss)", transitions), vm_method, UNPRIVILEGED),
         SD_BUS_PROPERTY("Id", "s", get_id, 0, CONST),
         SD_BUS_PROPERTY("Name", "s", NULL, offsetof(Vm, name), CONST),
         SD_BUS_PROPERTY("User", "s", get_user, 0, CONST),

@@ -13,6 +13,7 @@
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
+#include "basic/strv.h"
 #include "basic/time-util.h"
 #include "compute/agent.h"
 #include "compute/console.h"
@@ -23,7 +24,11 @@
 #include "compute/steps.h"
 #include "compute/vm-record.h"
 #include "shared/bus-util.h"
+#include "shared/child.h"
 #include "shared/log.h"
+#include "storage/overlay.h"
+
+#define RESIZE_TIMEOUT (5 * 60 * USEC_PER_SEC)
 
 void vm_start_fail(Vm *vm, int error, const char *text) {
         if (vm->failure < 0)
@@ -31,8 +36,8 @@ void vm_start_fail(Vm *vm, int error, const char *text) {
         vm->failure = error;
         (void) free_and_strdup(&vm->failure_text, text ?: strerror(-error));
         resources_forget(vm);
-        if (vm->runtime)
-                vm_disarm_timer(vm);
+        vm->resizing = child_free(vm->resizing);
+        vm_disarm_timer(vm);
         vm_kill(vm);
 }
 
@@ -57,6 +62,15 @@ static int on_start_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
                 vm_start_fail(vm, -ETIME, text);
         }
         return 0;
+}
+
+int vm_start_wait_for_agent(Vm *vm) {
+        return vm_arm_timer(vm, vm->manager->config.agent_timeout, on_start_timeout);
+}
+
+void vm_start_adopted(Vm *vm) {
+        /* Monitor and agent are asked where they are; their answers lead to vm_start_check_running(). */
+        (void) vm_start_wait_for_agent(vm);
 }
 
 void vm_start_check_running(Vm *vm) {
@@ -121,6 +135,8 @@ static void on_scope(Vm *vm, int error, const char *text) {
         registration_add(vm);
 }
 
+static void start_continue(Vm *vm);
+
 static int channel(int type, int tag, int *ret_ours, int *ret_theirs) {
         _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
         int pair[2], r;
@@ -143,6 +159,7 @@ typedef struct Launch {
         int console, monitor, agent, overlay; /* the VMM's ends */
         int our_console;
         VmmCommand command;
+        const VmmSandbox *sandbox;
 } Launch;
 
 static void launch_done(Launch *l) {
@@ -189,11 +206,12 @@ static int launch_prepare(Vm *vm, Launch *l, int root_fd, int kernel_fd, int ini
                 .monitor_fd = l->monitor,
                 .agent_fd = l->agent,
         };
+        l->sandbox = vm->hypervisor->sandbox(&spec);
         return vm->hypervisor->command(&spec, &l->command);
 }
 
 static int launch(Vm *vm, int root_fd, int kernel_fd, int initrd_fd, char **ret_text) {
-        _cleanup_(launch_done) Launch l = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, {} };
+        _cleanup_(launch_done) Launch l = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, {}, NULL };
         VmRuntime *rt = vm->runtime;
         int r;
 
@@ -201,7 +219,7 @@ static int launch(Vm *vm, int root_fd, int kernel_fd, int initrd_fd, char **ret_
         if (r >= 0)
                 r = uid_pool_take(vm->manager, &rt->uid);
         if (r >= 0)
-                r = vmm_process_spawn(&l.command, vm->hypervisor->sandbox, rt->uid, rt->uid, &rt->process);
+                r = vmm_process_spawn(&l.command, l.sandbox, rt->uid, rt->uid, &rt->process);
         if (r < 0)
                 *ret_text = strprintf("Cannot start the launcher of VM '%s': %s.", vm->name, strerror(-r));
         else {
@@ -226,6 +244,41 @@ static int launch(Vm *vm, int root_fd, int kernel_fd, int initrd_fd, char **ret_
         return r;
 }
 
+static void on_resized(int status, const char *output, void *userdata) {
+        _cleanup_free_ char *text = NULL;
+        Vm *vm = userdata;
+
+        vm->resizing = NULL;
+        if (status != 0) {
+                text = strprintf("The file system on the disk of VM '%s' could not be grown (status %i): %.300s", vm->name, status,
+                                 output);
+                vm_start_fail(vm, -EIO, text);
+                return;
+        }
+        vm->resize_disk = false;
+        start_continue(vm);
+}
+
+/* The disk was grown while the VM was stopped; its file system follows now. */
+static int start_resize(Vm *vm) {
+        _cleanup_close_ int dir_fd = -EBADF, fd = -EBADF;
+        _cleanup_strv_free_ char **argv = NULL;
+        int r;
+
+        if (!vm->resize_disk)
+                return 1;
+        dir_fd = vm_directory_open(vm, false);
+        fd = dir_fd < 0 ? dir_fd : openat(dir_fd, "overlay.img", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+                return negative_errno();
+        argv = overlay_resize_argv(3);
+        if (!argv)
+                return -ENOMEM;
+        job_set_word(vm->job, "disk");
+        r = child_run(vm->manager->event, argv, fd, RESIZE_TIMEOUT, on_resized, vm, &vm->resizing);
+        return r < 0 ? r : 0;
+}
+
 /* Each of these may have to be waited for; when it comes, all are asked again, and those there already answer at once. */
 static int start_gather(Vm *vm, int *ret_root, int *ret_kernel, int *ret_initrd, char **ret_text) {
         const char *digest;
@@ -247,7 +300,9 @@ static void start_continue(Vm *vm) {
         _cleanup_free_ char *text = NULL;
         int root_fd, kernel_fd, initrd_fd, r;
 
-        r = start_gather(vm, &root_fd, &kernel_fd, &initrd_fd, &text);
+        r = start_resize(vm);
+        if (r > 0)
+                r = start_gather(vm, &root_fd, &kernel_fd, &initrd_fd, &text);
         if (r == 0)
                 return;
         if (r > 0)

@@ -103,4 +103,9 @@ static int stop_begin(Vm *vm, char **ret_text) {
         return 0;
 }
 
+void vm_stop_adopted(Vm *vm) {
+        vm->runtime->stop_stage = STAGE_AGENT;
+        stop_next(vm);
+}
+
 const Step step_stop = { .word = "stop", .begin = stop_begin };

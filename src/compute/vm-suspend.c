@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+#include "basic/alloc-util.h"
 #include "basic/string-util.h"
 #include "compute/agent.h"
 #include "compute/manager.h"
@@ -21,13 +22,17 @@ static void back_to_running(Vm *vm, int error, const char *text) {
 static void on_undone(VmmMonitor *m, int error, const char *text, void *userdata) {
         Vm *vm = userdata;
 
-        back_to_running(vm, vm->failure, vm->failure_text);
+        _cleanup_free_ char *why = TAKE_PTR(vm->failure_text);
+        int r = vm->failure;
+
+        vm->failure = 0;
+        back_to_running(vm, r, why);
 }
 
 static void suspend_undo(Vm *vm, int error, const char *text) {
         vm->failure = 0;
         vm->failure_text = NULL;
-        if (!vm->hypervisor->resume) {
+        if (!vm->hypervisor->resume || !vm->runtime->monitor) {
                 back_to_running(vm, error, text);
                 return;
         }
@@ -44,6 +49,12 @@ static void on_thawed_undo(Vm *vm, int error, const char *text) {
         suspend_undo(vm, -ECANCELED, "Canceled.");
 }
 
+/* Thawing what is not frozen does no harm, and resuming what is not paused neither. */
+static void on_thawed_undo_begin(Vm *vm) {
+        if (scope_thaw(vm, on_thawed_undo) < 0)
+                on_thawed_undo(vm, 0, NULL);
+}
+
 static void on_frozen(Vm *vm, int error, const char *text) {
         if (vm->state != VM_SUSPENDING)
                 return; /* a stop came between and thaws by itself */
@@ -52,8 +63,7 @@ static void on_frozen(Vm *vm, int error, const char *text) {
                 return;
         }
         if (vm->job && vm->job->canceled) {
-                if (scope_thaw(vm, on_thawed_undo) < 0)
-                        on_thawed_undo(vm, 0, NULL);
+                on_thawed_undo_begin(vm);
                 return;
         }
         vm_disarm_timer(vm);
@@ -187,6 +197,16 @@ static int resume_begin(Vm *vm, char **ret_text) {
         if (r < 0)
                 resume_failed(vm, r, "cannot ask systemd to thaw the scope.");
         return 0;
+}
+
+/* Half-way is nowhere to stay: both go to running, which loses nothing. */
+void vm_suspend_adopted(Vm *vm, bool frozen) {
+        if (vm->state == VM_SUSPENDING) {
+                on_thawed_undo_begin(vm);
+                return;
+        }
+        if (!vm->runtime->monitor || scope_thaw(vm, on_thawed) < 0)
+                vm_set_state(vm, VM_SUSPENDED, "The resume was interrupted by a restart of hero-computed.");
 }
 
 const Step step_suspend = { .word = "suspend", .begin = suspend_begin, .cancel = suspend_cancel };

@@ -20,6 +20,7 @@
 #include "compute/vm-wait.h"
 #include "shared/bus-util.h"
 #include "shared/catalog-ids.h"
+#include "shared/child.h"
 #include "shared/log.h"
 
 static int vm_init(Vm *vm, const char *name, const char *id, VmSpec *spec) {
@@ -82,6 +83,7 @@ Vm *vm_free(Vm *vm) {
         m = vm->manager;
         if (m) {
                 resources_forget(vm);
+                child_free(vm->resizing);
                 scope_forget(vm);
                 vm_runtime_free(vm);
                 vm_waiters_done(vm);
@@ -104,6 +106,14 @@ Vm *vm_free(Vm *vm) {
         free(vm->unit);
         free(vm->name);
         return mfree(vm);
+}
+
+void vm_forget(Vm *vm) {
+        if (vm->runtime) {
+                agent_forget(vm->runtime->agent);
+                console_forget(vm->runtime->console);
+        }
+        vm_free(vm);
 }
 
 VmRuntime *vm_runtime_new(Vm *vm) {

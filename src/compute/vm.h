@@ -83,6 +83,7 @@ struct Vm {
 
         Job *job;
         VmRuntime *runtime;
+        struct Child *resizing; /* resize2fs, before a start */
         void *waiting_queue;    /* the VmQueue of resources.c it is in, if any */
         TAILQ_ENTRY(Vm) waiting;
         LIST_HEAD(, VmWaiter) waiters;
@@ -101,6 +102,8 @@ struct Vm {
 /* Makes a VM and enters it into the Manager's tables; the spec is taken over. Errors: -EEXIST, -EADDRINUSE, -ENOMEM. */
 int vm_new(Manager *m, const char *name, const char *id, VmSpec *spec, Vm **ret);
 Vm *vm_free(Vm *vm);
+/* The daemon ends: frees the object, while VMM, scope and what is in the fd store stay as they are. */
+void vm_forget(Vm *vm);
 
 VmRuntime *vm_runtime_new(Vm *vm);
 void vm_runtime_free(Vm *vm); /* closes monitor, agent, console; gives the uid back */

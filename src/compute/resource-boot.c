@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Kernel and initrd: the kernel is found by image/kernel.h, the initrd made (or found in its cache) by hero-mkinitrd in a
+ * child. Both stay open until the kernel, its modules' directory or hero-init is another one than it was. */
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
+#include "basic/string-util.h"
+#include "basic/time-util.h"
+#include "compute/manager.h"
+#include "compute/resources-internal.h"
+#include "image/kernel.h"
+#include "shared/child.h"
+#include "shared/log.h"
+
+#define MKINITRD PKGLIBEXECDIR "/hero-mkinitrd"
+#define GUEST_INIT PKGLIBEXECDIR "/hero-init"
+#define CACHE_DIR STATEDIR "/boot"
+#define MKINITRD_TIMEOUT (60 * USEC_PER_SEC)
+
+void boot_files_done(Manager *m) {
+        Resources *r = &m->resources;
+
+        r->kernel_fd = safe_close(r->kernel_fd);
+        r->initrd_fd = safe_close(r->initrd_fd);
+        r->kernel_path = mfree(r->kernel_path);
+        r->kernel_version = mfree(r->kernel_version);
+        if (r->mkinitrd && TAILQ_EMPTY(&r->boot_waiting)) {
+                child_free(r->mkinitrd);
+                r->mkinitrd = NULL;
+        }
+}
+
+/* Differs when one of the files does: their mtimes and sizes mixed. Not a security boundary, root owns them all. */
+static uint64_t stamp_of(const Kernel *k) {
+        const char *const paths[] = { k->path, k->modules_dir, GUEST_INIT };
+        uint64_t stamp = 14695981039346656037u; /* FNV-1a */
+
+        for (size_t i = 0; i < ELEMENTSOF(paths); i++) {
+                struct stat st = {};
+
+                (void) stat(paths[i], &st);
+                stamp = (stamp ^ (uint64_t) st.st_mtim.tv_sec) * 1099511628211u;
+                stamp = (stamp ^ (uint64_t) st.st_mtim.tv_nsec) * 1099511628211u;
+                stamp = (stamp ^ (uint64_t) st.st_size) * 1099511628211u;
+                stamp = (stamp ^ st.st_ino) * 1099511628211u;
+        }
+        return stamp;
+}
+
+static void on_mkinitrd(int status, const char *output, void *userdata) {
+        _cleanup_free_ char *path = NULL, *text = NULL;
+        Manager *m = userdata;
+        Resources *r = &m->resources;
+        int error = 0;
+
+        r->mkinitrd = NULL;
+        path = strndup(output, strcspn(output, "\n"));
+        if (status != 0) {
+                error = -ENOPKG;
+                text = strprintf("hero-mkinitrd could not make the guest's initrd: %.300s", strempty(path));
+        } else {
+                r->kernel_fd = open(r->kernel_path, O_RDONLY | O_CLOEXEC);
+                r->initrd_fd = open(strempty(path), O_RDONLY | O_CLOEXEC);
+                if (r->kernel_fd < 0 || r->initrd_fd < 0) {
+                        error = negative_errno();
+                        text = strprintf("Cannot open the kernel %s or its initrd %s: %s.", r->kernel_path, strempty(path),
+                                         strerror(-error));
+                }
+        }
+        if (error < 0)
+                boot_files_done(m);
+        else
+                log_debug("Guests boot %s with %s.", r->kernel_path, path);
+        resources_wake(&r->boot_waiting, error, text);
+}
+
+static int boot_files_make(Manager *m, const Kernel *k, char **ret_text) {
+        Resources *r = &m->resources;
+        char *argv[] = {
+                (char *) MKINITRD, (char *) "--kernel-version", k->version, (char *) "--modules-dir", k->modules_dir,
+                (char *) "--init", (char *) GUEST_INIT, (char *) "--cache-dir", (char *) CACHE_DIR, NULL,
+        };
+        int error;
+
+        boot_files_done(m);
+        if (free_and_strdup(&r->kernel_path, k->path) < 0 || free_and_strdup(&r->kernel_version, k->version) < 0)
+                return -ENOMEM;
+        r->kernel_stamp = stamp_of(k);
+        if (mkdirat(m->state_fd, "boot", 0700) < 0 && errno != EEXIST)
+                return negative_errno();
+        error = child_run(m->event, argv, -EBADF, MKINITRD_TIMEOUT, on_mkinitrd, m, &r->mkinitrd);
+        if (error < 0)
+                *ret_text = strprintf("Cannot run " MKINITRD ": %s.", strerror(-error));
+        return error;
+}
+
+int resources_need_boot(Vm *vm, int *ret_kernel_fd, int *ret_initrd_fd, char **ret_text) {
+        Manager *m = vm->manager;
+        Resources *r = &m->resources;
+        _cleanup_(kernel_done) Kernel k = {};
+        int error;
+
+        if (!r->mkinitrd) {
+                error = kernel_find(m->config.kernel, kernel_default_roots, &k, ret_text);
+                if (error < 0)
+                        return error;
+                if (m->config.kernel_modules) {
+                        error = free_and_strdup(&k.modules_dir, m->config.kernel_modules);
+                        if (error < 0)
+                                return error;
+                }
+                if (r->initrd_fd >= 0 && streq_ptr(r->kernel_path, k.path) && r->kernel_stamp == stamp_of(&k)) {
+                        *ret_kernel_fd = r->kernel_fd;
+                        *ret_initrd_fd = r->initrd_fd;
+                        return 1;
+                }
+                error = boot_files_make(m, &k, ret_text);
+                if (error < 0)
+                        return error;
+        }
+        resources_wait(vm, &r->boot_waiting);
+        return 0;
+}
