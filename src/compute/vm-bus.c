@@ -21,8 +21,8 @@
 #define FLAG_HISTORY UINT64_C(1)
 #define FLAG_FOLLOW UINT64_C(1)
 
-static int reply_job(sd_bus_message *message, int r, const Job *j) {
-        return r < 0 ? r : sd_bus_reply_method_return(message, "o", j->path);
+static int reply_job(sd_bus_message *message, int r, Job *const *j) {
+        return r < 0 ? r : sd_bus_reply_method_return(message, "o", (*j)->path);
 }
 
 static int read_flags(sd_bus_message *message, uint64_t known, uint64_t *ret, sd_bus_error *error) {
@@ -40,7 +40,7 @@ static int read_flags(sd_bus_message *message, uint64_t known, uint64_t *ret, sd
 static int method_start(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
         Job *j;
 
-        return reply_job(message, request_start(vm, &j, error), j);
+        return reply_job(message, request_start(vm, &j, error), &j);
 }
 
 static int method_stop(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
@@ -51,25 +51,25 @@ static int method_stop(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
         r = read_flags(message, FLAG_FORCE, &flags, error);
         if (r < 0)
                 return r;
-        return reply_job(message, request_stop(vm, flags & FLAG_FORCE, &j, error), j);
+        return reply_job(message, request_stop(vm, flags & FLAG_FORCE, &j, error), &j);
 }
 
 static int method_restart(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
         Job *j;
 
-        return reply_job(message, request_restart(vm, &j, error), j);
+        return reply_job(message, request_restart(vm, &j, error), &j);
 }
 
 static int method_suspend(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
         Job *j;
 
-        return reply_job(message, request_suspend(vm, &j, error), j);
+        return reply_job(message, request_suspend(vm, &j, error), &j);
 }
 
 static int method_resume(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
         Job *j;
 
-        return reply_job(message, request_resume(vm, &j, error), j);
+        return reply_job(message, request_resume(vm, &j, error), &j);
 }
 
 static int method_delete(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
@@ -80,7 +80,7 @@ static int method_delete(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
         r = read_flags(message, FLAG_FORCE, &flags, error);
         if (r < 0)
                 return r;
-        return reply_job(message, request_delete(vm, flags & FLAG_FORCE, JOB_DELETE, &j, error), j);
+        return reply_job(message, request_delete(vm, flags & FLAG_FORCE, JOB_DELETE, &j, error), &j);
 }
 
 static int method_set_resources(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
