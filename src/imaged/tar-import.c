@@ -68,7 +68,9 @@ static int archive_failed(Import *p, struct archive *a) {
                 return -ENOMEM;
         if (a == p->tar && archive_error_string(p->stream))
                 text = archive_error_string(p->stream);
-        quoted = name_quote(strempty(text));
+        if (isempty(text)) /* a gzip trailer that is not there */
+                return failed(p, -EBADMSG, "The archive cannot be read: it is damaged or cut short.");
+        quoted = name_quote(text);
         free(p->why);
         p->why = quoted ? strprintf("The archive cannot be read: %s.", quoted) : NULL;
         return p->why ? -EBADMSG : -ENOMEM;

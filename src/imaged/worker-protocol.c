@@ -37,10 +37,11 @@ int worker_line_parse(const char *line, WorkerLine *ret) {
         uint64_t entries = 0, bytes = 0, dropped = 0, error = 0;
         char copy[WORKER_LINE_MAX], *p = copy;
         WorkerLineType type;
+        size_t n = strlen(line);
         const char *word;
         int r;
 
-        if (strlen(line) >= sizeof(copy))
+        if (n == 0 || n >= sizeof(copy) || line[n - 1] == ' ')
                 return -EBADMSG;
         strcpy(copy, line);
         word = next_word(&p);
