@@ -59,8 +59,11 @@ void session_end(Session *s, const char *message) {
 
         if (message)
                 (void) send(s->fds[CONTROL], message, strlen(message), MSG_NOSIGNAL | MSG_DONTWAIT);
-        for (unsigned i = 0; i < _SOCKETS_MAX; i++)
+        for (unsigned i = 0; i < _SOCKETS_MAX; i++) {
+                /* In this order: PID 1 has duplicates, so closing alone does not take a socket out of epoll. */
+                s->io[i] = sd_event_source_disable_unref(s->io[i]);
                 s->fds[i] = fd_store_shutdown(s->fds[i]);
+        }
         if (name)
                 fd_store_remove(name);
         session_free(s);
