@@ -21,6 +21,7 @@ static const char *const vmm_event_table[] = {
         [VMM_EVENT_PAUSED] = "paused",
         [VMM_EVENT_RESUMED] = "resumed",
         [VMM_EVENT_GUEST_SHUTDOWN] = "guest-shutdown",
+        [VMM_EVENT_HOST_SHUTDOWN] = "host-shutdown",
         [VMM_EVENT_GUEST_RESET] = "guest-reset",
         [VMM_EVENT_GUEST_PANIC] = "guest-panic",
         [VMM_EVENT_LOST] = "lost",

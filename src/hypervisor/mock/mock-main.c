@@ -16,6 +16,8 @@
 #include "basic/time-util.h"
 #include "hypervisor/mock/mock-vmm.h"
 
+static volatile sig_atomic_t terminated;
+
 #define LOAD_PERIOD (10 * USEC_PER_MSEC)
 #define FLOOD_PERIOD (20 * USEC_PER_MSEC)
 
@@ -58,6 +60,29 @@ void mock_shutdown(Mock *m) {
         mock_event(m, "guest-shutdown");
 }
 
+/* As QEMU does on "quit" and on SIGTERM. */
+static void end_by_host(Mock *m) {
+        m->ended = true;
+        mock_event(m, "host-shutdown");
+}
+
+static void on_signal(int sig) {
+        terminated = 1;
+}
+
+/* SIGTERM arrives in ppoll() only, so that it is never missed. */
+static void signals_start(sigset_t *ret_waiting) {
+        struct sigaction sa = { .sa_handler = on_signal };
+        sigset_t blocked;
+
+        (void) signal(SIGPIPE, SIG_IGN);
+        sigemptyset(&blocked);
+        sigaddset(&blocked, SIGTERM);
+        (void) sigprocmask(SIG_BLOCK, &blocked, ret_waiting);
+        sigdelset(ret_waiting, SIGTERM);
+        (void) sigaction(SIGTERM, &sa, NULL);
+}
+
 static void set_paused(Mock *m, bool paused) {
         if (paused && m->script.crash_on_pause)
                 abort();
@@ -87,7 +112,7 @@ static void monitor_line(Mock *m, char *line) {
         }
         monitor_send(m, "%s ok\n", line);
         if (streq(command, "quit"))
-                m->ended = true;
+                end_by_host(m);
         else if (streq(command, "powerdown") && !m->script.ignore_powerdown)
                 mock_shutdown(m);
 }
@@ -164,24 +189,29 @@ static void script_tick(Mock *m, uint64_t now) {
         }
 }
 
-static int poll_timeout(const Mock *m) {
-        uint64_t d = deadline(m), now;
+static int wait_for_something(const Mock *m, struct pollfd p[], size_t n, const sigset_t *waiting) {
+        uint64_t d = deadline(m), now = now_usec(CLOCK_BOOTTIME), left = d > now ? d - now : 0;
+        struct timespec ts = {
+                .tv_sec = (time_t) (left / USEC_PER_SEC),
+                .tv_nsec = (long) (left % USEC_PER_SEC * NSEC_PER_USEC),
+        };
 
-        if (d == 0)
-                return -1;
-        now = now_usec(CLOCK_BOOTTIME);
-        return d <= now ? 0 : (int) MIN2((d - now + USEC_PER_MSEC - 1) / USEC_PER_MSEC, (uint64_t) 3600000);
+        return ppoll(p, n, d == 0 ? NULL : &ts, waiting);
 }
 
-static void run_once(Mock *m) {
+static void run_once(Mock *m, const sigset_t *waiting) {
         struct pollfd p[] = {
                 { .fd = m->monitor_fd, .events = POLLIN },
                 { .fd = m->paused ? -1 : m->console_fd, .events = POLLIN },
                 { .fd = m->paused ? -1 : m->agent_fd, .events = mock_agent_events(m) },
         };
         uint64_t now;
+        int n;
 
-        if (poll(p, ELEMENTSOF(p), poll_timeout(m)) < 0)
+        n = wait_for_something(m, p, ELEMENTSOF(p), waiting);
+        if (terminated)
+                end_by_host(m);
+        if (n < 0 || m->ended)
                 return;
         if (p[0].revents)
                 monitor_input(m);
@@ -243,6 +273,7 @@ static int touch_memory(uint64_t size) {
 
 int main(int argc, char *argv[]) {
         static Mock m = { .name = "mock", .console_fd = -EBADF, .monitor_fd = -EBADF, .agent_fd = -EBADF };
+        sigset_t waiting;
 
         for (int i = 1; i < argc; i++)
                 if (parse_argument(&m, argv[i]) < 0) {
@@ -253,7 +284,7 @@ int main(int argc, char *argv[]) {
                 fprintf(stderr, "hero-mock-vmm: told to die at the start.\n");
                 return 1;
         }
-        (void) signal(SIGPIPE, SIG_IGN);
+        signals_start(&waiting);
         m.started = now_usec(CLOCK_BOOTTIME);
         m.load_at = m.script.load ? m.started : 0;
         m.flood_at = m.script.console_flood ? m.started : 0;
@@ -265,6 +296,6 @@ int main(int argc, char *argv[]) {
         mock_console_start(&m);
         mock_agent_start(&m);
         while (!m.ended)
-                run_once(&m);
+                run_once(&m, &waiting);
         return 0;
 }

@@ -7,9 +7,10 @@
  *     daemon → VMM      "ID pause|resume|powerdown|quit|status"        ID: decimal
  *     VMM    → daemon   "ID ok", "ID paused", "ID running" (both answers to status), "ID error SENTENCE"
  *     VMM    → daemon   "! EVENT"   at any time; EVENT as in vmm_event_to_string(): paused, resumed,
- *                                   guest-shutdown, guest-reset, guest-panic
+ *                                   guest-shutdown, host-shutdown, guest-reset, guest-panic
  *
- * A paused mock VMM does nothing but answer its monitor. After guest-shutdown and quit it ends with status 0. */
+ * A paused mock VMM does nothing but answer its monitor. After guest-shutdown, and after host-shutdown (quit,
+ * SIGTERM), it ends with status 0. */
 
 #define MOCK_PROGRAM "hero-mock-vmm"
 #define MOCK_GREETING "mock 1"

@@ -78,8 +78,8 @@ static int mock_command(const VmmSpec *spec, VmmCommand *ret) {
 
 static int handle_event(MockMonitor *m, const char *name) {
         static const VmmEvent events[] = {
-                VMM_EVENT_PAUSED, VMM_EVENT_RESUMED, VMM_EVENT_GUEST_SHUTDOWN, VMM_EVENT_GUEST_RESET,
-                VMM_EVENT_GUEST_PANIC,
+                VMM_EVENT_PAUSED, VMM_EVENT_RESUMED, VMM_EVENT_GUEST_SHUTDOWN, VMM_EVENT_HOST_SHUTDOWN,
+                VMM_EVENT_GUEST_RESET, VMM_EVENT_GUEST_PANIC,
         };
 
         for (size_t i = 0; i < ELEMENTSOF(events); i++)

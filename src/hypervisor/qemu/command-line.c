@@ -97,7 +97,8 @@ static void add_machine(Builder *b, const VmmSpec *spec) {
                 add(b, "-accel", "kvm");
                 add(b, "-cpu", "host");
         } else {
-                add(b, "-machine", "microvm,acpi=on,auto-kernel-cmdline=off,mem-merge=off,dump-guest-core=off");
+                add(b, "-machine", "microvm,acpi=on,x-option-roms=off,auto-kernel-cmdline=off,mem-merge=off,"
+                                   "dump-guest-core=off");
                 addf(b, "-accel", "tcg,thread=multi,tb-size=%" PRIu64, QEMU_TB_SIZE / MIB);
                 add(b, "-cpu", "max");
         }
@@ -106,14 +107,23 @@ static void add_machine(Builder *b, const VmmSpec *spec) {
         add(b, "-global", "virtio-mmio.force-legacy=off");
 }
 
-static void add_kernel(Builder *b, const VmmSpec *spec) {
-        static const char common[] = "console=ttyS0 quiet loglevel=3 reboot=t panic=-1 no_timer_check cryptomgr.notests";
+/* Without KVM: the frequency of the TSC, which Linux would fail to measure on a busy host; and no mitigations, for
+ * the emulated CPU does not speculate, page table isolation and its friends would only cost. */
+static char *tcg_arguments(unsigned tsc_khz) {
+        return tsc_khz > 0 ? strprintf(" mitigations=off tsc_early_khz=%u", tsc_khz) : strdup(" mitigations=off");
+}
 
+static void add_kernel(Builder *b, const VmmSpec *spec, unsigned tsc_khz) {
+        static const char common[] = "console=ttyS0 quiet loglevel=3 reboot=t panic=-1 no_timer_check cryptomgr.notests";
+        _cleanup_free_ char *tcg = spec->accelerator == ACCELERATOR_TCG ? tcg_arguments(tsc_khz) : strdup("");
+
+        if (!tcg) {
+                b->error = -ENOMEM;
+                return;
+        }
         addf(b, "-kernel", "/proc/self/fd/%d", add_fd(b, spec->kernel_fd));
         addf(b, "-initrd", "/proc/self/fd/%d", add_fd(b, spec->initrd_fd));
-        /* The emulated CPU does not speculate: page table isolation and its friends would only cost. */
-        addf(b, "-append", "%s%s%s%s", common, spec->accelerator == ACCELERATOR_TCG ? " mitigations=off" : "",
-             isempty(spec->kernel_args) ? "" : " ", strempty(spec->kernel_args));
+        addf(b, "-append", "%s%s%s%s", common, tcg, isempty(spec->kernel_args) ? "" : " ", strempty(spec->kernel_args));
 }
 
 static void add_console(Builder *b, const VmmSpec *spec) {
@@ -153,7 +163,7 @@ static void add_disk(Builder *b, const char *name, int fd, bool writable) {
         addf(b, "-device", "virtio-blk-device,drive=%s,serial=%s", name, name);
 }
 
-int qemu_command_line(const VmmSpec *spec, VmmCommand *ret) {
+int qemu_command_line(const VmmSpec *spec, unsigned tsc_khz, VmmCommand *ret) {
         Builder b = {};
 
         assert(spec && ret);
@@ -166,7 +176,7 @@ int qemu_command_line(const VmmSpec *spec, VmmCommand *ret) {
         add(&b, QEMU_PROGRAM, NULL);
         add_basics(&b, spec);
         add_machine(&b, spec);
-        add_kernel(&b, spec);
+        add_kernel(&b, spec, tsc_khz);
         add_monitor(&b, spec);
         add_console(&b, spec);
         add_agent(&b, spec);

@@ -9,7 +9,8 @@
 /* Bytes of TCG's translation cache. Its default is a share of the host's memory. */
 #define QEMU_TB_SIZE (UINT64_C(64) << 20)
 
-int qemu_command_line(const VmmSpec *spec, VmmCommand *ret);
+/* tsc_khz: see tsc.h; 0 when it is not known. */
+int qemu_command_line(const VmmSpec *spec, unsigned tsc_khz, VmmCommand *ret);
 
 /* What QEMU itself needs beyond the guest's memory. */
 uint64_t qemu_memory_overhead(const VmmSpec *spec);

@@ -7,6 +7,7 @@
 #include "basic/string-util.h"
 #include "hypervisor/qemu/command-line.h"
 #include "hypervisor/qemu/qmp.h"
+#include "hypervisor/qemu/tsc.h"
 
 /* Directories rather than files, so that an upgrade of QEMU is seen; libraries only, not all of /usr/lib. */
 static const char *const paths[] = {
@@ -30,12 +31,17 @@ static const VmmSandbox *qemu_sandbox(const VmmSpec *spec) {
 static int qemu_available(char **ret_why) {
         int r;
 
+        tsc_begin();
         if (access(QEMU_PROGRAM, X_OK) >= 0)
                 return 0;
         r = negative_errno();
         *ret_why = strprintf("QEMU (%s) cannot be executed: %s. On Debian it is in the package qemu-system-x86.",
                              QEMU_PROGRAM, strerror(-r));
         return r;
+}
+
+static int qemu_command(const VmmSpec *spec, VmmCommand *ret) {
+        return qemu_command_line(spec, tsc_khz(), ret);
 }
 
 static int qemu_pause(VmmMonitor *m, vmm_done_t done, void *userdata) {
@@ -60,7 +66,7 @@ const Hypervisor hypervisor_qemu = {
         .sandbox = qemu_sandbox,
         .available = qemu_available,
         .memory_overhead = qemu_memory_overhead,
-        .command = qemu_command_line,
+        .command = qemu_command,
         .monitor_new = qmp_new,
         .monitor_free = qmp_free,
         .pause = qemu_pause,

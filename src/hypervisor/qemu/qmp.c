@@ -59,8 +59,8 @@ static int handle_shutdown(Qmp *q, json_t *message) {
         if (json_unpack(message, "{s:{s:b,s?s}}", "data", "guest", &guest, "reason", &reason) < 0)
                 return -EBADMSG;
         if (!guest)
-                return 0; /* our own "quit", or a signal: whoever did it knows */
-        if (streq_ptr(reason, "guest-reset"))
+                event = VMM_EVENT_HOST_SHUTDOWN;
+        else if (streq_ptr(reason, "guest-reset"))
                 event = VMM_EVENT_GUEST_RESET;
         else if (streq_ptr(reason, "guest-panic"))
                 event = VMM_EVENT_GUEST_PANIC;

@@ -302,6 +302,18 @@ static void quit_ends_it_with_status_zero(void **state) {
         run_while(v, &v->events[VMM_EVENT_LOST], 0);
         assert_int_equal(reap(v), 0);
         assert_int_equal(v->events[VMM_EVENT_GUEST_SHUTDOWN], 0);
+        assert_int_equal(v->events[VMM_EVENT_HOST_SHUTDOWN], 1);
+}
+
+/* What "systemctl stop" of the scope does. */
+static void sigterm_ends_it_in_good_order(void **state) {
+        Vmm *v = need(state);
+
+        vmm_start_ready(v, NULL);
+        assert_return_code(pidfd_send(v->process.pidfd, SIGTERM), 0);
+        run_while(v, &v->events[VMM_EVENT_LOST], 0);
+        assert_int_equal(v->events[VMM_EVENT_HOST_SHUTDOWN], 1);
+        assert_int_equal(reap(v), 0);
 }
 
 static void powerdown_is_answered(void **state) {
@@ -479,6 +491,7 @@ int main(void) {
                 both(a_paused_guest_does_nothing_until_it_is_resumed),
                 both(pausing_and_resuming_twice_is_no_error),
                 both(quit_ends_it_with_status_zero),
+                both(sigterm_ends_it_in_good_order),
                 both(powerdown_is_answered),
                 both(calls_may_overlap),
                 both(a_killed_vmm_is_lost_once_and_its_calls_fail),

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The command lines of QEMU against golden files, one word per line. After a wanted change:
+ * HERO_TEST_REGENERATE=1 meson test 'QEMU command line', and look at the difference. */
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
+#include "basic/string-util.h"
+#include "basic/strv.h"
+#include "hypervisor/qemu/command-line.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+static VmmSpec example(void) {
+        return (VmmSpec) {
+                .name = "alice",
+                .id = "0123456789ab",
+                .cpus = 2,
+                .memory = 512 * MIB,
+                .accelerator = ACCELERATOR_TCG,
+                .kernel_fd = 20,
+                .initrd_fd = 21,
+                .root_fd = 22,
+                .overlay_fd = 23,
+                .console_fd = 24,
+                .monitor_fd = 25,
+                .agent_fd = 26,
+        };
+}
+
+static char *join(char **argv) {
+        char *text = strdup("");
+
+        STRV_FOREACH(i, argv) {
+                char *longer = strprintf("%s%s\n", text, *i);
+
+                free(text);
+                text = longer;
+        }
+        return text;
+}
+
+static void compare(const VmmSpec *spec, const char *name) {
+        _cleanup_(vmm_command_done) VmmCommand c = {};
+        _cleanup_free_ char *path = NULL, *expected = NULL, *text = NULL;
+        const char *dir = getenv("HERO_TEST_DATA");
+
+        assert_non_null(dir);
+        path = strprintf("%s/qemu-%s.args", dir, name);
+        assert_int_equal(qemu_command_line(spec, 2500000, &c), 0);
+        text = join(c.argv);
+        if (getenv("HERO_TEST_REGENERATE")) {
+                FILE *f = fopen(path, "we");
+
+                assert_non_null(f);
+                fputs(text, f);
+                fclose(f);
+        }
+        assert_return_code(read_full_file(AT_FDCWD, path, 1 << 16, &expected, NULL), 0);
+        assert_string_equal(text, expected);
+}
+
+static void tcg_with_everything(void **state) {
+        VmmSpec spec = example();
+
+        spec.kernel_args = "hero.debug=1";
+        compare(&spec, "tcg");
+}
+
+static void kvm_with_everything(void **state) {
+        VmmSpec spec = example();
+
+        spec.accelerator = ACCELERATOR_KVM;
+        compare(&spec, "kvm");
+}
+
+static void without_disks_and_agent(void **state) {
+        VmmSpec spec = example();
+
+        spec.root_fd = spec.overlay_fd = spec.agent_fd = -EBADF;
+        compare(&spec, "minimal");
+}
+
+static void a_comma_in_the_name_stays_in_the_name(void **state) {
+        VmmSpec spec = example();
+
+        spec.name = "a,debug-threads=off";
+        compare(&spec, "comma");
+}
+
+static void fds_are_numbered_in_the_order_they_are_handed_over(void **state) {
+        static const int expected[] = { 20, 21, 25, 24, 26, 22, 23 };
+        _cleanup_(vmm_command_done) VmmCommand c = {};
+        VmmSpec spec = example();
+
+        assert_int_equal(qemu_command_line(&spec, 0, &c), 0);
+        assert_int_equal(c.n_fds, ELEMENTSOF(expected));
+        assert_memory_equal(c.fds, expected, sizeof(expected));
+}
+
+static void a_spec_without_kernel_or_accelerator_is_refused(void **state) {
+        VmmCommand c = {};
+        VmmSpec spec = example();
+
+        spec.kernel_fd = -EBADF;
+        assert_int_equal(qemu_command_line(&spec, 0, &c), -EBADF);
+        spec = example();
+        spec.accelerator = ACCELERATOR_AUTO;
+        assert_int_equal(qemu_command_line(&spec, 0, &c), -EINVAL);
+        spec = example();
+        spec.cpus = 0;
+        assert_int_equal(qemu_command_line(&spec, 0, &c), -EINVAL);
+        assert_null(c.argv);
+}
+
+static void the_translation_cache_counts_as_overhead(void **state) {
+        VmmSpec spec = example();
+        uint64_t tcg = qemu_memory_overhead(&spec);
+
+        spec.accelerator = ACCELERATOR_KVM;
+        assert_true(tcg == qemu_memory_overhead(&spec) + QEMU_TB_SIZE);
+        spec.memory *= 2;
+        assert_true(qemu_memory_overhead(&spec) > tcg - QEMU_TB_SIZE);
+}
+
+int main(void) {
+        static const struct CMUnitTest tests[] = {
+                cmocka_unit_test(tcg_with_everything),
+                cmocka_unit_test(kvm_with_everything),
+                cmocka_unit_test(without_disks_and_agent),
+                cmocka_unit_test(a_comma_in_the_name_stays_in_the_name),
+                cmocka_unit_test(fds_are_numbered_in_the_order_they_are_handed_over),
+                cmocka_unit_test(a_spec_without_kernel_or_accelerator_is_refused),
+                cmocka_unit_test(the_translation_cache_counts_as_overhead),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
