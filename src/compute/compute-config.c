@@ -221,9 +221,8 @@ static int assign(const char *section, const char *key, const char *value, void 
         return -ENOENT;
 }
 
-int compute_config_load(ComputeConfig *c, const char *const *roots, void (*problem)(const char *sentence, void *userdata),
-                        void *userdata) {
+int compute_config_load(ComputeConfig *c, const char *const *roots, conf_problem_t problem) {
         static const char *const defaults[] = { PKGSYSCONFDIR, "/run/hero-compute/conf", "/usr/lib/hero-compute", NULL };
 
-        return conf_parse(roots ?: defaults, "compute.conf", assign, problem, userdata);
+        return conf_parse(roots ?: defaults, "compute.conf", assign, problem, c);
 }

@@ -5,6 +5,7 @@
 
 #include "basic/macro.h"
 #include "hypervisor/hypervisor.h"
+#include "shared/conf-file.h"
 
 typedef struct ComputeConfig {
         /* [Compute] */
@@ -36,7 +37,6 @@ typedef struct ComputeConfig {
 int compute_config_defaults(ComputeConfig *c);
 void compute_config_done(ComputeConfig *c);
 
-/* Reads files and drop-ins below the roots (NULL-terminated; NULL: /etc, /run, /usr/lib) into a config that holds the defaults;
- * problems are given to problem(), one sentence each. Returns their number or -errno. */
-int compute_config_load(ComputeConfig *c, const char *const *roots, void (*problem)(const char *sentence, void *userdata),
-                        void *userdata);
+/* Reads files and drop-ins below the roots (NULL-terminated; NULL: /etc, /run, /usr/lib) into a config that holds the
+ * defaults; problems are given to problem(), one sentence each. Returns their number or -errno. */
+int compute_config_load(ComputeConfig *c, const char *const *roots, conf_problem_t problem);

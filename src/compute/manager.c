@@ -28,7 +28,7 @@ int manager_load_config(Manager *m) {
         r = compute_config_defaults(&c);
         if (r < 0)
                 return log_oom();
-        r = compute_config_load(&c, NULL, on_config_problem, NULL);
+        r = compute_config_load(&c, NULL, on_config_problem);
         if (r < 0)
                 (void) log_warning_errno(r, "Some of the configuration could not be read: %m");
         if (m->config.uid_count > 0) {
