@@ -154,8 +154,8 @@ static int on_request_stop(sd_bus_message *message, void *userdata, sd_bus_error
                 return 0;
         unit[strlen(unit) - 6] = 0;
         vm = manager_find_vm(m, name);
-        if (!vm || !vm->runtime || vm->state == VM_STOPPING)
-                return 0;
+        if (!vm || !vm->runtime || vm->state == VM_STOPPING || vm->runtime->stop_unit_sent || vm->runtime->exited)
+                return 0; /* our own doing */
         vm->runtime->end = VM_END_HOST_STOP;
         if (vm->job) {
                 vm_kill(vm); /* in the middle of something: its undo takes over */
