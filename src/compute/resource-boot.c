@@ -4,6 +4,8 @@
  * child. Both stay open until the kernel, its modules' directory or hero-init is another one than it was. */
 
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,6 +54,32 @@ static uint64_t stamp_of(const Kernel *k) {
         return stamp;
 }
 
+/* The VMM opens what it gets once more, through /proc/self/fd and as its own uid. Some distributions hide their kernel
+ * from everybody but root: such a file goes over as a sealed copy in memory, made once for all VMs. */
+static int open_for_vmm(const char *path) {
+        _cleanup_close_ int fd = -EBADF, copy = -EBADF;
+        struct stat st;
+        off_t offset = 0;
+
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return negative_errno();
+        if (st.st_mode & S_IROTH)
+                return TAKE_FD(fd);
+        copy = memfd_create("boot-file", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        if (copy < 0)
+                return negative_errno();
+        while (offset < st.st_size) {
+                ssize_t n = sendfile(copy, fd, &offset, (size_t) (st.st_size - offset));
+
+                if (n <= 0)
+                        return n < 0 ? negative_errno() : -EIO;
+        }
+        if (fcntl(copy, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+                return negative_errno();
+        return TAKE_FD(copy);
+}
+
 static void on_mkinitrd(int status, const char *output, void *userdata) {
         _cleanup_free_ char *path = NULL, *text = NULL;
         Manager *m = userdata;
@@ -64,10 +92,10 @@ static void on_mkinitrd(int status, const char *output, void *userdata) {
                 error = -ENOPKG;
                 text = strprintf("hero-mkinitrd could not make the guest's initrd: %.300s", strempty(path));
         } else {
-                r->kernel_fd = open(r->kernel_path, O_RDONLY | O_CLOEXEC);
-                r->initrd_fd = open(strempty(path), O_RDONLY | O_CLOEXEC);
+                r->kernel_fd = open_for_vmm(r->kernel_path);
+                r->initrd_fd = open_for_vmm(strempty(path));
                 if (r->kernel_fd < 0 || r->initrd_fd < 0) {
-                        error = negative_errno();
+                        error = r->kernel_fd < 0 ? r->kernel_fd : r->initrd_fd;
                         text = strprintf("Cannot open the kernel %s or its initrd %s: %s.", r->kernel_path, strempty(path),
                                          strerror(-error));
                 }
