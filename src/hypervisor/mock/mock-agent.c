@@ -279,8 +279,14 @@ void mock_agent_tick(Mock *m, uint64_t now) {
                 return;
         if (m->ready_at && now >= m->ready_at)
                 boot_finished(m, now);
-        mock_sessions_tick(m, now);
-        flush_output(m);
+        /* What was held back for want of room goes on when the buffer went out at once, for then no POLLOUT will
+         * come. The windows of the sessions bound this. */
+        do {
+                mock_sessions_tick(m, now);
+                if (n_out == 0)
+                        return;
+                flush_output(m);
+        } while (n_out == 0 && m->agent_fd >= 0);
 }
 
 uint64_t mock_agent_deadline(const Mock *m) {

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The mock guest's agent, spoken to as the daemon does: it has to be as good a guest as hero-init, or what is
+ * tested with it is worth little. */
+
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
+#include "basic/string-util.h"
+#include "basic/strv.h"
+#include "guest-protocol/flow.h"
+
+#define PATIENCE_MSEC 20000
+
+typedef struct Guest {
+        pid_t pid;
+        int agent, console, monitor;
+        uint8_t buf[GP_FRAME_MAX];
+        size_t n, consumed;
+        GpWriter writer;
+} Guest;
+
+static void start(Guest *g, const char *script) {
+        _cleanup_free_ char *path = strprintf("%s/hero-mock-vmm", getenv("HERO_LIBEXEC_DIR")),
+                            *word = strprintf("script=%s", script);
+        char *argv[] = { path, (char *) "agent=10", (char *) "console=11", (char *) "monitor=12", word, NULL };
+        posix_spawn_file_actions_t a;
+        int pairs[3][2];
+
+        posix_spawn_file_actions_init(&a);
+        for (int i = 0; i < 3; i++) {
+                assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pairs[i]), errno);
+                posix_spawn_file_actions_adddup2(&a, pairs[i][1], 10 + i);
+        }
+        assert_int_equal(posix_spawn(&g->pid, path, &a, NULL, argv, environ), 0);
+        posix_spawn_file_actions_destroy(&a);
+        for (int i = 0; i < 3; i++)
+                close(pairs[i][1]);
+        g->agent = pairs[0][0];
+        g->console = pairs[1][0];
+        g->monitor = pairs[2][0];
+}
+
+static int end(Guest *g) {
+        int status;
+
+        assert_int_equal(waitpid(g->pid, &status, 0), g->pid);
+        g->pid = 0;
+        return status;
+}
+
+/* The next frame; its payload lies behind the header in g->buf until the next call. */
+static GpHeader receive(Guest *g, const uint8_t **ret_payload) {
+        GpHeader h;
+        size_t size;
+        int r;
+
+        memmove(g->buf, g->buf + g->consumed, g->n - g->consumed);
+        g->n -= g->consumed;
+        g->consumed = 0;
+        while ((r = gp_frame_next(g->buf, g->n, &h, ret_payload, &size)) == 0) {
+                struct pollfd p = { .fd = g->agent, .events = POLLIN };
+                ssize_t k;
+
+                if (poll(&p, 1, PATIENCE_MSEC) != 1)
+                        fail_msg("no frame came");
+                k = read(g->agent, g->buf + g->n, sizeof(g->buf) - g->n);
+                if (k <= 0)
+                        fail_msg("the agent hung up");
+                g->n += (size_t) k;
+        }
+        assert_int_equal(r, 1);
+        g->consumed = size;
+        return h;
+}
+
+static const uint8_t *expect(Guest *g, GpType type, uint32_t stream, size_t *ret_length) {
+        const uint8_t *payload;
+        GpHeader h = receive(g, &payload);
+
+        if (h.type != type || h.stream != stream)
+                fail_msg("%s on %u came, not %s on %u", strna(gp_type_to_string(h.type)), h.stream,
+                         gp_type_to_string(type), stream);
+        if (ret_length)
+                *ret_length = h.length;
+        return payload;
+}
+
+static uint32_t number(const uint8_t *p, size_t n, GpField tag) {
+        uint32_t v = UINT32_MAX;
+        GpReader r;
+
+        gp_reader_init(&r, p, n);
+        while (gp_reader_next(&r) > 0)
+                if (r.tag == tag)
+                        assert_int_equal(gp_reader_u32(&r, &v), 0);
+        return v;
+}
+
+static void send_frame(Guest *g) {
+        size_t n;
+
+        assert_int_equal(gp_writer_finish(&g->writer, &n), 0);
+        assert_return_code(write_all(g->agent, g->writer.buf, n), 0);
+}
+
+static void boot(Guest *g, const char *script) {
+        size_t n;
+        const uint8_t *p;
+
+        start(g, script);
+        p = expect(g, GP_HELLO, 0, &n);
+        assert_int_equal(number(p, n, GP_FIELD_VERSION), GP_VERSION_MAJOR << 16 | GP_VERSION_MINOR);
+        gp_writer_init(&g->writer, GP_BOOT, 0);
+        gp_writer_string(&g->writer, GP_FIELD_HOSTNAME, "mock");
+        send_frame(g);
+}
+
+static void boot_ready(Guest *g) {
+        boot(g, "");
+        (void) expect(g, GP_READY, 0, NULL);
+}
+
+static void exec(Guest *g, uint32_t stream, bool tty, ...) {
+        const char *word;
+        va_list ap;
+
+        gp_writer_init(&g->writer, GP_EXEC, stream);
+        va_start(ap, tty);
+        while ((word = va_arg(ap, const char *)))
+                gp_writer_string(&g->writer, GP_FIELD_ARG, word);
+        va_end(ap);
+        gp_writer_string(&g->writer, GP_FIELD_ENV, "COLOUR=blue");
+        gp_writer_string(&g->writer, GP_FIELD_CWD, "/srv");
+        if (tty) {
+                gp_writer_u32(&g->writer, GP_FIELD_TTY, 1);
+                gp_writer_u32(&g->writer, GP_FIELD_ROWS, 24);
+                gp_writer_u32(&g->writer, GP_FIELD_COLUMNS, 80);
+        }
+        send_frame(g);
+}
+
+static void send_stdin(Guest *g, uint32_t stream, const void *p, size_t n) {
+        gp_writer_init(&g->writer, GP_STDIN, stream);
+        gp_writer_raw(&g->writer, p, n);
+        send_frame(g);
+}
+
+static void expect_output(Guest *g, GpType type, uint32_t stream, const char *text) {
+        const uint8_t *p;
+        size_t n;
+
+        p = expect(g, type, stream, &n);
+        assert_int_equal(n, strlen(text));
+        assert_memory_equal(p, text, n);
+}
+
+static uint32_t expect_exit(Guest *g, uint32_t stream, bool tty, GpField field) {
+        const uint8_t *p;
+        size_t n;
+
+        expect_output(g, GP_STDOUT, stream, "");
+        if (!tty)
+                expect_output(g, GP_STDERR, stream, "");
+        p = expect(g, GP_EXIT, stream, &n);
+        return number(p, n, field);
+}
+
+static int setup(void **state) {
+        *state = calloc(1, sizeof(Guest));
+        return *state ? 0 : -1;
+}
+
+static int teardown(void **state) {
+        Guest *g = *state;
+
+        if (g->pid > 0) {
+                kill(g->pid, SIGKILL);
+                end(g);
+        }
+        close(g->agent);
+        close(g->console);
+        close(g->monitor);
+        free(g);
+        return 0;
+}
+
+static void a_boot_ends_with_ready(void **state) {
+        boot_ready(*state);
+}
+
+static void a_failed_boot_says_why_and_powers_off(void **state) {
+        Guest *g = *state;
+        size_t n;
+        const uint8_t *p;
+
+        boot(g, "boot-failed");
+        p = expect(g, GP_BOOT_FAILED, 0, &n);
+        assert_int_equal(number(p, n, GP_FIELD_ERRNO), EIO);
+        assert_int_equal(end(g), 0);
+}
+
+static void commands_have_output_and_status(void **state) {
+        Guest *g = *state;
+
+        boot_ready(g);
+        exec(g, 1, false, "/bin/echo", "two", "words", NULL);
+        (void) expect(g, GP_STARTED, 1, NULL);
+        expect_output(g, GP_STDOUT, 1, "two words\n");
+        assert_int_equal(expect_exit(g, 1, false, GP_FIELD_STATUS), 0);
+
+        exec(g, 2, false, "sh", "-c", "exit 42", NULL);
+        (void) expect(g, GP_STARTED, 2, NULL);
+        assert_int_equal(expect_exit(g, 2, false, GP_FIELD_STATUS), 42);
+
+        exec(g, 3, false, "env", NULL);
+        (void) expect(g, GP_STARTED, 3, NULL);
+        expect_output(g, GP_STDOUT, 3, "COLOUR=blue\n");
+        assert_int_equal(expect_exit(g, 3, false, GP_FIELD_STATUS), 0);
+
+        exec(g, 4, false, "pwd", NULL);
+        (void) expect(g, GP_STARTED, 4, NULL);
+        expect_output(g, GP_STDOUT, 4, "/srv\n");
+        assert_int_equal(expect_exit(g, 4, false, GP_FIELD_STATUS), 0);
+}
+
+static void an_unknown_command_is_not_executed(void **state) {
+        Guest *g = *state;
+        const uint8_t *p;
+        size_t n;
+
+        boot_ready(g);
+        exec(g, 1, false, "frobnicate", NULL);
+        p = expect(g, GP_EXEC_FAILED, 1, &n);
+        assert_int_equal(number(p, n, GP_FIELD_ERRNO), ENOENT);
+}
+
+static void a_signal_ends_a_session(void **state) {
+        Guest *g = *state;
+
+        boot_ready(g);
+        exec(g, 1, false, "sleep", "1000", NULL);
+        (void) expect(g, GP_STARTED, 1, NULL);
+        gp_writer_init(&g->writer, GP_SIGNAL, 1);
+        gp_writer_u32(&g->writer, GP_FIELD_SIGNAL, SIGTERM);
+        send_frame(g);
+        assert_int_equal(expect_exit(g, 1, false, GP_FIELD_SIGNAL), SIGTERM);
+
+        exec(g, 2, false, "cat", NULL);
+        (void) expect(g, GP_STARTED, 2, NULL);
+        gp_writer_init(&g->writer, GP_CLOSE, 2);
+        send_frame(g);
+        assert_int_equal(expect_exit(g, 2, false, GP_FIELD_SIGNAL), SIGHUP);
+}
+
+static void a_terminal_has_a_size_and_control_characters(void **state) {
+        Guest *g = *state;
+
+        boot_ready(g);
+        exec(g, 1, true, "size", NULL);
+        (void) expect(g, GP_STARTED, 1, NULL);
+        expect_output(g, GP_STDOUT, 1, "24 80\n");
+        gp_writer_init(&g->writer, GP_RESIZE, 1);
+        gp_writer_u32(&g->writer, GP_FIELD_ROWS, 50);
+        gp_writer_u32(&g->writer, GP_FIELD_COLUMNS, 132);
+        send_frame(g);
+        expect_output(g, GP_STDOUT, 1, "50 132\n");
+        send_stdin(g, 1, "\004", 1);
+        assert_int_equal(expect_exit(g, 1, true, GP_FIELD_STATUS), 0);
+
+        exec(g, 2, true, "sleep", "1000", NULL);
+        (void) expect(g, GP_STARTED, 2, NULL);
+        send_stdin(g, 2, "\003", 1);
+        assert_int_equal(expect_exit(g, 2, true, GP_FIELD_SIGNAL), SIGINT);
+}
+
+/* Sends and takes by the windows only: a guest that overruns ours, or never opens its own, fails here. */
+static void cat_gives_back_a_megabyte_within_the_windows(void **state) {
+        enum { TOTAL = 1 << 20 };
+        size_t sent = 0, got = 0, n;
+        uint64_t offset;
+        GpReceiver out;
+        GpSender in;
+        const uint8_t *p;
+        uint8_t block[GP_DATA_MAX];
+        GpHeader h;
+        Guest *g = *state;
+
+        gp_receiver_init(&out);
+        gp_sender_init(&in);
+        boot_ready(g);
+        exec(g, 1, false, "cat", NULL);
+        (void) expect(g, GP_STARTED, 1, NULL);
+        while (got < TOTAL) {
+                while (sent < TOTAL && (n = MIN2(gp_sender_room(&in), (size_t) (TOTAL - sent))) > 0) {
+                        for (size_t i = 0; i < n; i++)
+                                block[i] = (uint8_t) ((sent + i) * 7 % 251);
+                        send_stdin(g, 1, block, n);
+                        gp_sender_sent(&in, n);
+                        sent += n;
+                }
+                h = receive(g, &p);
+                if (h.type == GP_WINDOW_UPDATE) {
+                        GpReader r;
+
+                        assert_int_equal(number(p, h.length, GP_FIELD_KIND), GP_STDIN);
+                        gp_reader_init(&r, p, h.length);
+                        while (gp_reader_next(&r) > 0)
+                                if (r.tag == GP_FIELD_OFFSET) {
+                                        assert_int_equal(gp_reader_u64(&r, &offset), 0);
+                                        (void) gp_sender_window(&in, offset);
+                                }
+                        continue;
+                }
+                assert_int_equal(h.type, GP_STDOUT);
+                assert_int_equal(gp_receiver_take(&out, h.length), 0);
+                for (size_t i = 0; i < h.length; i++)
+                        assert_int_equal(p[i], (got + i) * 7 % 251);
+                got += h.length;
+                if (gp_receiver_grant(&out, 0, &offset)) {
+                        gp_writer_init(&g->writer, GP_WINDOW_UPDATE, 1);
+                        gp_writer_u32(&g->writer, GP_FIELD_KIND, GP_STDOUT);
+                        gp_writer_u64(&g->writer, GP_FIELD_OFFSET, offset);
+                        send_frame(g);
+                }
+        }
+        send_stdin(g, 1, NULL, 0);
+        while ((h = receive(g, &p)).type == GP_WINDOW_UPDATE)
+                ;
+        assert_int_equal(h.type, GP_STDOUT);
+        assert_int_equal(h.length, 0);
+        (void) expect(g, GP_STDERR, 1, NULL);
+        (void) expect(g, GP_EXIT, 1, NULL);
+}
+
+static void a_flood_stops_at_the_window(void **state) {
+        struct pollfd p;
+        const uint8_t *payload;
+        GpReceiver out;
+        Guest *g = *state;
+
+        gp_receiver_init(&out);
+        boot_ready(g);
+        exec(g, 1, false, "spew", "100M", NULL);
+        (void) expect(g, GP_STARTED, 1, NULL);
+        p = (struct pollfd) { .fd = g->agent, .events = POLLIN };
+        do {
+                GpHeader h = receive(g, &payload);
+
+                assert_int_equal(gp_receiver_take(&out, h.length), 0);
+        } while (g->n > g->consumed || poll(&p, 1, 200) == 1);
+        assert_true(out.taken > GP_WINDOW / 2);
+}
+
+static void a_restarted_host_is_told_where_everything_stands(void **state) {
+        GpStreamState s;
+        const uint8_t *p;
+        unsigned found = 0;
+        uint64_t nonce;
+        GpReader r;
+        size_t n;
+        Guest *g = *state;
+
+        boot_ready(g);
+        exec(g, 7, false, "cat", NULL);
+        (void) expect(g, GP_STARTED, 7, NULL);
+        send_stdin(g, 7, "hello", 5);
+        expect_output(g, GP_STDOUT, 7, "hello");
+        gp_writer_init(&g->writer, GP_RESUME, 0);
+        gp_writer_u64(&g->writer, GP_FIELD_NONCE, 4711);
+        send_frame(g);
+        p = expect(g, GP_RESUMED, 0, &n);
+        gp_reader_init(&r, p, n);
+        while (gp_reader_next(&r) > 0)
+                if (r.tag == GP_FIELD_NONCE) {
+                        assert_int_equal(gp_reader_u64(&r, &nonce), 0);
+                        assert_int_equal(nonce, 4711);
+                        found++;
+                } else if (r.tag == GP_FIELD_STREAM) {
+                        assert_int_equal(gp_reader_stream_state(&r, &s), 0);
+                        assert_int_equal(s.stream, 7);
+                        assert_int_equal(s.stdin_taken, 5 + GP_DATA_COST);
+                        assert_int_equal(s.stdout_sent, 5 + GP_DATA_COST);
+                        found++;
+                }
+        assert_int_equal(found, 2);
+        assert_int_equal(number(p, n, GP_FIELD_PHASE), GP_PHASE_READY);
+}
+
+static void shutdown_ends_it_in_good_order(void **state) {
+        Guest *g = *state;
+
+        boot_ready(g);
+        gp_writer_init(&g->writer, GP_SHUTDOWN, 0);
+        gp_writer_u32(&g->writer, GP_FIELD_MODE, GP_POWEROFF);
+        send_frame(g);
+        (void) expect(g, GP_STOPPING, 0, NULL);
+        assert_int_equal(end(g), 0);
+}
+
+static void too_many_sessions_are_refused(void **state) {
+        Guest *g = *state;
+
+        boot_ready(g);
+        for (uint32_t i = 1; i <= GP_SESSIONS_MAX; i++) {
+                exec(g, i, false, "sleep", "1000", NULL);
+                (void) expect(g, GP_STARTED, i, NULL);
+        }
+        exec(g, 1000, false, "true", NULL);
+        (void) expect(g, GP_EXEC_FAILED, 1000, NULL);
+}
+
+#define guest_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void) {
+        static const struct CMUnitTest tests[] = {
+                guest_test(a_boot_ends_with_ready),
+                guest_test(a_failed_boot_says_why_and_powers_off),
+                guest_test(commands_have_output_and_status),
+                guest_test(an_unknown_command_is_not_executed),
+                guest_test(a_signal_ends_a_session),
+                guest_test(a_terminal_has_a_size_and_control_characters),
+                guest_test(cat_gives_back_a_megabyte_within_the_windows),
+                guest_test(a_flood_stops_at_the_window),
+                guest_test(a_restarted_host_is_told_where_everything_stands),
+                guest_test(shutdown_ends_it_in_good_order),
+                guest_test(too_many_sessions_are_refused),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
