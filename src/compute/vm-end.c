@@ -176,10 +176,12 @@ static void vm_gone(Vm *vm) {
         _cleanup_free_ char *end = NULL, *failure = TAKE_PTR(vm->failure_text), *text = NULL;
         VmState state = vm->state;
         int error = vm->failure;
-        bool bad;
+        bool bad, asked_by_systemd, forced;
 
         vm->failure = 0;
         bad = describe_end(vm, &end);
+        asked_by_systemd = vm->runtime->end == VM_END_HOST_STOP;
+        forced = vm->runtime->killed_by_us;
         release(vm);
         if (state == VM_STARTING) {
                 if (error == 0)
@@ -190,7 +192,8 @@ static void vm_gone(Vm *vm) {
                 else
                         vm_set_state(vm, VM_START_FAILED, "%s", strempty(text));
         } else if (state == VM_STOPPING) {
-                vm_set_state(vm, VM_STOPPED, "%s", bad ? "Stopped." : strempty(end));
+                vm_set_state(vm, VM_STOPPED, "%s", asked_by_systemd ? strempty(end) : forced ? "Stopped by force." :
+                                                                                    "Stopped on request.");
                 error = 0;
         } else {
                 vm_set_state(vm, bad ? VM_FAILED : VM_STOPPED, "%s", strempty(end));

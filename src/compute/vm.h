@@ -35,8 +35,8 @@ typedef enum VmEnd {
         VM_END_UNKNOWN,
         VM_END_EXITED,         /* exit code in end_status */
         VM_END_KILLED,         /* signal in end_status */
+        VM_END_GUEST_SHUTDOWN, /* the guest went down, by itself or because it was told to */
         VM_END_HOST_STOP,      /* systemctl stop asked us, or the VMM got SIGTERM */
-        VM_END_GUEST_SHUTDOWN, /* the guest went down by itself */
         VM_END_COMMAND,        /* its command ended; exit_status */
         VM_END_OOM,
 } VmEnd;
