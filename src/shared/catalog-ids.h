@@ -4,10 +4,10 @@
 /* MESSAGE_ID= of the journal entries people search for. Each has an entry in catalog/hero-compute.catalog; a test
  * compares the two. Made with `systemd-id128 new`. */
 
-#define CATALOG_VM_TRANSITION "1f0f4a5c8f6b4c0d9f2f7f2f0a7f5e01"
-#define CATALOG_VM_FAILED "6a8a1d0f6d9e4a1f8b55f3a1a8c3b802"
-#define CATALOG_VM_QUARANTINED "c9b1f8e26f1a4a55a0a2a54f1be2dd03"
-#define CATALOG_VM_ADOPTED "2e0f5f3cb3d24a3f8f6f2f0f9c64b904"
-#define CATALOG_VM_UNDONE "f4f5cc1f4f6846c59c1a4b64c1b93b05"
-#define CATALOG_CONFIG_PROBLEM "8d9f5e1f3d5e4d0a93a0d3c5a3e3f606"
-#define CATALOG_NO_KVM "0a7f8f0b7a4c4f2a9a6b6a1a55e0ce07"
+#define CATALOG_VM_TRANSITION "66e6f186b8374d3b96c6da884422bce0"
+#define CATALOG_VM_FAILED "80bf2b5f7e264d6ea46a69ead3c31644"
+#define CATALOG_VM_QUARANTINED "e808d755a77b4bbcaf0142bba264067d"
+#define CATALOG_VM_ADOPTED "36c592a674f1487fbbec45a354257da6"
+#define CATALOG_VM_UNDONE "863d667561f74f97862ff34986662df2"
+#define CATALOG_CONFIG_PROBLEM "26ca5d5f0194414ca6bf62ef53da25d9"
+#define CATALOG_NO_KVM "8e8e4f3a631e497d84f1bc383bcd2c4f"
