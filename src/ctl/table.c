@@ -192,7 +192,7 @@ int table_print(Table *t, const char *things) {
                         return r;
         }
         if (arg_legend && things)
-                printf("%s%zu %s listed.\n", n > 0 ? "\n" : "", n, things);
+                printf("%s%zu %.*s listed.\n", n > 0 ? "\n" : "", n, (int) (strlen(things) - (n == 1)), things);
         return 0;
 }
 

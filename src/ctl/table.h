@@ -39,7 +39,8 @@ DEFINE_TRIVIAL_CLEANUP_FUNC(Table *, table_free);
 int table_add(Table *t, ...);
 size_t table_rows(const Table *t);
 
-/* Prints the table and, unless --no-legend, "N things listed." (things in the plural; NULL: no such line). */
+/* Prints the table and, unless --no-legend, "N things listed." (things in a plural with -s; NULL: no
+ * such line). */
 int table_print(Table *t, const char *things);
 
 /* Prints the only row as one JSON object; for verbs that lay the text out themselves. */

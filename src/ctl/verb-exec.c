@@ -96,6 +96,8 @@ static void take_result(Session *s, const char *message) {
                 return;
         terminal_restore();
         clean = sanitize_line(strempty(text));
+        if (clean && clean[0] && clean[strlen(clean) - 1] == '.') /* of the agent's sentence; ours has one */
+                clean[strlen(clean) - 1] = 0;
         if (kind == EXEC_FAILED)
                 fprintf(stderr, "Failed to execute '%s' in VM '%s': %s.\n", s->command, s->vm, strna(clean));
         else

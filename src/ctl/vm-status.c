@@ -27,6 +27,7 @@ typedef struct VMStatus {
         uint32_t cpus, pid, uid;
         uint64_t memory, disk, created, started, stopped, activity;
         uint64_t phases[5];
+        uint64_t since; /* of the state: the last transition's time */
         bool agent;
         int32_t exit_status;
 } VMStatus;
@@ -99,13 +100,13 @@ static void print_state(const VMStatus *s) {
         char local[LOCAL_TIME_MAX], span[FORMAT_TIMESPAN_MAX];
         _cleanup_free_ char *reason = NULL;
         const char *color = state_color(s->state);
-        uint64_t since = is_running(s) ? s->started : s->stopped, now = now_usec(CLOCK_REALTIME);
+        uint64_t now = now_usec(CLOCK_REALTIME);
 
         reason = sanitize_line(strempty(s->reason));
         printf("%11s: %s%s%s", "State", strempty(color), s->state, color ? "\033[0m" : "");
-        if (since > 0)
-                printf(" since %s; %s ago", format_local_time(local, since),
-                       format_timespan(span, now > since ? now - since : 0));
+        if (s->since > 0)
+                printf(" since %s; %s ago", format_local_time(local, s->since),
+                       format_timespan(span, now > s->since ? now - s->since : 0));
         putchar('\n');
         if (!isempty(reason))
                 field("Reason", "%s", reason);
@@ -157,11 +158,11 @@ static void print_fields(const VMStatus *s) {
                 field("Exit status", "%" PRIi32 " of the VM's own command", s->exit_status);
 }
 
-static int print_transitions(sd_bus *bus, const char *path, sd_bus_error *error) {
+/* Asks for the transitions and looks at the last one; the reply is kept for printing them. */
+static int get_transitions(sd_bus *bus, const char *path, VMStatus *s, sd_bus_message **ret, size_t *ret_n,
+                           sd_bus_error *error) {
         _cleanup_message_ sd_bus_message *reply = NULL;
-        const char *from, *to, *reason;
-        uint64_t time;
-        size_t n = 0, i = 0;
+        size_t n = 0;
         int r;
 
         r = vm_call(bus, path, "GetTransitions", error, &reply, NULL);
@@ -170,20 +171,30 @@ static int print_transitions(sd_bus *bus, const char *path, sd_bus_error *error)
         r = sd_bus_message_enter_container(reply, 'a', "(ttsss)");
         if (r < 0)
                 return r;
-        for (; sd_bus_message_at_end(reply, false) == 0; n++) {
-                r = sd_bus_message_skip(reply, "(ttsss)");
-                if (r < 0)
-                        return r;
-        }
+        while ((r = sd_bus_message_read(reply, "(ttsss)", NULL, &s->since, NULL, NULL, NULL)) > 0)
+                n++;
+        if (r < 0)
+                return r;
         r = sd_bus_message_rewind(reply, true);
         if (r < 0)
                 return r;
-        r = sd_bus_message_enter_container(reply, 'a', "(ttsss)");
+        *ret = TAKE_PTR(reply);
+        *ret_n = n;
+        return 0;
+}
+
+static int print_transitions(sd_bus_message *m, size_t n) {
+        const char *from, *to, *reason;
+        uint64_t time;
+        size_t i = 0;
+        int r;
+
+        r = sd_bus_message_enter_container(m, 'a', "(ttsss)");
         if (r < 0)
                 return r;
         if (n > 0)
                 putchar('\n');
-        while ((r = sd_bus_message_read(reply, "(ttsss)", NULL, &time, &from, &to, &reason)) > 0) {
+        while ((r = sd_bus_message_read(m, "(ttsss)", NULL, &time, &from, &to, &reason)) > 0) {
                 _cleanup_free_ char *clean = NULL;
                 char local[LOCAL_TIME_MAX];
 
@@ -229,7 +240,8 @@ static int print_json(const VMStatus *s) {
         static const Column columns[] = {
                 { NULL, "id", COLUMN_STRING },           { NULL, "name", COLUMN_STRING },
                 { NULL, "user", COLUMN_STRING },         { NULL, "state", COLUMN_STRING },
-                { NULL, "reason", COLUMN_STRING },       { NULL, "agent-ready", COLUMN_BOOLEAN },
+                { NULL, "reason", COLUMN_STRING },       { NULL, "since", COLUMN_TIME },
+                { NULL, "agent-ready", COLUMN_BOOLEAN },
                 { NULL, "unit", COLUMN_STRING },         { NULL, "pid", COLUMN_NUMBER },
                 { NULL, "uid", COLUMN_NUMBER },          { NULL, "image", COLUMN_STRING },
                 { NULL, "image-digest", COLUMN_STRING }, { NULL, "hypervisor", COLUMN_STRING },
@@ -248,7 +260,7 @@ static int print_json(const VMStatus *s) {
         r = table_new(columns, ELEMENTSOF(columns), &t);
         if (r < 0)
                 return r;
-        r = table_add(t, s->id, s->name, s->user, s->state, s->reason, (int) s->agent, s->unit, (uint64_t) s->pid,
+        r = table_add(t, s->id, s->name, s->user, s->state, s->reason, s->since, (int) s->agent, s->unit, (uint64_t) s->pid,
                       (uint64_t) s->uid, s->image, s->digest, s->hypervisor, s->accelerator, (uint64_t) s->cpus, s->memory,
                       s->disk, s->created, s->started, s->stopped, s->activity, s->phases[0], s->phases[1], s->phases[2],
                       s->phases[3], s->phases[4], (int64_t) s->exit_status, streq_ptr(s->job, "/") ? NULL : s->job);
@@ -256,7 +268,9 @@ static int print_json(const VMStatus *s) {
 }
 
 int vm_status_print(sd_bus *bus, const char *path, bool *ret_running, sd_bus_error *error) {
+        _cleanup_message_ sd_bus_message *transitions = NULL;
         _cleanup_(vm_status_done) VMStatus s = { .exit_status = -1 };
+        size_t n;
         int r;
 
         r = bus_get_properties(bus, path, HERO_VM, properties, &s, error);
@@ -264,12 +278,15 @@ int vm_status_print(sd_bus *bus, const char *path, bool *ret_running, sd_bus_err
                 return r;
         if (!s.name || !s.state)
                 return -EBADMSG;
+        r = get_transitions(bus, path, &s, &transitions, &n, error);
+        if (r < 0)
+                return r;
         *ret_running = is_running(&s);
         if (arg_json != JSON_OFF)
                 return print_json(&s);
         printf("%s - %s\n", s.name, strna(s.id));
         print_fields(&s);
-        r = print_transitions(bus, path, error);
+        r = print_transitions(transitions, n);
         if (r < 0)
                 return r;
         r = print_console(bus, path, error);

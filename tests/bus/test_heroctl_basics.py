@@ -14,6 +14,7 @@ def test_without_arguments_it_lists(bus):
     assert text.splitlines()[0].split() == ['NAME', 'USER', 'STATE', 'IMAGE', 'CPUS', 'MEMORY']
     assert 'alice    alice running   busybox    1   256M' in text
     assert text.endswith('\n10 VMs listed.\n')
+    assert bus.text('list', '--users').endswith('\n1 user listed.\n')
 
 
 def test_no_legend_leaves_out_headings_and_total(bus):
@@ -60,7 +61,7 @@ def test_status_shows_a_vm_and_its_console_safely(bus):
 
 def test_status_of_a_stopped_vm_exits_with_3(bus):
     r = bus.run('status', 'db', check=3)
-    assert 'State: stopped' in r.stdout.decode()
+    assert 'State: stopped since 2026-' in r.stdout.decode()
 
 
 def test_status_json_is_one_object(bus):

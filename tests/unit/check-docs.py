@@ -135,9 +135,11 @@ def check_actions():
     for path in glob.glob(f'{source}/polkit/*.policy*'):
         with open(path, encoding='utf-8') as f:
             actions |= set(re.findall(r'<action id="([\w.-]+)"', f.read()))
-    if actions:
-        compare('action', actions, set(re.findall(r'^``(org\.hero\.compute\.[\w-]+)``$', read('docs/man/hero-compute.7.rst'),
-                                                  re.M)), 'hero-compute(7)')
+    for path in glob.glob(f'{source}/src/*/*.[ch]'):
+        with open(path, encoding='utf-8') as f:
+            actions |= set(re.findall(r'^#define ACTION_\w+ "([\w.-]+)"', f.read(), re.M))
+    compare('action', actions, set(re.findall(r'^``(org\.hero\.compute\.[\w-]+)``$', read('docs/man/hero-compute.7.rst'),
+                                              re.M)), 'hero-compute(7)')
 
 
 def check_mock():
