@@ -22,7 +22,7 @@ void terminal_restore(void) {
         if (!is_raw)
                 return;
         is_raw = 0;
-        tcsetattr(STDIN_FILENO, TCSADRAIN, &saved);
+        tcsetattr(STDIN_FILENO, TCSANOW, &saved); /* TCSADRAIN could wait for a reader for ever */
 }
 
 static void on_fatal_signal(int sig) {
@@ -53,9 +53,14 @@ int terminal_raw(void) {
         raw = saved;
         cfmakeraw(&raw);
         is_raw = 1; /* first: restoring what was not changed does no harm, the other way round does */
-        if (tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) < 0)
+        if (tcsetattr(STDIN_FILENO, TCSANOW, &raw) < 0)
                 return negative_errno();
         return 0;
+}
+
+void terminal_stop(void) {
+        terminal_restore();
+        raise(SIGSTOP);
 }
 
 int terminal_size(unsigned *ret_rows, unsigned *ret_columns) {

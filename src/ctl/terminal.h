@@ -15,6 +15,9 @@ int terminal_raw(void);
 /* As it was; harmless when nothing was changed, and async-signal-safe. */
 void terminal_restore(void);
 
+/* For SIGTSTP: gives the terminal back and stops; call terminal_raw() on SIGCONT. */
+void terminal_stop(void);
+
 /* Size of the terminal on standard output or input; -ENOTTY. */
 int terminal_size(unsigned *ret_rows, unsigned *ret_columns);
 

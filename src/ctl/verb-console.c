@@ -28,7 +28,7 @@ typedef struct Console {
         sd_event *event;
         int fd;
         Flow *in, *out;
-        sd_event_source *signals[5];
+        sd_event_source *signals[6];
         size_t n_signals;
         EscapeDetector escape;
         bool raw;
@@ -80,6 +80,10 @@ static void on_output_done(Flow *f, int error, void *userdata) {
 static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
         Console *c = userdata;
 
+        if (si->ssi_signo == SIGTSTP) {
+                terminal_stop();
+                return 0;
+        }
         if (si->ssi_signo == SIGCONT)
                 return c->raw ? terminal_raw() : 0;
         c->status = STATUS_SIGNAL + (int) si->ssi_signo;
@@ -87,7 +91,7 @@ static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void
 }
 
 static int add_signals(Console *c) {
-        static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT };
+        static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT };
         sigset_t ss;
         int r;
 

@@ -144,6 +144,10 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si,
                 send_size(s);
                 return 0;
         }
+        if (sig == SIGTSTP) {
+                terminal_stop();
+                return 0;
+        }
         if (sig == SIGCONT) { /* after a stop from outside the shell has had its own mode */
                 if (s->raw)
                         (void) terminal_raw();
@@ -160,7 +164,8 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si,
 }
 
 static int add_signals(Session *s) {
-        static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT };
+        static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH,
+                                       SIGTSTP, SIGCONT };
         sigset_t ss;
         int r;
 

@@ -186,9 +186,9 @@ def test_console_terminal_is_restored_after_sigterm(terminal):
 def test_console_goes_raw_again_after_a_stop(terminal):
     t = terminal('console', 'web')
     t.expect(b'history')
-    t.process.send_signal(signal.SIGSTOP)
-    subprocess.run(['stty', 'sane'], stdin=t.slave)
-    assert not t.is_raw()
+    t.process.send_signal(signal.SIGTSTP)
+    wait_until(lambda: not t.is_raw())
+    assert t.mode_is_as_before()
     t.process.send_signal(signal.SIGCONT)
     wait_until(t.is_raw)
     t.type(b'\x1d\x1d\x1d')
@@ -273,6 +273,13 @@ def test_events_follow_of_one_vm_in_text(bus):
     p.terminate()
     p.wait(10)
     p.stdout.close()
+
+
+def test_json_is_json_in_any_locale(bus):
+    bus.call('Move', 'web', 'stopped', 'ü "quoted" \\ \t → \x01')
+    for locale in ('C', 'C.UTF-8'):
+        bus.environment['LC_ALL'] = locale
+        assert json.loads(bus.text('events', '--json', '--since', '9'))[0]['reason'] == 'ü "quoted" \\   → ?', locale
 
 
 def test_events_follow_ends_when_the_reader_leaves(bus):
