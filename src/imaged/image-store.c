@@ -111,6 +111,10 @@ ImageStore *image_store_free(ImageStore *s) {
         return mfree(s);
 }
 
+void image_store_unlock(ImageStore *s) {
+        s->lock_fd = safe_close(s->lock_fd);
+}
+
 int image_store_create(ImageStore *s, StoreFile *ret) {
         StoreFile f;
 

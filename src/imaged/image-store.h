@@ -33,6 +33,9 @@ int image_store_open(const char *path, ImageStore **ret);
 ImageStore *image_store_free(ImageStore *s);
 DEFINE_TRIVIAL_CLEANUP_FUNC(ImageStore *, image_store_free);
 
+/* Lets the next process open the store while this one, with nothing in flight, is about to end. */
+void image_store_unlock(ImageStore *s);
+
 /* A content in the making. The descriptor is open for reading and writing; image_store_discard() or _commit() takes
  * the name away again that the file has where there are no anonymous files. */
 typedef struct StoreFile {

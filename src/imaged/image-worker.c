@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <locale.h>
 #include <nettle/sha2.h>
+#include <poll.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -85,6 +86,7 @@ static int enter(uint64_t max_bytes) {
                 .file_size = max_bytes + (UINT64_C(1) << 30), /* tables, and what does not compress */
                 .cpu_seconds = CPU_SECONDS_MAX,
         };
+        struct pollfd status = { .fd = WORKER_STATUS_FD, .events = POLLOUT };
         const char *missing;
         int r;
 
@@ -93,6 +95,9 @@ static int enter(uint64_t max_bytes) {
         r = sandbox_enter(&limits, &missing);
         if (r < 0)
                 return log_error_errno(r, "Failed to shut myself in: %m");
+        /* From here on we die with our parent. It may have died before. */
+        if (poll(&status, 1, 0) > 0 && (status.revents & POLLERR))
+                _exit(EXIT_FAILURE);
         if (missing)
                 log_notice("Running without %s of my own: the system does not permit them.", missing);
         return 0;

@@ -55,6 +55,7 @@ static int on_idle(sd_event_source *s, uint64_t usec, void *userdata) {
         if (m->leaving) /* without a name already */
                 return sd_event_exit(m->event, EXIT_SUCCESS);
         m->leaving = true;
+        image_store_unlock(m->store); /* our successor may be started as soon as the name is free */
         /* First PID 1, so that an activation from now on is queued behind our end and not taken for done. */
         (void) sd_notify(false, "STOPPING=1\nSTATUS=Leaving, nobody wants images.");
         r = sd_bus_release_name_async(m->bus, NULL, IMAGES_BUS_NAME, on_name_released, m);

@@ -1,0 +1,416 @@
+# SPDX-License-Identifier: Apache-2.0
+"""hero-imaged on a private bus: imports, opens, removals, and what goes wrong with them."""
+
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from gi.repository import GLib
+
+from imaged_fixtures import ERROR, HERE, INTERFACE, NAME, OBJECT, Host, make_tar, wait_for
+
+SMALL = make_tar({'hello': b'world\n', 'etc/os-release': b'ID=test\n'})
+OTHER = make_tar({'hello': b'moon\n'})
+
+
+@pytest.fixture
+def host(tmp_path):
+    h = Host(tmp_path)
+    yield h
+    h.close()
+
+
+@pytest.fixture
+def bus(host):
+    return host.connect()
+
+
+def unsquash(data, name, tmp_path):
+    (tmp_path / 'image').write_bytes(data)
+    return subprocess.run(['unsquashfs', '-cat', tmp_path / 'image', name], check=True, capture_output=True).stdout
+
+
+def test_an_import_can_be_listed_and_opened(bus, tmp_path):
+    result, message, digest = bus.import_bytes('library/test:1.0', SMALL)
+    assert (result, message) == ('done', '')
+    listed, size, entries, created = bus.list()['library/test:1.0']
+    assert (listed, entries) == (digest, 4)
+    assert abs(created / 1e6 - time.time()) < 60
+    opened, data = bus.open('library/test:1.0')
+    assert (opened, len(data)) == (digest, size)
+    assert unsquash(data, 'hello', tmp_path) == b'world\n'
+    assert bus.open(digest)[0] == digest
+    assert ('ImagesChanged',) in bus.signals
+
+
+def test_the_opened_file_cannot_be_written(bus):
+    bus.imported('test', SMALL)
+    _, handle, _ = bus.call('Open', '(s)', 'test')
+    fd = bus.fds[handle]
+    with pytest.raises(OSError):
+        os.write(fd, b'x')
+    os.close(fd)
+
+
+def test_the_same_archive_makes_the_same_image(host, bus):
+    first = bus.imported('a', SMALL)
+    assert bus.imported('b', SMALL) == first
+    assert len(host.contents()) == 1
+
+
+def test_an_import_through_a_slow_pipe_reports_progress(bus):
+    tar = make_tar({f'f{i}': os.urandom(100000) for i in range(20)})
+    r, w = os.pipe()
+    number = bus.start_import('slow', r)
+    os.close(r)
+    for i in range(0, len(tar), len(tar) // 8 + 1):
+        os.write(w, tar[i:i + len(tar) // 8 + 1])
+        time.sleep(0.25)
+    os.close(w)
+    assert bus.wait_done(number)[0] == 'done'
+    progress = [s[2:] for s in bus.signals if s[:2] == ('ImportProgress', number)]
+    assert len(progress) >= 3
+    assert progress == sorted(progress)
+    assert 0 < progress[-1][0] <= len(tar)
+
+
+@pytest.mark.parametrize('data, part', [
+    (b'', 'The archive is empty.'),
+    (b'nonsense' * 1000, 'Unrecognized archive format'),
+    (SMALL[:700], 'Truncated'),
+    (make_tar({'/etc/passwd': b'x'}), 'has an absolute name'),
+    (make_tar({'a/../../x': b'x'}), 'has ".." in its name'),
+])
+def test_an_archive_that_cannot_be_used_leaves_nothing(host, bus, data, part):
+    result, message, digest = bus.import_bytes('bad', data)
+    assert result == ERROR + 'ImportFailed'
+    assert part in message
+    assert digest == ''
+    assert 'bad:latest' not in bus.list()
+    assert host.contents() == []
+    assert list((host.state / 'tags').iterdir()) == []
+
+
+def test_a_failed_import_leaves_the_old_image(bus):
+    digest = bus.imported('a', SMALL)
+    assert bus.import_bytes('a', b'nonsense')[0] != 'done'
+    assert bus.open('a')[0] == digest
+
+
+@pytest.mark.parametrize('reference', ['', 'A', 'a:', 'a//b', '../x', 'a b', 'sha256:abc', 'a' * 129, 'a:' + 'b' * 65])
+def test_a_bad_reference_is_refused_everywhere(bus, reference):
+    for method in 'Open', 'Remove':
+        assert bus.error(method, '(s)', reference)[0] == ERROR + 'InvalidArgument'
+    with open('/dev/null') as f:
+        assert bus.error('Import', '(sha{sv})', reference, 0, {}, fds=[f.fileno()])[0] == ERROR + 'InvalidArgument'
+
+
+def test_what_is_not_there_is_said_so(bus):
+    for reference in 'nothing', 'sha256:' + '0' * 64:
+        for method in 'Open', 'Remove':
+            assert bus.error(method, '(s)', reference)[0] == ERROR + 'NoSuchImage'
+    assert bus.error('CancelImport', '(u)', 77)[0] == ERROR + 'NoSuchJob'
+
+
+def test_unknown_options_digests_and_the_builtin_name_are_refused(bus):
+    with open('/dev/null') as f:
+        error, message = bus.error('Import', '(sha{sv})', 'a', 0, {'Fast': GLib.Variant('b', True)}, fds=[f.fileno()])
+        assert error == ERROR + 'InvalidArgument' and '"Fast"' in message
+        for reference in 'busybox', 'sha256:' + '0' * 64:
+            assert bus.error('Import', '(sha{sv})', reference, 0, {}, fds=[f.fileno()])[0] == ERROR + 'InvalidArgument'
+
+
+def test_a_canceled_import_leaves_nothing(host, bus):
+    r, w = os.pipe()
+    number = bus.start_import('never', r)
+    os.write(w, SMALL[:1000])
+    wait_for(host.workers)
+    bus.call('CancelImport', '(u)', number)
+    assert bus.wait_done(number)[0] == 'canceled'
+    wait_for(lambda: not host.workers())
+    assert host.contents() == []
+    assert bus.error('CancelImport', '(u)', number)[0] == ERROR + 'NoSuchJob'
+    os.close(r)
+    with pytest.raises(BrokenPipeError):  # nobody reads any more
+        for _ in range(100):
+            os.write(w, b'x' * 65536)
+    os.close(w)
+
+
+def test_an_import_ends_with_its_caller(host, bus):
+    caller = host.connect()
+    r, w = os.pipe()
+    number = caller.start_import('never', r)
+    os.close(r)
+    os.write(w, SMALL[:1000])
+    wait_for(host.workers)
+    caller.close()
+    result, message, _ = bus.wait_done(number)
+    assert result == 'canceled' and 'left the bus' in message
+    wait_for(lambda: not host.workers())
+    assert host.contents() == []
+    os.close(w)
+
+
+def test_a_worker_that_is_killed_is_an_error_not_a_hang(host, bus):
+    r, w = os.pipe()
+    number = bus.start_import('never', r)
+    wait_for(host.workers)
+    os.kill(int(host.workers()[0]), signal.SIGKILL)
+    result, message, _ = bus.wait_done(number)
+    assert result == ERROR + 'ImportFailed' and 'killed' in message
+    os.close(r)
+    os.close(w)
+    bus.imported('after', SMALL)
+
+
+def test_no_more_than_eight_imports_at_a_time(bus):
+    pipes = [os.pipe() for _ in range(8)]
+    numbers = [bus.start_import(f'n{i}', r) for i, (r, _) in enumerate(pipes)]
+    with open('/dev/null') as f:
+        assert bus.error('Import', '(sha{sv})', 'n9', 0, {}, fds=[f.fileno()])[0] == ERROR + 'LimitExceeded'
+    for r, w in pipes:
+        os.close(r)
+        os.write(w, SMALL)
+        os.close(w)
+    assert {bus.wait_done(n)[0] for n in numbers} == {'done'}
+    assert set(bus.list()) >= {f'n{i}:latest' for i in range(8)}
+
+
+def test_a_daemon_killed_in_an_import_leaves_nothing(host, bus):
+    digest = bus.imported('kept', SMALL)
+    r, w = os.pipe()
+    bus.start_import('never', r)
+    os.close(r)
+    wait_for(host.workers)
+    worker = host.workers()[0]
+    host.daemon.kill()
+    host.daemon.wait()
+    wait_for(lambda: not pathlib.Path(f'/proc/{worker}').exists() or
+             'State:\tZ' in pathlib.Path(f'/proc/{worker}/status').read_text())
+    os.close(w)
+    host.start()
+    assert len(host.contents()) == 1
+    assert bus.open('kept')[0] == digest
+
+
+class TestBusybox:
+    def test_opens_at_the_same_time_share_one_build(self, host, bus, tmp_path):
+        assert bus.list()['busybox:latest'] == ('', 0, 0, 0)
+        answers = []
+
+        def open_it():
+            answers.append(host.connect().open('busybox'))
+        threads = [threading.Thread(target=open_it) for _ in range(10)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert len(answers) == 10
+        assert len(set(answers)) == 1
+        assert host.log().count('Made the built-in image') == 1
+        assert b'ID=hero-busybox' in unsquash(answers[0][1], 'etc/os-release', tmp_path)
+        assert unsquash(answers[0][1], 'bin/busybox', tmp_path) == pathlib.Path('/bin/busybox').read_bytes()
+        assert bus.list()['busybox:latest'][0] == answers[0][0]
+        listing = subprocess.run(['unsquashfs', '-lln', tmp_path / 'image'], check=True, capture_output=True, text=True).stdout
+        assert 'squashfs-root/bin/sh -> /bin/busybox' in listing
+
+    def test_it_is_made_again_when_busybox_changed(self, tmp_path):
+        shutil.copy2('/bin/busybox', tmp_path / 'busybox')
+        h = Host(tmp_path, HERO_BUSYBOX=str(tmp_path / 'busybox'))
+        h.play_computed([])
+        c = h.connect()
+        first = c.open('busybox')[0]
+        assert c.open('busybox')[0] == first
+        os.utime(tmp_path / 'busybox', (1, 1))
+        second = c.open('busybox')[0]
+        assert second != first
+        wait_for(lambda: h.contents() == [second[7:] + '.squashfs'])  # nobody uses the old one
+        os.unlink(tmp_path / 'busybox')
+        assert c.open('busybox')[0] == second
+        h.close()
+
+    def test_without_a_static_busybox_it_says_what_to_do(self, tmp_path):
+        h = Host(tmp_path, HERO_BUSYBOX=str(tmp_path / 'busybox'))
+        c = h.connect()
+        assert 'busybox:latest' not in c.list()
+        error, message = c.error('Open', '(s)', 'busybox')
+        assert error == ERROR + 'NoSuchImage' and 'busybox-static' in message
+        shutil.copy2('/bin/true', tmp_path / 'busybox')
+        error, message = c.error('Open', '(s)', 'busybox')
+        assert error == ERROR + 'BadImage' and 'busybox-static' in message
+        assert h.contents() == []
+        h.close()
+
+    def test_removed_it_comes_back(self, host, bus):
+        host.play_computed([])
+        digest = bus.open('busybox')[0]
+        bus.call('Remove', '(s)', 'busybox')
+        assert host.contents() == []
+        assert bus.open('busybox')[0] == digest
+
+
+class TestRemove:
+    def test_one_of_two_tags_needs_no_question(self, host, bus):
+        digest = bus.imported('a', SMALL)
+        bus.imported('b', SMALL)
+        bus.call('Remove', '(s)', 'a')
+        assert bus.error('Open', '(s)', 'a')[0] == ERROR + 'NoSuchImage'
+        assert bus.open('b')[0] == digest
+
+    def test_with_the_last_tag_the_content_goes(self, host, bus):
+        host.play_computed([])
+        bus.imported('a', SMALL)
+        bus.call('Remove', '(s)', 'a:latest')
+        assert host.contents() == []
+        assert 'a:latest' not in bus.list()
+
+    def test_by_digest_all_tags_go(self, host, bus):
+        host.play_computed([])
+        digest = bus.imported('a', SMALL)
+        bus.imported('b', SMALL)
+        bus.imported('c', OTHER)
+        bus.call('Remove', '(s)', digest)
+        assert set(bus.list()) == {'c:latest', 'busybox:latest'}
+        assert len(host.contents()) == 1
+
+    def test_not_while_a_vm_uses_it(self, host, bus):
+        digest = bus.imported('a', SMALL)
+        host.play_computed([digest])
+        for reference in 'a', digest:
+            assert bus.error('Remove', '(s)', reference)[0] == ERROR + 'ImageInUse'
+        assert bus.open('a')[0] == digest
+
+    def test_not_while_nobody_knows(self, host, bus):
+        digest = bus.imported('a', SMALL)
+        error, message = bus.error('Remove', '(s)', 'a')
+        assert error == ERROR + 'Busy' and 'hero-computed' in message
+        assert bus.open('a')[0] == digest
+
+    def test_a_replaced_content_stays_as_long_as_a_vm_uses_it(self, host, bus):
+        used = []
+        host.play_computed(used)
+        old = bus.imported('a', SMALL)
+        used.append(old)
+        new = bus.imported('a', OTHER)
+        assert bus.open('a')[0] == new
+        assert bus.open(old)[0] == old
+        used.clear()
+        bus.imported('a', make_tar({'third': b''}))  # looks again
+        wait_for(lambda: len(host.contents()) == 1)
+
+    def test_a_broken_tag_is_shown_and_goes_alone(self, host, bus):
+        digest = bus.imported('a', SMALL)
+        tag = host.state / 'tags/broken@latest'
+        tag.write_text('{"version":')
+        assert bus.error('Open', '(s)', 'broken')[0] == ERROR + 'BadImage'
+        assert set(bus.list()) == {'a:latest', 'busybox:latest'}
+        bus.call('Remove', '(s)', 'broken')
+        assert not tag.exists()
+        assert bus.open('a')[0] == digest
+
+    def test_a_damaged_content_is_not_handed_out(self, host, bus):
+        bus.imported('a', SMALL)
+        path = host.state / 'content' / host.contents()[0]
+        os.truncate(path, 4096 if path.stat().st_size != 4096 else 2048)
+        error, message = bus.error('Open', '(s)', 'a')
+        assert error == ERROR + 'BadImage' and 'damaged' in message
+        path.unlink()
+        assert 'gone' in bus.error('Open', '(s)', 'a')[1]
+
+
+class TestAuthorisation:
+    """As a user without rights, on a bus that lets everything through."""
+
+    @pytest.fixture
+    def host(self):
+        import tempfile
+        directory = pathlib.Path(tempfile.mkdtemp(prefix='test-imaged-', dir='/tmp'))
+        directory.chmod(0o755)
+        h = Host(directory)
+        yield h
+        h.close()
+        shutil.rmtree(directory)
+
+    def call(self, host, *arguments):
+        r = subprocess.run(['busctl', f'--address={host.address}', 'call', NAME, OBJECT, INTERFACE, *arguments],
+                           user=65534, group=65534, extra_groups=[], capture_output=True, text=True)
+        return r.returncode, r.stdout + r.stderr
+
+    def test_without_polkit_nothing_is_permitted(self, host):
+        host.connect().imported('a', SMALL)
+        for arguments in ['List'], ['Remove', 's', 'a'], ['CancelImport', 'u', '1'], ['Open', 's', 'a']:
+            status, text = self.call(host, *arguments)
+            assert status != 0 and 'denied' in text, text
+        assert 'a:latest' in host.connect().list()
+
+    def test_polkit_decides_by_action_and_verb(self, host):
+        asked = []
+
+        def answer(action, details):
+            asked.append((action, details))
+            return action == 'org.hero.compute.inspect-images'
+        host.play_polkit(answer)
+        host.connect().imported('a', SMALL)
+        assert self.call(host, 'List')[0] == 0
+        assert self.call(host, 'Remove', 's', 'a')[0] != 0
+        assert self.call(host, 'CancelImport', 'u', '1')[0] != 0
+        assert asked == [('org.hero.compute.inspect-images', {'verb': 'list-images'}),
+                         ('org.hero.compute.images', {'verb': 'remove'}), ('org.hero.compute.images', {'verb': 'cancel-import'})]
+
+    def test_open_is_for_root_whatever_polkit_says(self, host):
+        host.play_polkit(lambda action, details: True)
+        host.connect().imported('a', SMALL)
+        status, text = self.call(host, 'Open', 's', 'a')
+        assert status != 0 and 'denied' in text
+
+
+def test_it_leaves_when_nobody_wants_it_and_comes_back(tmp_path):
+    h = Host(tmp_path, activated=True, HERO_IDLE_SEC='500ms')
+    c = h.connect()
+    digest = c.imported('a', SMALL)
+
+    def owned():
+        return c.bus.call_sync('org.freedesktop.DBus', '/', 'org.freedesktop.DBus', 'NameHasOwner', GLib.Variant('(s)', (NAME,)), None, 0, -1,
+                               None).unpack()[0]
+    wait_for(lambda: not owned())
+    assert c.open('a')[0] == digest
+    # Not in the middle of an import, however long it takes.
+    r, w = os.pipe()
+    number = c.start_import('slow', r)
+    os.close(r)
+    time.sleep(1.5)
+    os.write(w, OTHER)
+    os.close(w)
+    assert c.wait_done(number)[0] == 'done'
+    wait_for(lambda: not owned())
+    h.close()
+
+
+def test_no_call_is_lost_while_it_leaves(tmp_path):
+    h = Host(tmp_path, activated=True, HERO_IDLE_SEC='5ms')
+    c = h.connect()
+    digest = c.imported('a', SMALL)
+    rng = random.Random(1)
+    for _ in range(40):
+        assert c.open('a')[0] == digest
+        time.sleep(rng.uniform(0.003, 0.009))
+    h.close()
+
+
+def test_introspection_is_the_contract(bus):
+    def members(text):
+        root = ElementTree.fromstring(text)
+        interface = next(i for i in root.iter('interface') if i.get('name') == INTERFACE)
+        return {(m.tag, m.get('name')): [(a.get('type'), a.get('name'), a.get('direction', 'out' if m.tag == 'signal' else 'in'))
+                                         for a in m.iter('arg')] for m in interface}
+    live = bus.bus.call_sync(NAME, OBJECT, 'org.freedesktop.DBus.Introspectable', 'Introspect', None, None, 0, -1, None).unpack()[0]
+    contract = (HERE.parent.parent / 'dbus/org.hero.Compute.Images.xml').read_text()
+    assert members(live) == members(contract)
