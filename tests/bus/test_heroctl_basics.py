@@ -116,6 +116,15 @@ def test_lifecycle_verbs_take_several_names_and_prefixes(bus):
     assert 'db' not in bus.text('list', '-q').split()
 
 
+def test_stop_all_stops_what_is_up_and_nothing_else(bus):
+    bus.text('stop', '--all')
+    assert bus.calls() == ['Stop alice 0', 'Stop dbus-1 0', 'Stop web 0']
+    bus.text('stop', '--all')
+    assert bus.calls() == []
+    bus.error('stop', '--all', 'web', check=2)
+    bus.error('stop', check=2)
+
+
 def test_delete_touches_nothing_else(bus):
     before = bus.text('list', '-q').split()
     bus.text('delete', 'web')
