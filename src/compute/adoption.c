@@ -22,6 +22,7 @@
 #include "basic/string-util.h"
 #include "compute/agent.h"
 #include "compute/console.h"
+#include "compute/reconcile.h"
 #include "compute/scope.h"
 #include "compute/steps.h"
 #include "compute/vm-record.h"
@@ -265,25 +266,10 @@ static int adopt_records(Adoption *a) {
 }
 
 static void stop_orphans(Adoption *a) {
-        Manager *m = a->manager;
         Scope *s, *next;
 
-        HASH_ITER(hh, a->scopes, s, next) {
-                bool quarantined = false;
-
-                for (size_t i = 0; i < m->n_quarantined; i++) {
-                        const char *rest = startswith(s->unit, "hero-vm-");
-                        size_t l = strlen(m->quarantined[i].name);
-
-                        quarantined = quarantined || (rest && strncmp(rest, m->quarantined[i].name, l) == 0 &&
-                                                      streq(rest + l, ".scope"));
-                }
-                if (quarantined)
-                        continue; /* left alone with all that belongs to it */
-                log_warning("%s belongs to no VM, stopping it.", s->unit);
-                (void) bus_call_async(m->bus, NULL, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT, SYSTEMD_MANAGER_INTERFACE, "StopUnit",
-                                      NULL, NULL, "ss", s->unit, "replace");
-        }
+        HASH_ITER(hh, a->scopes, s, next)
+                reconcile_orphan(a->manager, s->unit);
 }
 
 static int read_scopes(Adoption *a, sd_bus_message *reply) {

@@ -23,6 +23,10 @@ typedef struct ComputeConfig {
         unsigned cpus;
         uint64_t memory, disk;
 
+        /* [Users]: what somebody may take for the own VM without being an administrator */
+        unsigned users_cpus_max;
+        uint64_t users_memory_max, users_disk_max;
+
         /* [Capacity] */
         double cpu_overcommit, memory_overcommit, disk_overcommit;
 

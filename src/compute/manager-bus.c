@@ -15,11 +15,6 @@
 
 #define EVENTS_PER_CALL 1000u
 
-/* Only administrators choose what the guest's kernel is told, and what is only for tests. */
-static bool spec_is_privileged(const VmSpec *s) {
-        return s->kernel_arguments || s->mock_script || s->hypervisor;
-}
-
 static int reply_vm_job(sd_bus_message *message, const Vm *vm, const Job *j) {
         return sd_bus_reply_method_return(message, "oo", vm->path, j->path);
 }
@@ -37,7 +32,7 @@ static int method_create_vm(sd_bus_message *message, void *userdata, sd_bus_erro
                 r = vm_spec_read(message, VM_SPEC_CREATE, &spec, error);
         if (r < 0)
                 return r;
-        r = access_check(m, message, "Manager", name, spec.user, spec_is_privileged(&spec), error);
+        r = access_check(m, message, "Manager", name, spec.user, vm_spec_is_privileged(&spec, &m->config), error);
         if (r <= 0)
                 return r < 0 ? r : 1;
         r = request_create(m, name, &spec, &vm, &j, error);
@@ -57,7 +52,7 @@ static int method_provision_user(sd_bus_message *message, void *userdata, sd_bus
                 r = vm_spec_read(message, VM_SPEC_PROVISION, &spec, error);
         if (r < 0)
                 return r;
-        r = access_check(m, message, "Manager", spec.name, user, spec_is_privileged(&spec), error);
+        r = access_check(m, message, "Manager", spec.name, user, vm_spec_is_privileged(&spec, &m->config), error);
         if (r <= 0)
                 return r < 0 ? r : 1;
         r = request_provision(m, user, &spec, &vm, &j, error);

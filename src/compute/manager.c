@@ -97,6 +97,7 @@ Manager *manager_free(Manager *m) {
                 vm_forget(vm);
         while (m->jobs)
                 job_free(m->jobs);
+        sd_event_source_disable_unref(m->reconcile_timer);
         scope_manager_done(m);
         resources_done(m);
         polkit_free(m->polkit);

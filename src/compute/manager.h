@@ -55,6 +55,9 @@ struct Manager {
         Quarantine *quarantined;
         size_t n_quarantined, allocated_quarantined;
 
+        sd_event_source *reconcile_timer;
+        bool reconciling;
+
         bool serving; /* adoption is over */
 };
 

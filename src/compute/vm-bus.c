@@ -298,12 +298,27 @@ static const VmMethod methods[] = {
         { "GetTransitions", method_get_transitions },
 };
 
+/* Whether the call asks for more than owning the VM gives. */
+static int needs_admin(sd_bus_message *message, const Vm *vm, sd_bus_error *error) {
+        _cleanup_(vm_spec_done) VmSpec spec = {};
+        int r;
+
+        if (!streq(sd_bus_message_get_member(message), "SetResources"))
+                return 0;
+        r = vm_spec_read(message, VM_SPEC_RESOURCES, &spec, error);
+        if (r >= 0)
+                r = sd_bus_message_rewind(message, true);
+        return r < 0 ? r : vm_spec_is_privileged(&spec, &vm->manager->config);
+}
+
 /* The one way into every method: authorise, then act. */
 static int vm_method(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         Vm *vm = userdata;
         int r;
 
-        r = access_check(vm->manager, message, "VM", vm->name, vm->spec.user, false, error);
+        r = needs_admin(message, vm, error);
+        if (r >= 0)
+                r = access_check(vm->manager, message, "VM", vm->name, vm->spec.user, r > 0, error);
         if (r < 0)
                 return r;
         if (r == 0)

@@ -8,6 +8,7 @@
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
 #include "basic/strv.h"
+#include "compute/compute-config.h"
 #include "hypervisor/hypervisor.h"
 #include "shared/bus-util.h"
 #include "shared/error-names.h"
@@ -146,6 +147,11 @@ int vm_spec_check(const VmSpec *s, sd_bus_error *error) {
         if (s->hypervisor && !hypervisor_find(s->hypervisor))
                 return bad(error, "There is no hypervisor driver '%s', only %s.", s->hypervisor, hypervisor_names());
         return check_strings(s, error);
+}
+
+bool vm_spec_is_privileged(const VmSpec *s, const ComputeConfig *c) {
+        return s->kernel_arguments || s->mock_script || s->hypervisor || s->cpu_weight > 0 || s->io_weight > 0 ||
+                s->cpus > c->users_cpus_max || s->memory > c->users_memory_max || s->disk > c->users_disk_max;
 }
 
 static int read_string(sd_bus_message *m, const char *key, char **ret, sd_bus_error *error) {

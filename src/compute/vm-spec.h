@@ -53,3 +53,8 @@ int vm_spec_read(sd_bus_message *m, VmSpecKeys keys, VmSpec *ret, sd_bus_error *
 
 /* Checks values wherever they came from (bus, record, configuration). */
 int vm_spec_check(const VmSpec *s, sd_bus_error *error);
+
+typedef struct ComputeConfig ComputeConfig;
+
+/* Asks for what only administrators give: the driver, what the guest's kernel is told, more than [Users] allows. */
+bool vm_spec_is_privileged(const VmSpec *s, const ComputeConfig *config);
