@@ -32,7 +32,7 @@ static void on_powerdown(VmmMonitor *m, int error, const char *text, void *userd
                 stop_next(vm);
 }
 
-static void on_quit(VmmMonitor *m, int error, const char *text, void *userdata) {
+static void on_done(VmmMonitor *m, int error, const char *text, void *userdata) {
 }
 
 /* Tries one stage. True: it has been begun, wait for usec. */
@@ -53,7 +53,7 @@ static bool stop_stage(Vm *vm, unsigned stage, uint64_t *ret_usec) {
 
         case STAGE_SCOPE:
                 *ret_usec = c->stop_timeout;
-                if (rt->monitor && vm->hypervisor->quit && vm->hypervisor->quit(rt->monitor, on_quit, vm) >= 0)
+                if (rt->monitor && vm->hypervisor->quit && vm->hypervisor->quit(rt->monitor, on_done, vm) >= 0)
                         return true;
                 return false;
 
@@ -97,6 +97,9 @@ static int stop_begin(Vm *vm, char **ret_text) {
                 return 0;
         }
         vm_disarm_timer(vm);
+        /* Only when systemd stops the scope of a suspended VM: PID 1 has thawed it, the guest has yet to go on. */
+        if (vm->state == VM_SUSPENDED && !vm->job->force && vm->runtime->monitor && vm->hypervisor->resume)
+                (void) vm->hypervisor->resume(vm->runtime->monitor, on_done, vm);
         vm_set_state(vm, VM_STOPPING, vm->job->force ? "Stopping by force." : "Shutting down.");
         vm->runtime->stop_stage = vm->job->force ? STAGE_KILL : STAGE_AGENT;
         stop_next(vm);
