@@ -149,6 +149,26 @@ def check_mock():
             'hero-mock-vmm(8)')
 
 
+def check_programs():
+    """Every program has a page, and hero-compute(7) names it."""
+    overview, programs = read('docs/man/hero-compute.7.rst'), set()
+    for path in glob.glob(f'{source}/src/*/meson.build'):
+        with open(path, encoding='utf-8') as f:
+            programs |= set(re.findall(r"(?:executable|custom_target)\('(hero[a-z-]*)'", f.read()))
+    if 'hero-computed' not in programs:
+        problem('no programs found: this check looks for them in the wrong way')
+    for name in sorted(programs):
+        pages = [p.split('/')[-1] for p in glob.glob(f'{source}/docs/man/{name}.*rst')]
+        if not pages:
+            problem(f'{name} has no manual page')
+        if f'**{name}' not in overview:
+            problem(f'{name} is not in hero-compute(7)')
+    units = {p.split('/')[-1].removesuffix('.in') for p in glob.glob(f'{source}/units/*.service*')}
+    for name in sorted(units):
+        if not re.search(re.escape(name), read('docs/man/hero-computed.service.8.rst') + read('docs/man/hero-imaged.service.8.rst')):
+            problem(f'{name} is in no manual page')
+
+
 def check_pages():
     """Every page is built, and every page of ours that another one names is there."""
     pages = {p.split('/')[-1].removesuffix('.rst') for p in glob.glob(f'{source}/docs/man/*.rst')}
@@ -162,7 +182,7 @@ def check_pages():
 
 source, program = sys.argv[1:]
 for check in (check_bus, check_errors, check_configuration, check_heroctl, check_statuses, check_states, check_actions,
-              check_mock, check_pages):
+              check_mock, check_programs, check_pages):
     check()
 for text in problems:
     print(text)
