@@ -47,7 +47,6 @@ void job_set_word(Job *j, const char *word) {
 }
 
 static void job_end(Job *j, int error, const char *text) {
-        _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
         Manager *m = j->manager;
         const char *result = "done";
 
@@ -58,8 +57,7 @@ static void job_end(Job *j, int error, const char *text) {
         }
         if (error < 0) {
                 text = text ?: strerror(-error);
-                sd_bus_error_set_errno(&e, error);
-                result = error == -ECANCELED ? "canceled" : e.name;
+                result = error == -ECANCELED ? "canceled" : error_name_from_errno(error);
                 log_full(LOG_NOTICE, error, __FILE__, __LINE__, __func__, j->vm_name, NULL, NULL,
                          "Job %s of VM '%s' failed: %s", job_type_to_string(j->type), j->vm_name, text);
         }

@@ -7,13 +7,8 @@
 #include "shared/error-names.h"
 
 void bus_reply_error(sd_bus_message *call, int error, const char *text) {
-        _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
-
-        sd_bus_error_set_errno(&e, error);
-        if (text)
-                (void) sd_bus_reply_method_errorf(call, e.name, "%s", text);
-        else
-                (void) sd_bus_reply_method_error(call, &e);
+        (void) sd_bus_reply_method_errorf(call, error_name_from_errno(error), "%s",
+                                          text ?: strerror(error < 0 ? -error : error));
 }
 
 int bus_call_async(sd_bus *bus, sd_bus_slot **ret_slot, const char *destination, const char *path,

@@ -3,6 +3,7 @@
 #include "shared/error-names.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <systemd/sd-bus.h>
 
 static const sd_bus_error_map error_map[] = {
@@ -34,6 +35,26 @@ static const sd_bus_error_map error_map[] = {
         SD_BUS_ERROR_MAP(ERROR_IMPORT_FAILED, EBADMSG),
         SD_BUS_ERROR_MAP_END,
 };
+
+const char *error_name_from_errno(int error) {
+        error = error < 0 ? -error : error;
+        for (size_t i = 0; error_map[i].name; i++)
+                if (error_map[i].code == error)
+                        return error_map[i].name;
+        switch (error) {
+        case EACCES:
+        case EPERM:
+                return SD_BUS_ERROR_ACCESS_DENIED;
+        case ENOMEM:
+                return SD_BUS_ERROR_NO_MEMORY;
+        case EIO:
+                return SD_BUS_ERROR_IO_ERROR;
+        case ETIMEDOUT:
+                return SD_BUS_ERROR_TIMEOUT;
+        default:
+                return SD_BUS_ERROR_FAILED;
+        }
+}
 
 int error_names_register(void) {
         return sd_bus_error_add_map(error_map);

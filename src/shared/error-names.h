@@ -33,5 +33,9 @@
 #define ERROR_NOT_CANCELABLE HERO_ERROR "NotCancelable"          /* EINPROGRESS */
 #define ERROR_IMPORT_FAILED HERO_ERROR "ImportFailed"            /* EBADMSG: not a usable tar */
 
+/* The name for ±errno: ours where there is one, else the one sd-bus has (never NULL). sd_bus_error_set_errno() knows
+ * only its own names, the map below works the other way round. */
+const char *error_name_from_errno(int error);
+
 /* Makes sd-bus translate both ways, on the side of the daemons and of the clients. */
 int error_names_register(void);

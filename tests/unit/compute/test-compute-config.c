@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "compute/compute-config.h"
@@ -117,6 +118,35 @@ static void every_kind_of_wrong_value_is_refused(void **state) {
         }
 }
 
+/* Uncomments the shipped file and reads it: every key must exist and hold the default. */
+static void the_shipped_file_says_the_defaults(void **state) {
+        _cleanup_free_ char *text = NULL;
+        ComputeConfig shipped, defaults;
+        size_t n;
+
+        assert_int_equal(read_full_file(AT_FDCWD, SHIPPED_CONFIG, 65536, &text, &n), 0);
+        for (char *p = text; (p = strstr(p, "\n#")); p += 2)
+                if (p[2] >= 'A' && p[2] <= 'Z' && strchr(p, '=') && strchr(p, '=') < strchrnul(p + 2, ' '))
+                        p[1] = ' ';
+        write_file("compute.conf", text);
+        if (load(&shipped) != 0)
+                fail_msg("%s", last_problem);
+        assert_int_equal(compute_config_defaults(&defaults), 0);
+        assert_string_equal(shipped.hypervisor, defaults.hypervisor);
+        assert_string_equal(shipped.slice, defaults.slice);
+        assert_string_equal(shipped.image, defaults.image);
+        /* The rest holds no pointers that differ: kernel and modules are empty in both. */
+        assert_null(shipped.kernel);
+        free(shipped.hypervisor);
+        free(shipped.slice);
+        free(shipped.image);
+        shipped.hypervisor = defaults.hypervisor;
+        shipped.slice = defaults.slice;
+        shipped.image = defaults.image;
+        assert_memory_equal(&shipped, &defaults, sizeof(shipped));
+        compute_config_done(&defaults);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(without_files_the_defaults_hold, setup, teardown),
@@ -124,6 +154,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_wrong_value_is_named_with_file_line_and_key_and_the_rest_holds, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_unknown_key_is_named_with_its_section, setup, teardown),
                 cmocka_unit_test_setup_teardown(every_kind_of_wrong_value_is_refused, setup, teardown),
+                cmocka_unit_test_setup_teardown(the_shipped_file_says_the_defaults, setup, teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
