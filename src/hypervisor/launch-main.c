@@ -1,148 +1,139 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* hero-vmm-launch: started by hero-computed as root, waits to be put into its scope, becomes the VMM.
- *
- * Everything that can be prepared is done while PID 1 makes the scope; from the release to the exec only what
- * has to be done in the scope is left. */
+/* hero-vmm-launch: the server, see launch.h. Started by hero-computed as root, with its socket at fd 3. */
 
-#include <stdarg.h>
+#include <linux/sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "basic/parse-util.h"
-#include "basic/string-util.h"
+#include "basic/fd-util.h"
 #include "hypervisor/launch.h"
 
-int launch_failed(Launch *l, int error, const char *format, ...) {
-        va_list ap;
-        int k;
+static char request[LAUNCH_REQUEST_MAX];
 
-        error = error < 0 ? -error : error;
-        va_start(ap, format);
-        k = vsnprintf(l->report.text, sizeof(l->report.text), format, ap);
-        va_end(ap);
-        if (k >= 0 && (size_t) k < sizeof(l->report.text) - 1)
-                (void) snprintf(l->report.text + k, sizeof(l->report.text) - (size_t) k, ": %s.", strerror(error));
-        l->report.error = error ?: EIO;
-        return -l->report.error;
-}
-
-static void report(const Launch *l) {
-        (void) send(l->control_fd, &l->report, sizeof(l->report), MSG_NOSIGNAL);
-}
-
-static int parse_id(const char *s, unsigned *ret) {
-        return parse_uint(s, UINT32_MAX - 1, ret) < 0 || *ret == 0 ? -EINVAL : 0;
-}
-
-static int add(const char *list[], size_t *n, const char *path) {
-        if (*n >= LAUNCH_PATHS_MAX || path[0] != '/')
-                return -EINVAL;
-        list[(*n)++] = path;
-        return 0;
-}
-
-static int parse_option(Launch *l, const char *arg) {
-        const char *v;
-
-        v = startswith(arg, LAUNCH_PATH);
-        if (v)
-                return add(l->paths, &l->n_paths, v);
-        v = startswith(arg, LAUNCH_DEVICE);
-        if (v)
-                return add(l->devices, &l->n_devices, v);
-        if (!streq(arg, LAUNCH_PROC))
-                return -EINVAL;
-        l->proc = true;
-        return 0;
-}
-
-static int parse_argv(Launch *l, int argc, char *argv[]) {
-        unsigned n_fds;
-
-        if (argc < 6 || parse_uint(argv[1], 1000, &n_fds) < 0 || parse_id(argv[2], &l->uid) < 0 ||
-            parse_id(argv[3], &l->gid) < 0)
-                return -EINVAL;
-        l->control_fd = LAUNCH_FD_FIRST + (int) n_fds;
-        for (int i = 4; i < argc; i++) {
-                if (streq(argv[i], LAUNCH_COMMAND)) {
-                        l->argv = argv + i + 1;
-                        return l->argv[0] ? 0 : -EINVAL;
-                }
-                if (parse_option(l, argv[i]) < 0)
-                        return -EINVAL;
-        }
-        return -EINVAL;
-}
-
-/* 1: go on; 0: we are not wanted any more. */
-static int wait_for_release(const Launch *l) {
-        char c;
+/* Size of the request, 0 at the end. What is cut off or has too many fds is an error (-EMSGSIZE). */
+static ssize_t receive(int fds[static LAUNCH_FDS_MAX], size_t *ret_n_fds) {
+        union {
+                struct cmsghdr align;
+                char buf[CMSG_SPACE(sizeof(int) * LAUNCH_FDS_MAX)];
+        } control;
+        struct iovec iov = { request, sizeof(request) };
+        struct msghdr m = {
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = &control,
+                .msg_controllen = sizeof(control),
+        };
+        struct cmsghdr *c;
         ssize_t n;
 
-        do
-                n = recv(l->control_fd, &c, 1, 0);
-        while (n < 0 && errno == EINTR);
-        return n == 1 && c == LAUNCH_GO;
+        *ret_n_fds = 0;
+        n = recvmsg(LAUNCH_SERVER_FD, &m, MSG_CMSG_CLOEXEC);
+        if (n < 0)
+                return negative_errno();
+        c = CMSG_FIRSTHDR(&m);
+        if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+                *ret_n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+                memcpy(fds, CMSG_DATA(c), *ret_n_fds * sizeof(int));
+        }
+        return m.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EMSGSIZE : n;
 }
 
-/* A daemon that protects itself from the OOM killer must not protect its guests with it, and when memory runs
- * out, a guest is the better victim than what runs the host. Raising needs no privilege. */
-static int raise_oom_score(Launch *l) {
-        FILE *f = fopen("/proc/self/oom_score_adj", "we");
+static int reply(int error, pid_t pid, int pidfd) {
+        LaunchReply content = { .error = error, .pid = pid };
+        union {
+                struct cmsghdr align;
+                char buf[CMSG_SPACE(sizeof(int))];
+        } control = {};
+        struct iovec iov = { &content, sizeof(content) };
+        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-        if (!f)
-                return launch_failed(l, errno, "Cannot open /proc/self/oom_score_adj");
-        (void) fputs("100", f);
-        if (fclose(f) != 0)
-                return launch_failed(l, errno, "Cannot set the OOM score");
-        return 0;
+        if (pidfd >= 0) {
+                struct cmsghdr *c;
+
+                m.msg_control = &control;
+                m.msg_controllen = sizeof(control);
+                c = CMSG_FIRSTHDR(&m);
+                c->cmsg_level = SOL_SOCKET;
+                c->cmsg_type = SCM_RIGHTS;
+                c->cmsg_len = CMSG_LEN(sizeof(int));
+                memcpy(CMSG_DATA(c), &pidfd, sizeof(int));
+        }
+        return sendmsg(LAUNCH_SERVER_FD, &m, MSG_NOSIGNAL) < 0 ? negative_errno() : 0;
 }
 
-static int become_vmm(Launch *l, scmp_filter_ctx filter) {
-        char *const environment[] = { (char *) "LANG=C.UTF-8", NULL };
+/* fork(), but the child is our parent's: the daemon waits for its VMMs itself. No libc function does that; nothing
+ * of what fork() does beyond the system call is needed by a process without threads. */
+static pid_t fork_sibling(int *ret_pidfd) {
+        struct clone_args a = {
+                .flags = CLONE_PARENT | CLONE_PIDFD, /* exit_signal is inherited with CLONE_PARENT */
+                .pidfd = (uint64_t) (uintptr_t) ret_pidfd,
+        };
+
+        return (pid_t) syscall(SYS_clone3, &a, sizeof(a));
+}
+
+static int serve(const LaunchFilter *filter) {
+        int fds[LAUNCH_FDS_MAX], pidfd = -EBADF, r;
+        size_t n_fds;
+        ssize_t size;
+        pid_t pid = 0;
+
+        size = receive(fds, &n_fds);
+        if (size == -EINTR)
+                return 1;
+        if (size == 0 && n_fds == 0)
+                return 0; /* the daemon is gone */
+        if (size < 0 && size != -EMSGSIZE)
+                return (int) size;
+        if (size > 0) {
+                pid = fork_sibling(&pidfd);
+                if (pid == 0)
+                        launch_process(request, (size_t) size, fds, n_fds, filter);
+        }
+        r = reply(size < 0 ? (int) -size : pid < 0 ? errno : size == 0 ? EINVAL : 0, pid, pidfd);
+        safe_close(pidfd);
+        for (size_t i = 0; i < n_fds; i++)
+                safe_close(fds[i]);
+        return r < 0 ? r : 1;
+}
+
+static int prepare(LaunchFilter *ret) {
         int r;
 
-        r = raise_oom_score(l);
-        if (r >= 0)
-                r = launch_mounts(l);
-        if (r >= 0)
-                r = launch_limits(l);
-        if (r >= 0)
-                r = launch_drop_privileges(l);
-        if (r >= 0)
-                r = launch_seccomp_load(l, filter);
-        if (r < 0)
+        (void) umask(0077);
+        /* Nobody may look into a process of ours once it has the VMM's uid (the change of the uid says so again). */
+        (void) prctl(PR_SET_DUMPABLE, 0);
+        r = launch_drop_bounding_set();
+        if (r < 0) {
+                fprintf(stderr, "Cannot empty the capability bounding set: %s.\n", strerror(-r));
                 return r;
-        report(l); /* error is 0: what comes next is the exec */
-        (void) execve(l->argv[0], l->argv, environment);
-        return launch_failed(l, errno, "Cannot execute %s", l->argv[0]);
+        }
+        r = launch_seccomp_new(ret);
+        if (r < 0)
+                fprintf(stderr, "Cannot build the system call filter: %s.\n", strerror(-r));
+        return r;
 }
 
-int main(int argc, char *argv[]) {
-        scmp_filter_ctx filter = NULL;
-        Launch l = { .control_fd = -EBADF };
+int main(void) {
+        LaunchFilter filter;
+        struct stat st;
         int r;
 
-        if (parse_argv(&l, argc, argv) < 0) {
+        if (fstat(LAUNCH_SERVER_FD, &st) < 0 || !S_ISSOCK(st.st_mode)) {
                 fprintf(stderr, "%s is started by hero-computed.\n", LAUNCH_PROGRAM);
                 return 2;
         }
-        (void) umask(0077);
-        /* Nobody may look into us once we have the VMM's uid (the change of the uid does it again). */
-        (void) prctl(PR_SET_DUMPABLE, 0);
-        if (close_range((unsigned) l.control_fd, (unsigned) l.control_fd, CLOSE_RANGE_CLOEXEC) < 0 ||
-            close_range((unsigned) l.control_fd + 1, ~0U, 0) < 0)
-                r = launch_failed(&l, errno, "Cannot close file descriptors");
-        else
-                r = launch_seccomp_new(&l, &filter);
-        if (!wait_for_release(&l))
-                _exit(0);
-        if (r >= 0)
-                (void) become_vmm(&l, filter);
-        report(&l);
-        _exit(1); /* nothing is open that would want to be flushed */
+        r = prepare(&filter);
+        while (r >= 0) {
+                r = serve(&filter);
+                if (r == 0)
+                        return 0;
+        }
+        return 1;
 }

@@ -37,13 +37,20 @@ int launch_limits(Launch *l) {
         return r;
 }
 
+int launch_drop_bounding_set(void) {
+        for (int c = 0; prctl(PR_CAPBSET_READ, c, 0, 0, 0) >= 0; c++)
+                if (prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0)
+                        return negative_errno();
+        return 0;
+}
+
 int launch_drop_privileges(Launch *l) {
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 return launch_failed(l, errno, "Cannot set no_new_privs");
         if (setgroups(l->n_groups, l->groups) < 0)
                 return launch_failed(l, errno, "Cannot leave the groups of the daemon");
         capng_clear(CAPNG_SELECT_ALL);
-        if (capng_change_id((int) l->uid, (int) l->gid, CAPNG_CLEAR_BOUNDING | CAPNG_CLEAR_AMBIENT) != 0)
+        if (capng_change_id((int) l->uid, (int) l->gid, CAPNG_CLEAR_AMBIENT) != 0)
                 return launch_failed(l, errno ?: EPERM, "Cannot change to uid %u, gid %u without capabilities", l->uid,
                                      l->gid);
         /* Trust, and look: everything behind this rests on it. */

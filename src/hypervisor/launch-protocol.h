@@ -3,22 +3,36 @@
 
 /* Between vmm-process.c (daemon) and hero-vmm-launch. Both come from the same build.
  *
- *     hero-vmm-launch N_FDS UID GID [path=P…] [device=P…] [proc] -- PROGRAM ARG…
+ * The launcher is started once, with a SOCK_SEQPACKET socket at fd 3, and lives until that is closed. A request is
+ * one datagram of words, each with its NUL:
  *
- * with the VMM's fds at 3 … 3 + N_FDS - 1 and the control fd, a SOCK_SEQPACKET socket, right behind them. Daemon
- * → launcher: one LAUNCH_GO byte. Launcher → daemon: one LaunchReport with error 0 immediately before execve(),
- * or one with an error and a sentence. */
+ *     N_FDS UID GID [path=P…] [device=P…] [proc] -- PROGRAM ARG…
+ *
+ * with N_FDS + 2 fds attached: the VMM's, which become 3 … 3 + N_FDS - 1 of it, then the control socket, then the
+ * write end of the errors pipe. The answer is a LaunchReply, with the pidfd attached when error is 0: a process
+ * which is the daemon's own child (CLONE_PARENT), and waits.
+ *
+ * On the control socket, daemon → process: one LAUNCH_GO byte. Process → daemon: one LaunchReport with error 0
+ * immediately before execve(), or one with an error and a sentence. */
 
 #include <stdint.h>
 
 #define LAUNCH_PROGRAM "hero-vmm-launch"
+#define LAUNCH_SERVER_FD 3
 #define LAUNCH_FD_FIRST 3
+#define LAUNCH_FDS_MAX 32
+#define LAUNCH_REQUEST_MAX 65536
 #define LAUNCH_GO 'G'
 
 #define LAUNCH_PATH "path="
 #define LAUNCH_DEVICE "device="
 #define LAUNCH_PROC "proc"
 #define LAUNCH_COMMAND "--"
+
+typedef struct LaunchReply {
+        int32_t error; /* errno */
+        int32_t pid;
+} LaunchReply;
 
 typedef struct LaunchReport {
         int32_t error;  /* errno; 0: about to execute the VMM */

@@ -6,7 +6,16 @@
 
 #include "hypervisor/launch.h"
 
+#include <limits.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
+#include <seccomp.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "basic/fd-util.h"
 
 /* New mounts and namespaces, other processes, new sockets (a VMM gets its own handed over; AF_PACKET, AF_NETLINK
  * and all the others are the largest piece of the kernel's surface), kernel code, keys, time, the machine. */
@@ -56,27 +65,45 @@ static int add_rules(scmp_filter_ctx f) {
         return seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 }
 
-int launch_seccomp_new(Launch *l, scmp_filter_ctx *ret) {
+static int build(int fd) {
         scmp_filter_ctx f;
         int r;
 
         f = seccomp_init(SCMP_ACT_ALLOW);
         if (!f)
-                return launch_failed(l, ENOMEM, "Cannot build the system call filter");
-        r = seccomp_attr_set(f, SCMP_FLTATR_CTL_NNP, 0); /* set already, with the other privileges */
+                return -ENOMEM;
+        r = add_rules(f);
         if (r >= 0)
-                r = add_rules(f);
-        if (r < 0) {
-                seccomp_release(f);
-                return launch_failed(l, r, "Cannot build the system call filter");
-        }
-        *ret = f;
+                r = seccomp_export_bpf(f, fd);
+        seccomp_release(f);
+        return r;
+}
+
+int launch_seccomp_new(LaunchFilter *ret) {
+        _cleanup_close_ int fd = -EBADF;
+        struct stat st;
+        void *p;
+        int r;
+
+        fd = memfd_create("hero-seccomp", MFD_CLOEXEC);
+        if (fd < 0)
+                return negative_errno();
+        r = build(fd);
+        if (r < 0)
+                return r;
+        if (fstat(fd, &st) < 0)
+                return negative_errno();
+        if (st.st_size == 0 || (size_t) st.st_size / sizeof(struct sock_filter) > USHRT_MAX)
+                return -E2BIG;
+        p = mmap(NULL, (size_t) st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED)
+                return negative_errno();
+        *ret = (LaunchFilter) { .len = (unsigned short) ((size_t) st.st_size / sizeof(struct sock_filter)), .filter = p };
         return 0;
 }
 
-int launch_seccomp_load(Launch *l, scmp_filter_ctx filter) {
-        int r;
-
-        r = seccomp_load(filter);
-        return r < 0 ? launch_failed(l, r, "Cannot load the system call filter") : 0;
+int launch_seccomp_load(Launch *l, const LaunchFilter *filter) {
+        if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, filter) < 0)
+                return launch_failed(l, errno, "Cannot load the system call filter");
+        return 0;
 }

@@ -1,22 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* hero-vmm-launch: a short-lived program with one job. Its steps, in the order they run:
+/* hero-vmm-launch: starts VMMs for hero-computed.
  *
- *     launch-main.c        what to do (argv), waiting for the release, the order of the steps, exec
+ *     launch-main.c        the server: one request, one process
+ *     launch-process.c     that process: waits for its release, takes the steps below in order, executes the VMM
  *     launch-mounts.c      the root the VMM sees
  *     launch-privileges.c  limits, uid, gid, capabilities
  *     launch-seccomp.c     system calls no VMM has a use for
  *
+ * A server rather than a program per VM: its libraries are loaded, relocated and initialised and its system call
+ * filter is built once and not for every VM, which is most of what a start would cost. Nothing of a VM stays in it.
+ *
  * Each step returns 0 or -errno and then has left a sentence in Launch.report. */
 
 #include <libmount/libmount.h>
-#include <seccomp.h>
+#include <linux/filter.h>
 
 #include "basic/macro.h"
 #include "hypervisor/launch-protocol.h"
 
 #define LAUNCH_PATHS_MAX 64
+
+typedef struct sock_fprog LaunchFilter;
 
 typedef struct Launch {
         int control_fd;
@@ -35,6 +41,10 @@ typedef struct Launch {
         LaunchReport report;
 } Launch;
 
+/* Becomes the VMM that request (size bytes of words) and fds describe, or exits. */
+void launch_process(char *request, size_t size, const int fds[], size_t n_fds, const LaunchFilter *filter)
+        __attribute__((__noreturn__));
+
 /* Notes what failed and returns -error. */
 int launch_failed(Launch *l, int error, const char *format, ...) _printf_(3, 4);
 
@@ -43,9 +53,13 @@ int launch_mounts(Launch *l);
 
 int launch_limits(Launch *l);
 
+/* Once, in the server: the bounding set limits what an exec can give, not what one has. -errno. */
+int launch_drop_bounding_set(void);
+
 /* For good: uid, gid, no groups but those of its devices, no capability in any set, no_new_privs. */
 int launch_drop_privileges(Launch *l);
 
-/* Builds the filter (slow, before the release) and loads it (last, before exec). */
-int launch_seccomp_new(Launch *l, scmp_filter_ctx *ret);
-int launch_seccomp_load(Launch *l, scmp_filter_ctx filter);
+/* Builds the filter by libseccomp (slow, once) and loads it (last, before exec). The first returns -errno and no
+ * sentence. */
+int launch_seccomp_new(LaunchFilter *ret);
+int launch_seccomp_load(Launch *l, const LaunchFilter *filter);

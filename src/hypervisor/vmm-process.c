@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The daemon's side of starting a VMM: spawn the launcher blocked, release it, hear how it went. */
+/* The daemon's side of starting a VMM: have a blocked process made, release it, hear how it went. */
 
 #include "hypervisor/vmm-process.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
@@ -17,6 +21,7 @@
 #include "hypervisor/launch-protocol.h"
 #include "hypervisor/program-path.h"
 
+#define PATIENCE_MSEC 2000
 #define LAST_WORDS_MAX 500u
 #define ERRORS_PIPE_SIZE 4096
 
@@ -28,51 +33,58 @@ static void posix_spawn_file_actions_destroyp(posix_spawn_file_actions_t *a) {
         (void) posix_spawn_file_actions_destroy(a);
 }
 
-/* A source fd below the highest target could be overwritten by a dup2() before its own turn, so such ones are
- * first moved up. moved[i] is what has to be closed afterwards. */
-static int lift_fd(int fd, int above, int *ret_moved) {
-        if (fd < 0)
-                return -EBADF;
-        if (fd > above)
-                return fd;
-        fd = fcntl(fd, F_DUPFD_CLOEXEC, above + 1);
-        if (fd < 0)
-                return negative_errno();
-        *ret_moved = fd;
-        return fd;
-}
+/* The words of a request, one behind the other. */
+typedef struct Request {
+        char buf[LAUNCH_REQUEST_MAX];
+        size_t n;
+        int error;
+} Request;
 
-static int add_fds(posix_spawn_file_actions_t *a, const int fds[], size_t n, int moved[]) {
-        for (size_t i = 0; i < n; i++) {
-                int fd = lift_fd(fds[i], LAUNCH_FD_FIRST + (int) n, &moved[i]), r;
+static void add_word(Request *q, const char *prefix, const char *word) {
+        size_t a = strlen(prefix), b = strlen(word) + 1;
 
-                if (fd < 0)
-                        return fd;
-                r = posix_spawn_file_actions_adddup2(a, fd, LAUNCH_FD_FIRST + (int) i);
-                if (r != 0)
-                        return -r;
+        if (q->error < 0 || a + b > sizeof(q->buf) - q->n) {
+                q->error = -E2BIG;
+                return;
         }
-        return 0;
+        memcpy(q->buf + q->n, prefix, a);
+        memcpy(q->buf + q->n + a, word, b);
+        q->n += a + b;
 }
 
-/* stdin is /dev/null, stdout and stderr are the errors pipe, then the VMM's fds and the control fd. */
-static int file_actions(posix_spawn_file_actions_t *a, const int fds[], size_t n, int errors, int moved[]) {
-        int r;
+static void add_number(Request *q, unsigned long n) {
+        char buf[32];
 
-        r = posix_spawn_file_actions_addopen(a, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-        if (r == 0)
-                r = posix_spawn_file_actions_adddup2(a, errors, STDOUT_FILENO);
-        if (r == 0)
-                r = posix_spawn_file_actions_adddup2(a, errors, STDERR_FILENO);
-        if (r != 0)
-                return -r;
-        r = add_fds(a, fds, n, moved);
-        if (r < 0)
-                return r;
-        return -posix_spawn_file_actions_addclosefrom_np(a, LAUNCH_FD_FIRST + (int) n);
+        (void) snprintf(buf, sizeof(buf), "%lu", n);
+        add_word(q, "", buf);
 }
 
-static int attributes(posix_spawnattr_t *a) {
+static int request_build(Request *q, const VmmCommand *c, const VmmSandbox *s, uid_t uid, gid_t gid) {
+        q->n = 0;
+        q->error = 0;
+        add_number(q, c->n_fds);
+        add_number(q, uid);
+        add_number(q, gid);
+        for (size_t i = 0; s->paths && s->paths[i]; i++)
+                add_word(q, LAUNCH_PATH, s->paths[i]);
+        for (size_t i = 0; s->devices && s->devices[i]; i++)
+                add_word(q, LAUNCH_DEVICE, s->devices[i]);
+        if (s->proc)
+                add_word(q, "", LAUNCH_PROC);
+        add_word(q, "", LAUNCH_COMMAND);
+        STRV_FOREACH(i, c->argv)
+                add_word(q, "", *i);
+        return q->error;
+}
+
+/* The launcher, one per process, started with the first VM and again should it have died. Its socket does not
+ * survive an exec, and it does not survive its socket. */
+static struct {
+        pid_t pid;
+        int fd;
+} server = { .fd = -EBADF };
+
+static int server_attributes(posix_spawnattr_t *a) {
         sigset_t all, none;
         int r;
 
@@ -86,56 +98,143 @@ static int attributes(posix_spawnattr_t *a) {
         return -r;
 }
 
-static int launcher_argv(const VmmCommand *c, const VmmSandbox *s, uid_t uid, gid_t gid, char ***ret) {
-        _cleanup_strv_free_ char **l = NULL;
+static int server_spawn(const char *path, int fd, pid_t *ret) {
+        _cleanup_(posix_spawn_file_actions_destroyp) posix_spawn_file_actions_t a;
+        _cleanup_(posix_spawnattr_destroyp) posix_spawnattr_t attr;
+        char *const argv[] = { (char *) LAUNCH_PROGRAM, NULL }, *const environment[] = { NULL };
         int r;
 
-        r = strv_extend(&l, LAUNCH_PROGRAM);
-        if (r >= 0)
-                r = strv_extendf(&l, "%zu", c->n_fds);
-        if (r >= 0)
-                r = strv_extendf(&l, "%u", uid);
-        if (r >= 0)
-                r = strv_extendf(&l, "%u", gid);
-        for (size_t i = 0; r >= 0 && s->paths && s->paths[i]; i++)
-                r = strv_extendf(&l, LAUNCH_PATH "%s", s->paths[i]);
-        for (size_t i = 0; r >= 0 && s->devices && s->devices[i]; i++)
-                r = strv_extendf(&l, LAUNCH_DEVICE "%s", s->devices[i]);
-        if (r >= 0 && s->proc)
-                r = strv_extend(&l, LAUNCH_PROC);
-        if (r >= 0)
-                r = strv_extend(&l, LAUNCH_COMMAND);
-        STRV_FOREACH(i, c->argv)
-                if (r >= 0)
-                        r = strv_extend(&l, *i);
+        (void) posix_spawn_file_actions_init(&a); /* cannot fail in glibc */
+        (void) posix_spawnattr_init(&attr);
+        r = server_attributes(&attr);
         if (r < 0)
                 return r;
-        *ret = TAKE_PTR(l);
+        r = posix_spawn_file_actions_addopen(&a, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+        if (r == 0)
+                r = posix_spawn_file_actions_adddup2(&a, fd, LAUNCH_SERVER_FD);
+        if (r == 0)
+                r = posix_spawn_file_actions_addclosefrom_np(&a, LAUNCH_SERVER_FD + 1);
+        if (r == 0)
+                r = posix_spawn(ret, path, &a, &attr, argv, environment);
+        return -r;
+}
+
+static int server_start(void) {
+        _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
+        _cleanup_free_ char *path = program_path(LAUNCH_PROGRAM);
+        int pair[2], r;
+
+        if (!path)
+                return -ENOMEM;
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+                return negative_errno();
+        ours = pair[0];
+        theirs = pair[1];
+        r = server_spawn(path, theirs, &server.pid);
+        if (r < 0)
+                return r;
+        server.fd = TAKE_FD(ours);
         return 0;
 }
 
-static int spawn(char **argv, const int fds[], size_t n_fds, int errors, pid_t *ret) {
-        _cleanup_(posix_spawn_file_actions_destroyp) posix_spawn_file_actions_t actions;
-        _cleanup_(posix_spawnattr_destroyp) posix_spawnattr_t attr;
-        char *const environment[] = { NULL };
-        _cleanup_free_ char *path = NULL;
-        int moved[VMM_FDS_MAX + 1], r;
+static void server_stop(void) {
+        if (server.fd < 0)
+                return;
+        server.fd = safe_close(server.fd);
+        /* It is stuck or dead; not to wait for it would leave a zombie, to wait for one that is stuck, us. */
+        (void) kill(server.pid, SIGKILL);
+        (void) waitpid(server.pid, NULL, 0);
+}
 
-        (void) posix_spawn_file_actions_init(&actions); /* cannot fail in glibc */
-        (void) posix_spawnattr_init(&attr);
-        for (size_t i = 0; i < ELEMENTSOF(moved); i++)
-                moved[i] = -EBADF;
+static int send_request(const Request *q, const int fds[], size_t n_fds) {
+        union {
+                struct cmsghdr align;
+                char buf[CMSG_SPACE(sizeof(int) * LAUNCH_FDS_MAX)];
+        } control = {};
+        struct iovec iov = { (void *) q->buf, q->n };
+        struct msghdr m = {
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = &control,
+                .msg_controllen = CMSG_SPACE(sizeof(int) * n_fds),
+        };
+        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 
-        path = program_path(LAUNCH_PROGRAM);
-        if (!path)
-                return -ENOMEM;
-        r = attributes(&attr);
-        if (r >= 0)
-                r = file_actions(&actions, fds, n_fds, errors, moved);
-        if (r >= 0)
-                r = -posix_spawn(ret, path, &actions, &attr, argv, environment);
-        for (size_t i = 0; i < ELEMENTSOF(moved); i++)
-                safe_close(moved[i]);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
+        memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
+        return sendmsg(server.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? negative_errno() : 0;
+}
+
+static int receive_reply(pid_t *ret_pid, int *ret_pidfd) {
+        union {
+                struct cmsghdr align;
+                char buf[CMSG_SPACE(sizeof(int))];
+        } control;
+        LaunchReply reply;
+        struct iovec iov = { &reply, sizeof(reply) };
+        struct msghdr m = {
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = &control,
+                .msg_controllen = sizeof(control),
+        };
+        struct cmsghdr *c;
+        ssize_t n;
+
+        n = recvmsg(server.fd, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+        if (n < 0)
+                return negative_errno();
+        if (n == 0)
+                return -EPIPE;
+        if (n != sizeof(reply))
+                return -EPROTO;
+        if (reply.error != 0)
+                return -abs(reply.error);
+        c = CMSG_FIRSTHDR(&m);
+        if (!c || c->cmsg_type != SCM_RIGHTS || reply.pid <= 1)
+                return -EPROTO;
+        memcpy(ret_pidfd, CMSG_DATA(c), sizeof(int));
+        *ret_pid = reply.pid;
+        return 0;
+}
+
+/* Waits for the answer as one waits for a vfork(): the launcher does one system call in between. The limit is for
+ * one that is stopped or stuck. */
+static int ask(const Request *q, const int fds[], size_t n_fds, pid_t *ret_pid, int *ret_pidfd) {
+        struct pollfd p;
+        int r;
+
+        if (server.fd < 0) {
+                r = server_start();
+                if (r < 0)
+                        return r;
+        }
+        r = send_request(q, fds, n_fds);
+        if (r < 0)
+                return r;
+        p = (struct pollfd) { .fd = server.fd, .events = POLLIN };
+        do
+                r = poll(&p, 1, PATIENCE_MSEC);
+        while (r < 0 && errno == EINTR);
+        return r < 0 ? negative_errno() : r == 0 ? -ETIME : receive_reply(ret_pid, ret_pidfd);
+}
+
+static bool server_is_broken(int error) {
+        return error == -EPIPE || error == -ECONNRESET || error == -ETIME || error == -EPROTO;
+}
+
+static int spawn(const Request *q, const int fds[], size_t n_fds, pid_t *ret_pid, int *ret_pidfd) {
+        bool fresh = server.fd < 0;
+        int r;
+
+        r = ask(q, fds, n_fds, ret_pid, ret_pidfd);
+        if (server_is_broken(r)) {
+                server_stop();
+                if (!fresh)
+                        r = ask(q, fds, n_fds, ret_pid, ret_pidfd);
+        }
         return r;
 }
 
@@ -148,9 +247,9 @@ static int errors_pipe(int fds[static 2]) {
 }
 
 int vmm_process_spawn(const VmmCommand *command, const VmmSandbox *sandbox, uid_t uid, gid_t gid, VmmProcess *ret) {
-        _cleanup_close_ int control = -EBADF, launcher_control = -EBADF, errors = -EBADF, launcher_errors = -EBADF;
-        int pair[2], fds[VMM_FDS_MAX + 1], pidfd, r;
-        _cleanup_strv_free_ char **argv = NULL;
+        _cleanup_close_ int control = -EBADF, their_control = -EBADF, errors = -EBADF, their_errors = -EBADF;
+        static Request request; /* large, and there is one loop */
+        int pair[2], fds[VMM_FDS_MAX + 2], pidfd, r;
         pid_t pid;
 
         assert(command && sandbox && ret);
@@ -159,28 +258,25 @@ int vmm_process_spawn(const VmmCommand *command, const VmmSandbox *sandbox, uid_
                 return -EINVAL;
         if (!command->argv || !command->argv[0] || command->argv[0][0] != '/')
                 return -EINVAL;
-        r = launcher_argv(command, sandbox, uid, gid, &argv);
+        r = request_build(&request, command, sandbox, uid, gid);
         if (r < 0)
                 return r;
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
                 return negative_errno();
         control = pair[0];
-        launcher_control = pair[1];
+        their_control = pair[1];
         r = errors_pipe(pair);
         if (r < 0)
                 return r;
         errors = pair[0];
-        launcher_errors = pair[1];
+        their_errors = pair[1];
 
         memcpy(fds, command->fds, command->n_fds * sizeof(int));
-        fds[command->n_fds] = launcher_control;
-        r = spawn(argv, fds, command->n_fds + 1, launcher_errors, &pid);
+        fds[command->n_fds] = their_control;
+        fds[command->n_fds + 1] = their_errors;
+        r = spawn(&request, fds, command->n_fds + 2, &pid, &pidfd);
         if (r < 0)
                 return r;
-        /* Not reaped by anyone but our caller, so the pid is still this process whatever became of it. */
-        pidfd = pidfd_open_pid(pid);
-        if (pidfd < 0)
-                return pidfd; /* control is closed now, which ends the launcher */
         *ret = (VmmProcess) {
                 .pid = pid,
                 .pidfd = pidfd,

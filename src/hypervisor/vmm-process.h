@@ -3,13 +3,13 @@
 
 /* Starting a VMM so that it never executes one instruction outside its scope.
  *
- * vmm_process_spawn() starts the launcher (hero-vmm-launch), which blocks on its control fd. The caller puts
- * the pid into a scope and then calls vmm_process_release(); the launcher builds the sandbox (mount namespace by
- * libmount, uid and gid, no capabilities by libcap-ng, no_new_privs, seccomp, rlimits), closes everything it was
- * not told about and executes the VMM. What goes wrong between release and exec comes back over the control
- * fd as an errno and a sentence; EOF after the launcher announced the exec means the VMM runs. Closing the
- * control fd instead of releasing makes the launcher exit. The launcher is a small program of its own so that no
- * copy of the daemon's memory is ever in the VMM's scope, and so that starting it costs a vfork, not a fork.
+ * vmm_process_spawn() has the launcher (hero-vmm-launch, started with the first VM) make a process that blocks on
+ * its control fd. The caller puts the pid into a scope and then calls vmm_process_release(); the process builds the
+ * sandbox (mount namespace by libmount, uid and gid, no capabilities by libcap-ng, no_new_privs, seccomp, rlimits),
+ * closes everything it was not told about and executes the VMM. What goes wrong between release and exec comes back
+ * over the control fd as an errno and a sentence; EOF after the exec was announced means the VMM runs. Closing the
+ * control fd instead of releasing makes the process exit. The launcher is a program of its own so that no copy of
+ * the daemon's memory is ever in the VMM's scope, and so that a start costs a fork of something small.
  *
  * The launcher needs CAP_SYS_ADMIN (namespace, mounts, pivot_root), CAP_SETUID, CAP_SETGID, CAP_SETPCAP (empty
  * bounding set), and CAP_DAC_READ_SEARCH only where a sandbox path is below a directory root may not search. */
@@ -27,8 +27,8 @@ typedef struct VmmProcess {
 #define VMM_PROCESS_NULL \
         ((VmmProcess) { .pid = 0, .pidfd = -EBADF, .control_fd = -EBADF, .errors_fd = -EBADF })
 
-/* Returns 0 and a blocked launcher, or -errno. The child is not reaped here: the caller watches pidfd. uid and
- * gid must not be 0. */
+/* Returns 0 and a blocked process, or -errno. It is our own child, and not reaped here: the caller watches pidfd. uid
+ * and gid must not be 0. */
 int vmm_process_spawn(const VmmCommand *command, const VmmSandbox *sandbox, uid_t uid, gid_t gid, VmmProcess *ret);
 
 int vmm_process_release(VmmProcess *p);
@@ -41,4 +41,4 @@ int vmm_process_result(VmmProcess *p, char **ret_text);
  * is there and never blocks. 0 and *ret NULL when it wrote nothing. For the moment after its end. */
 int vmm_process_last_words(VmmProcess *p, char **ret);
 
-void vmm_process_done(VmmProcess *p); /* closes the fds; the launcher exits if it was not released */
+void vmm_process_done(VmmProcess *p); /* closes the fds; the process exits if it was not released */

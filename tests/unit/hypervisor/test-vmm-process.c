@@ -340,6 +340,44 @@ static void fds_arrive_in_order_whatever_their_numbers(void **state) {
         close(pair[0]);
 }
 
+/* Every child there is while no VMM runs: that is the launcher. */
+static pid_t launcher_pid(void) {
+        _cleanup_free_ char *path = strprintf("/proc/self/task/%d/children", getpid()), *list = NULL;
+
+        assert_return_code(read_full_file(AT_FDCWD, path, 4096, &list, NULL), 0);
+        assert_null(strchr(list, ' ') ? strchr(strchr(list, ' ') + 1, ' ') : NULL);
+        return (pid_t) atoi(list);
+}
+
+static void a_dead_launcher_is_replaced(void **state) {
+        static const VmmSandbox sandbox = {};
+        pid_t before = launcher_pid();
+
+        assert_true(before > 1);
+        assert_return_code(kill(before, SIGKILL), errno);
+        free(look_around(&sandbox));
+        assert_int_not_equal(launcher_pid(), before);
+}
+
+static void a_stuck_launcher_is_replaced(void **state) {
+        static const VmmSandbox sandbox = {};
+        pid_t before = launcher_pid();
+
+        assert_return_code(kill(before, SIGSTOP), errno);
+        free(look_around(&sandbox));
+        assert_int_not_equal(launcher_pid(), before);
+}
+
+static void a_command_line_without_measure_is_refused(void **state) {
+        _cleanup_free_ char *word = calloc(1, 70000);
+        char *argv[] = { (char *) checker, memset(word, 'x', 69999), NULL };
+        VmmCommand command = { .argv = argv };
+        static const VmmSandbox sandbox = {};
+        VmmProcess p = VMM_PROCESS_NULL;
+
+        assert_int_equal(vmm_process_spawn(&command, &sandbox, UID, GID, &p), -E2BIG);
+}
+
 /* A container without the right to make mount namespaces cannot run these. */
 static bool can_unshare(void) {
         int status = 1;
@@ -367,6 +405,9 @@ int main(void) {
                 cmocka_unit_test(the_last_words_are_kept_and_harmless),
                 cmocka_unit_test(root_is_no_uid_for_a_vmm),
                 cmocka_unit_test(fds_arrive_in_order_whatever_their_numbers),
+                cmocka_unit_test(a_dead_launcher_is_replaced),
+                cmocka_unit_test(a_stuck_launcher_is_replaced),
+                cmocka_unit_test(a_command_line_without_measure_is_refused),
         };
 
         checker = getenv("HERO_TEST_CHECKER");
