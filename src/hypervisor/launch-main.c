@@ -68,14 +68,10 @@ static int reply(int error, pid_t pid, int pidfd) {
 }
 
 /* fork(), but the child is our parent's: the daemon waits for its VMMs itself. No libc function does that; nothing
- * of what fork() does beyond the system call is needed by a process without threads. */
+ * of what fork() does beyond the system call is needed by a process without threads. Not clone3(): the unit's
+ * RestrictNamespaces= takes it away. */
 static pid_t fork_sibling(int *ret_pidfd) {
-        struct clone_args a = {
-                .flags = CLONE_PARENT | CLONE_PIDFD, /* exit_signal is inherited with CLONE_PARENT */
-                .pidfd = (uint64_t) (uintptr_t) ret_pidfd,
-        };
-
-        return (pid_t) syscall(SYS_clone3, &a, sizeof(a));
+        return (pid_t) syscall(SYS_clone, CLONE_PARENT | CLONE_PIDFD | SIGCHLD, NULL, ret_pidfd, NULL, NULL);
 }
 
 static int serve(const LaunchFilter *filter) {
