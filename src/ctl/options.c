@@ -42,6 +42,32 @@ static int parse_json(const char *value, JsonMode *ret) {
         return 0;
 }
 
+static int parse_count(const char *value, unsigned *ret) {
+        unsigned u;
+        int r;
+
+        r = parse_uint(value, UINT32_MAX, &u);
+        if (r < 0)
+                return r;
+        if (u == 0)
+                return -ERANGE;
+        *ret = u;
+        return 0;
+}
+
+static int parse_positive_size(const char *value, uint64_t *ret) {
+        uint64_t u;
+        int r;
+
+        r = parse_size(value, &u);
+        if (r < 0)
+                return r;
+        if (u == 0)
+                return -ERANGE;
+        *ret = u;
+        return 0;
+}
+
 static int store(const Option *o, const char *value) {
         switch (o->type) {
         case OPTION_FLAG:
@@ -57,10 +83,12 @@ static int store(const Option *o, const char *value) {
                 return strv_extend((char ***) o->target, value);
         case OPTION_UINT:
                 return parse_uint(value, UINT32_MAX, o->target);
+        case OPTION_COUNT:
+                return parse_count(value, o->target);
         case OPTION_UINT64:
                 return parse_uint64(value, o->target);
         case OPTION_SIZE:
-                return parse_size(value, o->target);
+                return parse_positive_size(value, o->target);
         case OPTION_USEC:
                 return parse_usec(value, o->target);
         case OPTION_JSON:

@@ -12,6 +12,7 @@ typedef enum OptionType {
         OPTION_STRING, /* const char *, points into argv */
         OPTION_STRV,   /* char **, appended to */
         OPTION_UINT,   /* unsigned */
+        OPTION_COUNT,  /* unsigned, at least 1: 0 stands for "not given" */
         OPTION_UINT64, /* uint64_t */
         OPTION_SIZE,   /* uint64_t, bytes: 512M, 2G */
         OPTION_USEC,   /* uint64_t, a time span: 90, 2min */

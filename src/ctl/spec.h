@@ -27,7 +27,7 @@ extern Spec arg_spec;
 
 #define SPEC_OPTIONS                                                                                             \
         { 0, "image", "IMAGE", OPTION_STRING, &arg_spec.image, "Image to run, NAME[:TAG] or digest" },           \
-        { 0, "cpus", "N", OPTION_UINT, &arg_spec.cpus, "Number of CPUs" },                                       \
+        { 0, "cpus", "N", OPTION_COUNT, &arg_spec.cpus, "Number of CPUs" },                                       \
         { 0, "memory", "SIZE", OPTION_SIZE, &arg_spec.memory, "Memory of the guest, such as 512M" },             \
         { 0, "disk", "SIZE", OPTION_SIZE, &arg_spec.disk, "Size of the VM's own disk, such as 2G" },             \
         { 0, "hypervisor", "NAME", OPTION_STRING, &arg_spec.hypervisor, "qemu or mock" },                        \

@@ -57,7 +57,7 @@ static int run(int argc, char **argv) {
 }
 
 static const Option options[] = {
-        { 0, "cpus", "N", OPTION_UINT, &arg_cpus, "Number of CPUs" },
+        { 0, "cpus", "N", OPTION_COUNT, &arg_cpus, "Number of CPUs" },
         { 0, "memory", "SIZE", OPTION_SIZE, &arg_memory, "Memory of the guest, such as 512M" },
         { 0, "disk", "SIZE", OPTION_SIZE, &arg_disk, "Size of the VM's own disk; it only grows" },
         { 0, "cpu-weight", "N", OPTION_UINT64, &arg_cpu_weight, "Share of busy CPUs, 1 to 10000 (100)" },
