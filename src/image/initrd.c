@@ -5,13 +5,13 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <fcntl.h>
-#include <gcrypt.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
+#include "image/digest.h"
 #include "image/module-set.h"
 
 #define INIT_MAX ((size_t) 16 * 1024 * 1024)
@@ -22,15 +22,10 @@
 
 /* The key. */
 
-static void hash_string(gcry_md_hd_t md, const char *s) {
-        /* With its end, so that "ab","c" is not "a","bc". */
-        gcry_md_write(md, s, strlen(s) + 1);
-}
-
 /* A package that brings other modules under the same version has another modules.order: the time says so, for
  * the content need not. */
-static int hash_modules_dir(gcry_md_hd_t md, const char *modules_dir) {
-        _cleanup_free_ char *path = NULL, *text = NULL;
+static int describe_modules_dir(const char *modules_dir, char **ret) {
+        _cleanup_free_ char *path = NULL;
         struct stat st;
 
         path = strprintf("%s/modules.order", modules_dir);
@@ -38,16 +33,14 @@ static int hash_modules_dir(gcry_md_hd_t md, const char *modules_dir) {
                 return -ENOMEM;
         if (stat(path, &st) < 0)
                 return negative_errno();
-        text = strprintf("%s %jd %jd.%09ld", path, (intmax_t) st.st_size, (intmax_t) st.st_mtim.tv_sec,
+        *ret = strprintf("%s %jd %jd.%09ld", path, (intmax_t) st.st_size, (intmax_t) st.st_mtim.tv_sec,
                         st.st_mtim.tv_nsec);
-        if (!text)
-                return -ENOMEM;
-        hash_string(md, text);
-        return 0;
+        return *ret ? 0 : -ENOMEM;
 }
 
-static int hash_all(gcry_md_hd_t md, const InitrdSpec *spec, char **ret_why) {
-        _cleanup_free_ char *init = NULL;
+int initrd_key(const InitrdSpec *spec, char ret[static INITRD_KEY_MAX], char **ret_why) {
+        _cleanup_free_ char *init = NULL, *modules = NULL, *text = NULL;
+        char init_digest[65];
         size_t n = 0;
         int r;
 
@@ -56,38 +49,16 @@ static int hash_all(gcry_md_hd_t md, const InitrdSpec *spec, char **ret_why) {
                 *ret_why = strprintf("Cannot read %s: %s", spec->init_path, strerror(-r));
                 return r;
         }
-        hash_string(md, FORMAT);
-        hash_string(md, spec->kernel_version);
-        hash_string(md, module_set_wanted());
-        r = hash_modules_dir(md, spec->modules_dir);
+        r = describe_modules_dir(spec->modules_dir, &modules);
         if (r < 0) {
                 *ret_why = strprintf("There are no kernel modules in %s: %s", spec->modules_dir, strerror(-r));
                 return r;
         }
-        gcry_md_write(md, init, n);
-        return 0;
-}
-
-int initrd_key(const InitrdSpec *spec, char ret[static INITRD_KEY_MAX], char **ret_why) {
-        const uint8_t *digest;
-        gcry_md_hd_t md;
-        int r;
-
-        if (!gcry_check_version(NULL))
-                return -ELIBBAD;
-        (void) gcry_control(GCRYCTL_DISABLE_SECMEM, 0);
-        (void) gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
-        if (gcry_md_open(&md, GCRY_MD_SHA256, 0) != 0)
-                return -ENOMEM;
-
-        r = hash_all(md, spec, ret_why);
-        if (r >= 0) {
-                digest = gcry_md_read(md, GCRY_MD_SHA256);
-                for (size_t i = 0; i < (INITRD_KEY_MAX - 1) / 2; i++)
-                        snprintf(ret + 2 * i, 3, "%02x", digest[i]);
-        }
-        gcry_md_close(md);
-        return r;
+        r = digest_hex(init, n, init_digest, sizeof(init_digest));
+        if (r < 0)
+                return r;
+        text = strprintf(FORMAT "%s\n%s\n%s\n%s", spec->kernel_version, modules, init_digest, module_set_wanted());
+        return text ? digest_hex(text, strlen(text), ret, INITRD_KEY_MAX) : -ENOMEM;
 }
 
 /* The archive. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* hero-mkinitrd: makes the guest's initrd, or finds the one made before. Run by the daemon before a VM starts;
- * with --cache-dir and nothing changed it only hashes hero-init and prints a path. */
+/* hero-mkinitrd: makes what a guest boots from, or finds what was made before: the initrd, and with --kernel the
+ * kernel in the form that boots fastest. Run by the daemon before a VM starts; with --cache-dir and nothing
+ * changed it only hashes hero-init and prints paths. */
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -14,9 +15,10 @@
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "image/initrd.h"
+#include "image/vmlinux.h"
 
 static InitrdSpec arg_spec = { .init_path = PKGLIBEXECDIR "/hero-init" };
-static const char *arg_output, *arg_cache_dir;
+static const char *arg_output, *arg_cache_dir, *arg_kernel;
 
 static int help(void) {
         printf("hero-mkinitrd --kernel-version VERSION --modules-dir DIR [--init PATH] (--output FILE|--cache-dir DIR)\n"
@@ -28,13 +30,16 @@ static int help(void) {
                "     --init PATH               hero-init (" PKGLIBEXECDIR "/hero-init)\n"
                "     --output FILE             where to write it\n"
                "     --cache-dir DIR           makes it there unless it is there, and prints its path\n"
+               "     --kernel VMLINUZ          with --cache-dir: also unpacks this kernel and prints, on a second line,\n"
+               "                               the path of what to boot (VMLINUZ itself if it cannot be entered\n"
+               "                               directly)\n"
                "  -h --help\n"
                "     --version\n");
         return 0;
 }
 
 static int parse_argv(int argc, char **argv) {
-        enum { ARG_VERSION = 0x100, ARG_KERNEL_VERSION, ARG_MODULES_DIR, ARG_INIT, ARG_OUTPUT, ARG_CACHE_DIR };
+        enum { ARG_VERSION = 0x100, ARG_KERNEL_VERSION, ARG_MODULES_DIR, ARG_INIT, ARG_OUTPUT, ARG_CACHE_DIR, ARG_KERNEL };
         static const struct option options[] = {
                 { "help", no_argument, NULL, 'h' },
                 { "version", no_argument, NULL, ARG_VERSION },
@@ -43,6 +48,7 @@ static int parse_argv(int argc, char **argv) {
                 { "init", required_argument, NULL, ARG_INIT },
                 { "output", required_argument, NULL, ARG_OUTPUT },
                 { "cache-dir", required_argument, NULL, ARG_CACHE_DIR },
+                { "kernel", required_argument, NULL, ARG_KERNEL },
                 {},
         };
         int c;
@@ -69,11 +75,15 @@ static int parse_argv(int argc, char **argv) {
                 case ARG_CACHE_DIR:
                         arg_cache_dir = optarg;
                         break;
+                case ARG_KERNEL:
+                        arg_kernel = optarg;
+                        break;
                 default:
                         return -EINVAL;
                 }
 
-        if (optind < argc || !arg_spec.kernel_version || !arg_spec.modules_dir || !arg_output == !arg_cache_dir) {
+        if (optind < argc || !arg_spec.kernel_version || !arg_spec.modules_dir || !arg_output == !arg_cache_dir ||
+                        (arg_kernel && !arg_cache_dir)) {
                 fprintf(stderr, "hero-mkinitrd: --kernel-version, --modules-dir and one of --output and --cache-dir "
                                 "are needed, see --help.\n");
                 return -EINVAL;
@@ -90,34 +100,43 @@ static int fail(int error, const char *what, const char *why) {
         return error;
 }
 
+typedef int (*writer_t)(int fd, char **ret_why);
+
+static int write_initrd(int fd, char **ret_why) {
+        return initrd_write(&arg_spec, fd, ret_why);
+}
+
+static int write_kernel(int fd, char **ret_why) {
+        return vmlinux_extract(arg_kernel, fd);
+}
+
 /* The complete file appears under its name or nothing does. */
-static int make(int dir_fd, const char *name) {
-        _cleanup_free_ char *temporary = NULL, *why = NULL;
+static int make(int dir_fd, const char *name, writer_t writer, char **ret_why) {
+        _cleanup_free_ char *temporary = NULL;
         _cleanup_close_ int fd = -EBADF;
         int r;
 
         /* Two at a time make two files, and the later one stays. */
         temporary = strprintf(".#%s.%d", name, (int) getpid());
         if (!temporary)
-                return fail(-ENOMEM, name, NULL);
+                return -ENOMEM;
         fd = openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
         if (fd < 0)
-                return fail(negative_errno(), name, NULL);
+                return negative_errno();
 
-        r = initrd_write(&arg_spec, fd, &why);
+        r = writer(fd, ret_why);
         if (r >= 0 && (fsync(fd) < 0 || renameat(dir_fd, temporary, dir_fd, name) < 0 || fsync(dir_fd) < 0))
                 r = negative_errno();
-        if (r < 0) {
+        if (r < 0)
                 (void) unlinkat(dir_fd, temporary, 0);
-                return fail(r, name, why);
-        }
-        return 0;
+        return r;
 }
 
 static int make_output(void) {
-        _cleanup_free_ char *copy = NULL;
+        _cleanup_free_ char *copy = NULL, *why = NULL;
         _cleanup_close_ int dir_fd = -EBADF;
         char *slash;
+        int r;
 
         copy = strdup(arg_output);
         if (!copy)
@@ -128,7 +147,8 @@ static int make_output(void) {
         dir_fd = open(slash ? (copy[0] ? copy : "/") : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (dir_fd < 0)
                 return fail(negative_errno(), arg_output, NULL);
-        return make(dir_fd, slash ? slash + 1 : copy);
+        r = make(dir_fd, slash ? slash + 1 : copy, write_initrd, &why);
+        return r < 0 ? fail(r, arg_output, why) : 0;
 }
 
 /* What an older hero-init or another build of this kernel left. Guests that run from it have it open. */
@@ -151,30 +171,63 @@ static void remove_others(int dir_fd, const char *prefix, const char *name) {
         closedir(d);
 }
 
-static int make_cached(void) {
-        _cleanup_free_ char *prefix = NULL, *name = NULL, *why = NULL;
-        _cleanup_close_ int dir_fd = -EBADF;
-        char key[INITRD_KEY_MAX];
+/* PREFIX-VERSION-KEY in the cache, made unless it is there. */
+static int make_cached(int dir_fd, const char *kind, const char *key, writer_t writer, char **ret_name, char **ret_why) {
+        _cleanup_free_ char *prefix = NULL, *name = NULL;
         int r;
 
-        r = initrd_key(&arg_spec, key, &why);
-        if (r < 0)
-                return fail(r, arg_spec.kernel_version, why);
-        prefix = strprintf("initrd-%s-", arg_spec.kernel_version);
-        name = prefix ? strprintf("%s%s.cpio", prefix, key) : NULL;
+        prefix = strprintf("%s-%s-", kind, arg_spec.kernel_version);
+        name = prefix ? strprintf("%s%s", prefix, key) : NULL;
         if (!name)
-                return fail(-ENOMEM, arg_cache_dir, NULL);
-
-        dir_fd = open(arg_cache_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (dir_fd < 0)
-                return fail(negative_errno(), arg_cache_dir, NULL);
+                return -ENOMEM;
         if (faccessat(dir_fd, name, R_OK, 0) < 0) {
-                r = make(dir_fd, name);
+                r = make(dir_fd, name, writer, ret_why);
                 if (r < 0)
                         return r;
                 remove_others(dir_fd, prefix, name);
         }
+        *ret_name = TAKE_PTR(name);
+        return 0;
+}
+
+static int cache_kernel(int dir_fd) {
+        _cleanup_free_ char *name = NULL, *why = NULL;
+        char key[VMLINUX_KEY_MAX];
+        int r;
+
+        r = vmlinux_key(arg_kernel, key);
+        if (r >= 0)
+                r = make_cached(dir_fd, "vmlinux", key, write_kernel, &name, &why);
+        /* It can always be booted as it is. */
+        if (r == -EOPNOTSUPP || r == -ENOSPC) {
+                printf("%s\n", arg_kernel);
+                return 0;
+        }
+        if (r < 0)
+                return fail(r, arg_kernel, why);
         printf("%s/%s\n", arg_cache_dir, name);
+        return 0;
+}
+
+static int cache_all(void) {
+        _cleanup_free_ char *name = NULL, *why = NULL;
+        _cleanup_close_ int dir_fd = -EBADF;
+        char key[INITRD_KEY_MAX];
+        int r;
+
+        dir_fd = open(arg_cache_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (dir_fd < 0)
+                return fail(negative_errno(), arg_cache_dir, NULL);
+        r = initrd_key(&arg_spec, key, &why);
+        if (r >= 0)
+                r = make_cached(dir_fd, "initrd", key, write_initrd, &name, &why);
+        if (r < 0)
+                return fail(r, arg_spec.kernel_version, why);
+        printf("%s/%s\n", arg_cache_dir, name);
+
+        r = arg_kernel ? cache_kernel(dir_fd) : 0;
+        if (r < 0)
+                return r;
         return fflush(stdout) < 0 ? fail(negative_errno(), "stdout", NULL) : 0;
 }
 
@@ -183,6 +236,6 @@ int main(int argc, char **argv) {
 
         r = parse_argv(argc, argv);
         if (r > 0)
-                r = arg_output ? make_output() : make_cached();
+                r = arg_output ? make_output() : cache_all();
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
