@@ -81,18 +81,23 @@ static int open_for_vmm(const char *path) {
 }
 
 static void on_mkinitrd(int status, const char *output, void *userdata) {
-        _cleanup_free_ char *path = NULL, *text = NULL;
+        _cleanup_free_ char *path = NULL, *kernel = NULL, *text = NULL;
         Manager *m = userdata;
         Resources *r = &m->resources;
+        const char *second;
         int error = 0;
 
         r->mkinitrd = NULL;
+        /* The initrd, and the kernel as it is to be booted: unpacked where that is possible. */
         path = strndup(output, strcspn(output, "\n"));
+        second = output + strcspn(output, "\n");
+        second += *second == '\n';
+        kernel = strndup(second, strcspn(second, "\n"));
         if (status != 0) {
                 error = -ENOPKG;
                 text = strprintf("hero-mkinitrd could not make the guest's initrd: %.300s", strempty(path));
         } else {
-                r->kernel_fd = open_for_vmm(r->kernel_path);
+                r->kernel_fd = open_for_vmm(isempty(kernel) ? r->kernel_path : kernel);
                 r->initrd_fd = open_for_vmm(strempty(path));
                 if (r->kernel_fd < 0 || r->initrd_fd < 0) {
                         error = r->kernel_fd < 0 ? r->kernel_fd : r->initrd_fd;
@@ -103,7 +108,7 @@ static void on_mkinitrd(int status, const char *output, void *userdata) {
         if (error < 0)
                 boot_files_done(m);
         else
-                log_debug("Guests boot %s with %s.", r->kernel_path, path);
+                log_debug("Guests boot %s as %s with %s.", r->kernel_path, strempty(kernel), path);
         resources_wake(&r->boot_waiting, error, text);
 }
 
@@ -111,7 +116,8 @@ static int boot_files_make(Manager *m, const Kernel *k, char **ret_text) {
         Resources *r = &m->resources;
         char *argv[] = {
                 (char *) MKINITRD, (char *) "--kernel-version", k->version, (char *) "--modules-dir", k->modules_dir,
-                (char *) "--init", (char *) GUEST_INIT, (char *) "--cache-dir", (char *) CACHE_DIR, NULL,
+                (char *) "--init", (char *) GUEST_INIT, (char *) "--cache-dir", (char *) CACHE_DIR,
+                (char *) "--kernel", k->path, NULL,
         };
         int error;
 
