@@ -67,14 +67,26 @@ def check_errors():
 
 
 def check_configuration():
+    """Parser, page and installed file have the same keys; page and file the same defaults."""
     keys = set(re.findall(r'\{ "(\w+)", "(\w+)", KIND_', read('src/compute/compute-config.c')))
-    documented, section = set(), None
-    for line in read('docs/man/compute.conf.5.rst').split('\n'):
+    documented, section = {}, None
+    for part in re.split(r'\n(?=\*\w+=\*\n|\[\w+\]\n)', read('docs/man/compute.conf.5.rst')):
+        if m := re.match(r'\[(\w+)\]\n', part):
+            section = m[1]
+        elif m := re.match(r'\*(\w+)=\*\n', part):
+            default = re.search(r'Default:\s+(?:``)?([^\s`,]+?)(?:``|\.$|\.\n|,| )', part)
+            documented[section, m[1]] = default[1] if default else None
+    compare('key', keys, set(documented), 'compute.conf(5)')
+    installed, section = {}, None
+    for line in read('config/compute.conf').split('\n'):
         if m := re.fullmatch(r'\[(\w+)\]', line):
             section = m[1]
-        if re.match(r'\*\w+=\*', line):
-            documented |= {(section, key) for key in re.findall(r'\*(\w+)=\*', line)}
-    compare('key', keys, documented, 'compute.conf(5)')
+        elif m := re.fullmatch(r'#(\w+)=(.*)', line):
+            installed[section, m[1]] = m[2]
+    compare('key', keys, set(installed), 'config/compute.conf')
+    for key, value in installed.items():
+        if value and documented.get(key) != value:
+            problem(f'the default of {key} is {value} in config/compute.conf, {documented.get(key)} in compute.conf(5)')
 
 
 def check_heroctl():
