@@ -9,12 +9,13 @@
 #include "compute/manager.h"
 #include "shared/bus-util.h"
 #include "shared/error-names.h"
+#include "shared/peer-watch.h"
 
 struct VmWaiter {
         LIST_ENTRY(VmWaiter) waiters;
         Vm *vm;
         sd_bus_message *call;
-        sd_bus_track *track; /* the caller may leave before */
+        PeerWatch *watch; /* the caller may leave before */
         sd_event_source *timer;
         unsigned states;     /* 1 << VmState */
         bool agent;
@@ -25,7 +26,7 @@ static VmWaiter *waiter_free(VmWaiter *w) {
                 return NULL;
         LIST_REMOVE(w, waiters);
         sd_event_source_disable_unref(w->timer);
-        sd_bus_track_unref(w->track);
+        peer_watch_free(w->watch);
         sd_bus_message_unref(w->call);
         return mfree(w);
 }
@@ -48,9 +49,8 @@ static int on_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
         return 0;
 }
 
-static int on_gone(sd_bus_track *track, void *userdata) {
+static void on_gone(void *userdata) {
         waiter_free(userdata);
-        return 0;
 }
 
 void vm_waiters_wake(Vm *vm) {
@@ -115,9 +115,7 @@ int vm_method_wait(sd_bus_message *message, void *userdata, sd_bus_error *error)
         LIST_INSERT_HEAD(&vm->waiters, w, waiters);
         r = parse_states(w, states, error);
         if (r >= 0)
-                r = sd_bus_track_new(vm->manager->bus, &w->track, on_gone, w);
-        if (r >= 0)
-                r = sd_bus_track_add_sender(w->track, message);
+                r = peer_watch_new(vm->manager->bus, sd_bus_message_get_sender(message), on_gone, w, &w->watch);
         if (r >= 0 && timeout != UINT64_MAX)
                 r = sd_event_add_time_relative(vm->manager->event, &w->timer, CLOCK_MONOTONIC, MIN2(timeout, UINT64_C(1) << 60), 0, on_timeout, w);
         if (r < 0) {

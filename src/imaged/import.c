@@ -8,9 +8,9 @@
 #include "basic/string-util.h"
 #include "basic/time-util.h"
 #include "imaged/imaged.h"
-#include "imaged/peer-watch.h"
 #include "shared/error-names.h"
 #include "shared/log.h"
+#include "shared/peer-watch.h"
 
 /* Progress is for people: no more often than they can read it, whatever the worker says. */
 #define PROGRESS_INTERVAL (200 * USEC_PER_MSEC)

@@ -11,9 +11,14 @@
 #include "shared/bus-util.h"
 #include "shared/child.h"
 #include "shared/error-names.h"
+#include "shared/peer-watch.h"
 
-/* dbus-daemon allows 128 unanswered calls per connection; keep some for everybody else. */
+/* dbus-daemon allows 128 unanswered calls per connection; keep some for everybody else. A person may think about a
+ * password for minutes, so those who wait for one leave room for finding out who the next caller is (which may be root,
+ * who waits for nobody), and for other users. */
 #define QUERIES_MAX 64u
+#define QUESTIONS_MAX 48u
+#define QUESTIONS_PER_USER_MAX 16u
 #define SENDERS_MAX 128u
 #define LOGINS_MAX 32u
 #define LOGIN_LIFETIME (60 * USEC_PER_SEC)
@@ -37,8 +42,9 @@ struct Query {
         sd_bus_slot *slot;
         Child *getent;
         sd_event_source *defer;
+        PeerWatch *watch;  /* the caller: nothing is done for who has left */
         char *fingerprint; /* what was asked of polkit; NULL before */
-        uid_t getent_uid;
+        uid_t uid;         /* UID_INVALID: not known yet */
         int error;
         bool asked;
 };
@@ -60,6 +66,7 @@ static Query *query_free(Query *q) {
         q->polkit->n_queries--;
         sd_bus_slot_unref(q->slot);
         child_free(q->getent);
+        peer_watch_free(q->watch);
         sd_bus_message_unref(q->request);
         sd_bus_message_unref(q->reply);
         sd_event_source_disable_unref(q->defer);
@@ -117,6 +124,24 @@ static Query *query_find(Polkit *p, sd_bus_message *call) {
         return NULL;
 }
 
+/* Before somebody has to be waited for: how many do so already? */
+static int query_admit(Polkit *p, const Query *query, uid_t uid, sd_bus_error *error) {
+        unsigned n = 0, n_user = 0;
+        const Query *q;
+
+        TAILQ_FOREACH(q, &p->queries, queries)
+                if (q != query && q->uid != UID_INVALID) {
+                        n++;
+                        n_user += q->uid == uid;
+                }
+        if (n >= QUESTIONS_MAX || n_user >= QUESTIONS_PER_USER_MAX)
+                return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED,
+                                         "%u calls are waiting for authorisation already, %u of them of the same user; try "
+                                         "again later.",
+                                         n, n_user);
+        return 0;
+}
+
 static int query_new(Polkit *p, sd_bus_message *call, Query **ret, sd_bus_error *error) {
         Query *q;
 
@@ -127,6 +152,7 @@ static int query_new(Polkit *p, sd_bus_message *call, Query **ret, sd_bus_error 
         if (!q)
                 return -ENOMEM;
         q->polkit = p;
+        q->uid = UID_INVALID;
         q->request = sd_bus_message_ref(call);
         TAILQ_INSERT_TAIL(&p->queries, q, queries);
         p->n_queries++;
@@ -249,7 +275,7 @@ static void on_getent(int status, const char *output, void *userdata) {
 
         q->getent = NULL;
         l->name = mfree(l->name);
-        l->uid = q->getent_uid;
+        l->uid = q->uid;
         l->until = now_usec(CLOCK_MONOTONIC) + LOGIN_LIFETIME;
         if (status == 0 && n > 0 && output[n] == ':')
                 l->name = strndup(output, n);
@@ -266,13 +292,16 @@ static int need_login(Polkit *p, sd_bus_message *call, uid_t uid, Query **query,
                 *ret = l->name;
                 return 1;
         }
+        r = query_admit(p, *query, uid, error);
+        if (r < 0)
+                return r;
         if (!*query) {
                 r = query_new(p, call, query, error);
                 if (r < 0)
                         return r;
         }
         snprintf(number, sizeof(number), "%u", uid);
-        (*query)->getent_uid = uid;
+        (*query)->uid = uid;
         r = child_run(sd_bus_get_event(p->bus), argv, -EBADF, 10 * USEC_PER_SEC, on_getent, *query, &(*query)->getent);
         if (r < 0) {
                 *query = query_free(*query);
@@ -281,6 +310,10 @@ static int need_login(Polkit *p, sd_bus_message *call, uid_t uid, Query **query,
         }
         query_hold(*query);
         return 0;
+}
+
+static void on_caller_gone(void *userdata) {
+        query_free(userdata);
 }
 
 static int on_polkit_reply(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -300,6 +333,9 @@ static int ask_polkit(Query *q, const char *action, const PolkitQuestion *k) {
         interactive = sd_bus_message_get_allow_interactive_authorization(q->request);
         if (interactive < 0)
                 return interactive;
+        r = peer_watch_new(q->polkit->bus, sd_bus_message_get_sender(q->request), on_caller_gone, q, &q->watch);
+        if (r < 0)
+                return r;
         r = sd_bus_message_new_method_call(q->polkit->bus, &m, "org.freedesktop.PolicyKit1",
                                            "/org/freedesktop/PolicyKit1/Authority",
                                            "org.freedesktop.PolicyKit1.Authority", "CheckAuthorization");
@@ -375,11 +411,15 @@ int polkit_check(Polkit *p, sd_bus_message *call, const PolkitQuestion *k, sd_bu
                                                 "What was to be authorised changed meanwhile, try again.");
                 return read_polkit_reply(q, action, error);
         }
+        r = query_admit(p, q, uid, error);
+        if (r < 0)
+                return r;
         if (!q) {
                 r = query_new(p, call, &q, error);
                 if (r < 0)
                         return r;
         }
+        q->uid = uid;
         q->fingerprint = TAKE_PTR(fingerprint);
         q->asked = true;
         r = ask_polkit(q, action, k);

@@ -2,7 +2,7 @@
 
 /* Watching another connection, see the header. */
 
-#include "imaged/peer-watch.h"
+#include "shared/peer-watch.h"
 
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
