@@ -202,7 +202,7 @@ static int hash(char hex[static 2 * SHA256_DIGEST_SIZE + 1], uint64_t *ret_size)
 
 static int run_digest(void) {
         char hex[2 * SHA256_DIGEST_SIZE + 1];
-        uint64_t size;
+        uint64_t size = 0;
         int r;
 
         r = hash(hex, &size);
