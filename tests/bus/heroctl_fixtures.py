@@ -45,7 +45,9 @@ class Bus:
         if with_service:
             self.service = subprocess.Popen(['/usr/bin/python3', HERE / 'fake_computed.py'], env=self.environment,
                                             stdout=subprocess.PIPE)
-            assert self.service.stdout.readline() == b'ready\n'
+            if self.service.stdout.readline() != b'ready\n':
+                self.close()
+                pytest.fail('the fake service did not start')
 
     def close(self):
         for p in (self.service, self.daemon):
