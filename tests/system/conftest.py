@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One throwaway host for all tests of a run, and a look after each at what it left there."""
+
+import os
+import re
+
+import pytest
+
+from throwaway import BAD_LINES, STATE, Host, TOP, wait_until
+
+os.environ.setdefault('HERO_TEST_HOST', f'/tmp/hero-test.{os.getpid()}')
+
+
+@pytest.fixture(scope='session')
+def build():
+    return os.environ.get('HERO_BUILD_DIR', os.path.join(TOP, 'build'))
+
+
+@pytest.fixture(scope='session')
+def kernel():
+    return os.environ.get('HERO_KERNEL', '/var/cache/hero-compute/kernel')
+
+
+@pytest.fixture(scope='session')
+def the_host(build, kernel):
+    h = Host(os.environ['HERO_TEST_HOST'], build, [f'{kernel}:{STATE}/kernel:ro'])
+    h.start()
+    try:
+        for user in ('alice', 'bob'):
+            h.run(['useradd', '-m', user])
+        # The first VM makes what all others share: the built-in image, the initrd, the disk template.
+        h.run(['systemctl', 'start', 'polkit', 'systemd-machined'])
+        h.mock('warm-up')
+        h.heroctl('delete', 'warm-up')
+        yield h
+    finally:
+        h.stop()
+
+
+def same_but_for_noise(before, after):
+    """A daemon's own fds come and go by a few (journal, a bus caller's /proc); VMs cost several each."""
+    def split(lines):
+        counts = {l for l in lines if l.startswith('open in ')}
+        return lines - counts, [int(re.search(r'\d+$', l).group()) for l in counts]
+    (rest_before, n_before), (rest_after, n_after) = split(before), split(after)
+    return rest_before == rest_after and n_after and n_after[0] <= n_before[0] + 1
+
+
+@pytest.fixture
+def host(the_host):
+    """The host, as the test found it and as it has to leave it."""
+    cursor, before = the_host.cursor(), the_host.remains()
+    yield the_host
+    for name in the_host.vms():
+        the_host.heroctl('delete', '--force', name, check=False)
+    bad = [l for l in the_host.journal(cursor).splitlines() if BAD_LINES.search(l)]
+    assert not bad, '\n'.join(bad)
+    after = set()
+
+    def clean():
+        nonlocal after
+        after = the_host.remains()
+        return same_but_for_noise(before, after)
+    try:
+        wait_until(clean, 'nothing is left behind', timeout=10)
+    except AssertionError:
+        pytest.fail(f'left behind: {sorted(after - before)}; gone: {sorted(before - after)}')
