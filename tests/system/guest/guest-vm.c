@@ -1,0 +1,535 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "guest-vm.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
+#include "basic/string-util.h"
+#include "basic/strv.h"
+#include "basic/time-util.h"
+#include "hypervisor/qemu/command-line.h"
+#include "hypervisor/qemu/tsc.h"
+
+const char *guest_kernel, *guest_initrd, *guest_root, *guest_overlay;
+
+/* The machine. */
+
+static _Noreturn void become_qemu(const VmmCommand *c) {
+        /* A test that dies takes its guest along. */
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (size_t i = 0; i < c->n_fds; i++) {
+                int fd = fcntl(c->fds[i], F_DUPFD, 100);
+
+                if (fd < 0)
+                        _exit(126);
+                ((VmmCommand *) c)->fds[i] = fd;
+        }
+        for (size_t i = 0; i < c->n_fds; i++)
+                if (dup2(c->fds[i], 3 + (int) i) < 0 || close(c->fds[i]) < 0)
+                        _exit(126);
+        execv(c->argv[0], c->argv);
+        _exit(127);
+}
+
+void guest_start(GuestVm *vm) {
+        int agent[2], console[2];
+        VmmCommand c = {};
+        VmmSpec spec = {
+                .name = "guest-boot-test",
+                .id = "0123456789ab",
+                .cpus = 1,
+                .memory = UINT64_C(256) << 20,
+                .accelerator = ACCELERATOR_TCG,
+                .monitor_fd = -EBADF,
+        };
+
+        *vm = (GuestVm) { .next_stream = 1 };
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, agent), 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, console), 0);
+        vm->agent_fd = agent[0];
+        vm->console_fd = console[0];
+        spec.agent_fd = agent[1];
+        spec.console_fd = console[1];
+        spec.kernel_fd = open(guest_kernel, O_RDONLY | O_CLOEXEC);
+        spec.initrd_fd = open(guest_initrd, O_RDONLY | O_CLOEXEC);
+        spec.root_fd = open(guest_root, O_RDONLY | O_CLOEXEC);
+        spec.overlay_fd = open(guest_overlay, O_RDWR | O_CLOEXEC);
+        assert_true(spec.kernel_fd >= 0 && spec.initrd_fd >= 0 && spec.root_fd >= 0 && spec.overlay_fd >= 0);
+        assert_int_equal(qemu_command_line(&spec, tsc_khz(), &c), 0);
+
+        vm->started_usec = now_usec(CLOCK_MONOTONIC);
+        vm->pid = fork();
+        assert_true(vm->pid >= 0);
+        if (vm->pid == 0)
+                become_qemu(&c);
+
+        vmm_command_done(&c);
+        close(agent[1]);
+        close(console[1]);
+        close(spec.kernel_fd);
+        close(spec.initrd_fd);
+        close(spec.root_fd);
+        close(spec.overlay_fd);
+}
+
+static void guest_done(GuestVm *vm) {
+        for (size_t i = 0; i < SESSIONS; i++) {
+                free(vm->sessions[i].message);
+                free(vm->sessions[i].outputs[0].p);
+                free(vm->sessions[i].outputs[1].p);
+        }
+        free(vm->message);
+        free(vm->in);
+        free(vm->console);
+        safe_close(vm->agent_fd);
+        safe_close(vm->console_fd);
+        *vm = (GuestVm) { .agent_fd = -EBADF, .console_fd = -EBADF };
+}
+
+void guest_kill(GuestVm *vm) {
+        if (vm->pid > 0) {
+                (void) kill(vm->pid, SIGKILL);
+                (void) waitpid(vm->pid, NULL, 0);
+        }
+        guest_done(vm);
+}
+
+/* What comes from the guest. */
+
+static void append(void *pp, size_t *n, size_t *allocated, const void *data, size_t size) {
+        assert_true(greedy_realloc(pp, allocated, *n + size + 1, 1));
+        memcpy(*(uint8_t **) pp + *n, data, size);
+        *n += size;
+        (*(uint8_t **) pp)[*n] = 0;
+}
+
+static void grant(GuestVm *vm, uint32_t stream, unsigned i) {
+        GuestOutput *o = &vm->sessions[stream].outputs[i];
+        uint64_t offset;
+        GpWriter *w;
+
+        if (o->held || !gp_receiver_grant(&o->receiver, 0, &offset))
+                return;
+        w = guest_frame(GP_WINDOW_UPDATE, stream);
+        gp_writer_u32(w, GP_FIELD_KIND, i == 0 ? GP_STDOUT : GP_STDERR);
+        gp_writer_u64(w, GP_FIELD_OFFSET, offset);
+        guest_put(vm, w);
+}
+
+void guest_release(GuestVm *vm, uint32_t stream, unsigned output) {
+        vm->sessions[stream].outputs[output].held = false;
+        grant(vm, stream, output);
+}
+
+static void on_data(GuestVm *vm, const GpHeader *h, const uint8_t *payload) {
+        unsigned i = h->type == GP_STDERR;
+        GuestOutput *o = &vm->sessions[h->stream].outputs[i];
+
+        assert_false(o->ended);
+        assert_true(vm->sessions[h->stream].started);
+        assert_int_equal(gp_receiver_take(&o->receiver, h->length), 0);
+        if (h->length == 0)
+                o->ended = true;
+        else
+                append(&o->p, &o->n, &o->allocated, payload, h->length);
+        grant(vm, h->stream, i);
+}
+
+typedef struct Fields {
+        uint32_t error, pid, status, signal, kind, phase, version;
+        uint64_t nonce, offset, boot_usec;
+        char *message;
+        GpStreamState states[SESSIONS];
+        size_t n_states;
+} Fields;
+
+static void read_fields(const uint8_t *payload, size_t n, Fields *f) {
+        GpReader r;
+        int k;
+
+        *f = (Fields) {};
+        gp_reader_init(&r, payload, n);
+        while ((k = gp_reader_next(&r)) > 0)
+                switch (r.tag) {
+                case GP_FIELD_ERRNO:
+                        assert_int_equal(gp_reader_u32(&r, &f->error), 0);
+                        break;
+                case GP_FIELD_PID:
+                        assert_int_equal(gp_reader_u32(&r, &f->pid), 0);
+                        break;
+                case GP_FIELD_STATUS:
+                        assert_int_equal(gp_reader_u32(&r, &f->status), 0);
+                        break;
+                case GP_FIELD_SIGNAL:
+                        assert_int_equal(gp_reader_u32(&r, &f->signal), 0);
+                        break;
+                case GP_FIELD_KIND:
+                        assert_int_equal(gp_reader_u32(&r, &f->kind), 0);
+                        break;
+                case GP_FIELD_PHASE:
+                        assert_int_equal(gp_reader_u32(&r, &f->phase), 0);
+                        break;
+                case GP_FIELD_VERSION:
+                        assert_int_equal(gp_reader_u32(&r, &f->version), 0);
+                        break;
+                case GP_FIELD_NONCE:
+                        assert_int_equal(gp_reader_u64(&r, &f->nonce), 0);
+                        break;
+                case GP_FIELD_OFFSET:
+                        assert_int_equal(gp_reader_u64(&r, &f->offset), 0);
+                        break;
+                case GP_FIELD_BOOT_USEC:
+                        assert_int_equal(gp_reader_u64(&r, &f->boot_usec), 0);
+                        break;
+                case GP_FIELD_MESSAGE:
+                        assert_int_equal(gp_reader_string(&r, &f->message), 0);
+                        break;
+                case GP_FIELD_STREAM:
+                        assert_true(f->n_states < SESSIONS);
+                        assert_int_equal(gp_reader_stream_state(&r, &f->states[f->n_states++]), 0);
+                        break;
+                default:
+                        fail_msg("Field %u was not expected.", r.tag);
+                }
+        assert_int_equal(k, 0);
+}
+
+static unsigned elapsed_ms(const GuestVm *vm) {
+        return (unsigned) ((now_usec(CLOCK_MONOTONIC) - vm->started_usec) / USEC_PER_MSEC);
+}
+
+static void on_vm_frame(GuestVm *vm, const GpHeader *h, Fields *f) {
+        switch ((int) h->type) {
+        case GP_HELLO:
+                assert_int_equal(f->version, GP_VERSION_MAJOR << 16 | GP_VERSION_MINOR);
+                vm->hello = true;
+                vm->hello_ms = elapsed_ms(vm);
+                break;
+        case GP_READY:
+                vm->ready = true;
+                vm->ready_ms = elapsed_ms(vm);
+                vm->boot_ms = (unsigned) (f->boot_usec / USEC_PER_MSEC);
+                break;
+        case GP_BOOT_FAILED:
+                vm->boot_failed = true;
+                vm->error = f->error;
+                break;
+        case GP_COMMAND_EXIT:
+                vm->command_exited = true;
+                vm->status = f->signal ? 128 + f->signal : f->status;
+                break;
+        case GP_STOPPING:
+                vm->stopping = true;
+                break;
+        case GP_TIME_SET:
+                vm->time_set = true;
+                break;
+        case GP_RESUMED:
+                vm->resumed = true;
+                vm->nonce = f->nonce;
+                vm->phase = f->phase;
+                memcpy(vm->states, f->states, sizeof(f->states));
+                vm->n_states = f->n_states;
+                break;
+        default:
+                fail_msg("Frame %u was not expected.", h->type);
+        }
+        if (f->message) {
+                free(vm->message);
+                vm->message = f->message;
+        }
+}
+
+static void on_session_frame(GuestVm *vm, const GpHeader *h, Fields *f) {
+        GuestSession *s = &vm->sessions[h->stream];
+
+        switch ((int) h->type) {
+        case GP_STARTED:
+                assert_false(s->started);
+                s->started = true;
+                s->pid = f->pid;
+                break;
+        case GP_EXEC_FAILED:
+                s->failed = true;
+                s->error = f->error;
+                s->message = f->message;
+                break;
+        case GP_EXIT:
+                assert_true(s->outputs[0].ended);
+                s->exited = true;
+                s->status = f->status;
+                s->signal = f->signal;
+                break;
+        case GP_WINDOW_UPDATE:
+                assert_int_equal(f->kind, GP_STDIN);
+                (void) gp_sender_window(&s->sender, f->offset);
+                break;
+        default:
+                fail_msg("Frame %u for a session was not expected.", h->type);
+        }
+}
+
+static void on_frame(GuestVm *vm, const GpHeader *h, const uint8_t *payload) {
+        Fields f;
+
+        assert_true(h->stream < SESSIONS);
+        if (h->stream > 0) {
+                assert_true(vm->sessions[h->stream].used);
+                assert_false(vm->sessions[h->stream].exited || vm->sessions[h->stream].failed);
+        }
+        if (h->type == GP_STDOUT || h->type == GP_STDERR)
+                return on_data(vm, h, payload);
+        read_fields(payload, h->length, &f);
+        if (h->stream == 0)
+                on_vm_frame(vm, h, &f);
+        else
+                on_session_frame(vm, h, &f);
+}
+
+/* False at the end of the connection. */
+static bool read_agent(GuestVm *vm) {
+        static uint8_t buf[65536];
+        const uint8_t *payload;
+        size_t size, at = 0;
+        GpHeader h;
+        ssize_t n;
+        int r;
+
+        n = recv(vm->agent_fd, buf, sizeof(buf), MSG_DONTWAIT);
+        if (n <= 0)
+                return n < 0 && errno == EAGAIN;
+        append(&vm->in, &vm->n_in, &vm->allocated_in, buf, (size_t) n);
+        while ((r = gp_frame_next(vm->in + at, vm->n_in - at, &h, &payload, &size)) > 0) {
+                on_frame(vm, &h, payload);
+                at += size;
+        }
+        assert_int_equal(r, 0);
+        memmove(vm->in, vm->in + at, vm->n_in - at);
+        vm->n_in -= at;
+        return true;
+}
+
+static void read_console(GuestVm *vm) {
+        char buf[4096];
+        ssize_t n;
+
+        n = recv(vm->console_fd, buf, sizeof(buf), MSG_DONTWAIT);
+        if (n > 0)
+                append(&vm->console, &vm->n_console, &vm->allocated_console, buf, (size_t) n);
+}
+
+/* One round; false when nothing came in time or the VM is gone. */
+static bool step(GuestVm *vm, int milliseconds) {
+        struct pollfd p[2] = {
+                { .fd = vm->agent_fd, .events = POLLIN },
+                { .fd = vm->console_fd, .events = POLLIN },
+        };
+
+        if (poll(p, 2, milliseconds) <= 0)
+                return false;
+        if (p[1].revents)
+                read_console(vm);
+        return !p[0].revents || read_agent(vm);
+}
+
+static void give_up(GuestVm *vm, const char *what) {
+        fail_msg("%s did not happen in time; console:\n%s", what, strempty(vm->console));
+}
+
+void guest_wait(GuestVm *vm, const bool *condition, unsigned seconds) {
+        uint64_t until = now_usec(CLOCK_MONOTONIC) + seconds * USEC_PER_SEC;
+
+        while (!*condition) {
+                if (now_usec(CLOCK_MONOTONIC) >= until)
+                        give_up(vm, "What was waited for");
+                (void) step(vm, 100);
+        }
+}
+
+void guest_drain(GuestVm *vm, unsigned milliseconds) {
+        while (step(vm, (int) milliseconds))
+                ;
+}
+
+void guest_wait_output(GuestVm *vm, uint32_t stream, const char *text) {
+        GuestOutput *o = &vm->sessions[stream].outputs[0];
+        uint64_t until = now_usec(CLOCK_MONOTONIC) + 30 * USEC_PER_SEC;
+
+        while (!o->p || !strstr((char *) o->p, text)) {
+                if (now_usec(CLOCK_MONOTONIC) >= until)
+                        fail_msg("No \"%s\" in: %s", text, strempty((char *) o->p));
+                (void) step(vm, 100);
+        }
+}
+
+void guest_wait_console(GuestVm *vm, const char *text) {
+        uint64_t until = now_usec(CLOCK_MONOTONIC) + 30 * USEC_PER_SEC;
+
+        while (!vm->console || !strstr(vm->console, text)) {
+                if (now_usec(CLOCK_MONOTONIC) >= until)
+                        give_up(vm, text);
+                (void) step(vm, 100);
+        }
+}
+
+int guest_wait_gone(GuestVm *vm, unsigned seconds) {
+        uint64_t until = now_usec(CLOCK_MONOTONIC) + seconds * USEC_PER_SEC;
+        int status;
+
+        while (waitpid(vm->pid, &status, WNOHANG) == 0) {
+                if (now_usec(CLOCK_MONOTONIC) >= until)
+                        give_up(vm, "The end of QEMU");
+                (void) step(vm, 20);
+        }
+        while (step(vm, 0))
+                ;
+        vm->pid = 0;
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* What goes to the guest. */
+
+GpWriter *guest_frame(GpType type, uint32_t stream) {
+        static GpWriter w[2];
+        static unsigned i;
+
+        /* Two, for a window update may come up while a frame is being made. */
+        i = !i;
+        gp_writer_init(&w[i], type, stream);
+        return &w[i];
+}
+
+void guest_put_bytes(GuestVm *vm, const void *p, size_t n) {
+        uint64_t until = now_usec(CLOCK_MONOTONIC) + 60 * USEC_PER_SEC;
+
+        while (n > 0) {
+                ssize_t k = send(vm->agent_fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+                if (k > 0) {
+                        p = (const uint8_t *) p + k;
+                        n -= (size_t) k;
+                } else if (errno != EAGAIN || now_usec(CLOCK_MONOTONIC) > until)
+                        give_up(vm, "Sending to the guest");
+                else
+                        (void) poll(&(struct pollfd) { .fd = vm->agent_fd, .events = POLLOUT }, 1, 100);
+        }
+}
+
+void guest_put(GuestVm *vm, GpWriter *w) {
+        size_t n;
+
+        assert_int_equal(gp_writer_finish(w, &n), 0);
+        guest_put_bytes(vm, w->buf, n);
+}
+
+void guest_boot(GuestVm *vm, bool overlay, char *const *command, const char *user) {
+        GpWriter *w;
+
+        guest_wait(vm, &vm->hello, 60);
+        w = guest_frame(GP_BOOT, 0);
+        gp_writer_string(w, GP_FIELD_HOSTNAME, "alice-vm");
+        gp_writer_string(w, GP_FIELD_ROOT_DEVICE, "serial:root");
+        gp_writer_string(w, GP_FIELD_OVERLAY_DEVICE, overlay ? "serial:overlay" : NULL);
+        gp_writer_string(w, GP_FIELD_ENV, "COLOUR=blue");
+        gp_writer_string(w, GP_FIELD_USER, user);
+        gp_writer_strv(w, GP_FIELD_ARG, command);
+        gp_writer_u64(w, GP_FIELD_REALTIME, now_usec(CLOCK_REALTIME));
+        if (!command)
+                gp_writer_u32(w, GP_FIELD_CONSOLE_SHELL, 1);
+        guest_put(vm, w);
+}
+
+GpWriter *guest_exec_frame(GuestVm *vm, uint32_t *ret_stream) {
+        *ret_stream = vm->next_stream;
+        return guest_frame(GP_EXEC, vm->next_stream);
+}
+
+uint32_t guest_exec_fields(GuestVm *vm, GpWriter *w) {
+        GuestSession *s;
+
+        assert_true(vm->next_stream < SESSIONS);
+        s = &vm->sessions[vm->next_stream];
+        s->used = true;
+        gp_sender_init(&s->sender);
+        gp_receiver_init(&s->outputs[0].receiver);
+        gp_receiver_init(&s->outputs[1].receiver);
+        guest_put(vm, w);
+        return vm->next_stream++;
+}
+
+uint32_t guest_exec(GuestVm *vm, const char *command) {
+        char *const argv[] = { (char *) "sh", (char *) "-c", (char *) command, NULL };
+        uint32_t stream;
+        GpWriter *w = guest_exec_frame(vm, &stream);
+
+        gp_writer_strv(w, GP_FIELD_ARG, argv);
+        return guest_exec_fields(vm, w);
+}
+
+GuestSession *guest_wait_exit(GuestVm *vm, uint32_t stream, unsigned seconds) {
+        GuestSession *s = &vm->sessions[stream];
+        uint64_t until = now_usec(CLOCK_MONOTONIC) + seconds * USEC_PER_SEC;
+
+        while (!s->exited && !s->failed) {
+                if (now_usec(CLOCK_MONOTONIC) >= until)
+                        give_up(vm, "The end of a session");
+                (void) step(vm, 100);
+        }
+        return s;
+}
+
+GuestSession *guest_run(GuestVm *vm, const char *command) {
+        return guest_wait_exit(vm, guest_exec(vm, command), 60);
+}
+
+void guest_stdin(GuestVm *vm, uint32_t stream, const void *p, size_t n) {
+        GuestSession *s = &vm->sessions[stream];
+        uint64_t until = now_usec(CLOCK_MONOTONIC) + 120 * USEC_PER_SEC;
+
+        do {
+                size_t k = MIN2(n, gp_sender_room(&s->sender));
+
+                if (n > 0 && k == 0) {
+                        if (now_usec(CLOCK_MONOTONIC) >= until)
+                                give_up(vm, "A window for stdin");
+                        (void) step(vm, 100);
+                        continue;
+                }
+                GpWriter *w = guest_frame(GP_STDIN, stream);
+
+                gp_writer_raw(w, p, k);
+                guest_put(vm, w);
+                gp_sender_sent(&s->sender, k);
+                p = (const uint8_t *) p + k;
+                n -= k;
+                while (step(vm, 0))
+                        ;
+        } while (n > 0);
+}
+
+void guest_signal(GuestVm *vm, uint32_t stream, unsigned signal) {
+        GpWriter *w = guest_frame(GP_SIGNAL, stream);
+
+        gp_writer_u32(w, GP_FIELD_SIGNAL, signal);
+        guest_put(vm, w);
+}
+
+void guest_shutdown(GuestVm *vm) {
+        GpWriter *w = guest_frame(GP_SHUTDOWN, 0);
+
+        gp_writer_u32(w, GP_FIELD_MODE, GP_POWEROFF);
+        guest_put(vm, w);
+}
