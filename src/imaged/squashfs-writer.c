@@ -25,8 +25,9 @@
 #include "basic/string-util.h"
 
 #define BLOCK_SIZE 131072u
-#define COMPRESSOR SQFS_COMP_ZSTD
-#define COMPRESSION_LEVEL 3
+/* A Debian tar of 343 MB becomes 169 MB with lz4 in 1.1 s, 126 MB with zstd (level 3) in 2.3 s; a guest under TCG reads
+ * 80 MB of it in 5.7 s and 8.5 s. The image is there once for all VMs, the reading is done by each. */
+#define COMPRESSOR SQFS_COMP_LZ4
 #define DEVICE_BLOCK_SIZE 4096u
 /* Blocks in flight per thread: enough to keep the threads busy, 128 KiB each. */
 #define BACKLOG 16u
@@ -138,7 +139,6 @@ static int writer_start(SquashfsWriter *w, unsigned n_threads) {
         r = sqfs_compressor_config_init(&config, COMPRESSOR, BLOCK_SIZE, 0);
         if (r)
                 return r;
-        config.level = COMPRESSION_LEVEL;
         r = sqfs_compressor_create(&config, &w->compressor);
         if (!r)
                 r = sqfs_super_init(&w->super, BLOCK_SIZE, 0, COMPRESSOR);
