@@ -40,6 +40,13 @@ typedef struct OutputFile {
         uint64_t size;
 } OutputFile;
 
+/* libsquashfs's compressor, corrected: that of lz4 (1.2.0) also returns blocks that became larger and ought to be
+ * stored as they are. The kernel reads them all the same, unsquashfs does not. */
+typedef struct Compressor {
+        sqfs_compressor_t base;
+        sqfs_compressor_t *inner;
+} Compressor;
+
 struct SquashfsWriter {
         OutputFile file;
         sqfs_super_t super;
@@ -115,6 +122,83 @@ static int output_truncate(sqfs_file_t *base, sqfs_u64 size) {
 static void output_destroy(sqfs_object_t *base) {
 }
 
+static void compressor_get_configuration(const sqfs_compressor_t *base, sqfs_compressor_config_t *ret) {
+        const Compressor *c = (const Compressor *) base;
+
+        c->inner->get_configuration(c->inner, ret);
+}
+
+static int compressor_write_options(sqfs_compressor_t *base, sqfs_file_t *file) {
+        Compressor *c = (Compressor *) base;
+
+        return c->inner->write_options(c->inner, file);
+}
+
+static int compressor_read_options(sqfs_compressor_t *base, sqfs_file_t *file) {
+        Compressor *c = (Compressor *) base;
+
+        return c->inner->read_options(c->inner, file);
+}
+
+static sqfs_s32 compressor_do_block(sqfs_compressor_t *base, const sqfs_u8 *in, sqfs_u32 size, sqfs_u8 *out,
+                                    sqfs_u32 out_size) {
+        Compressor *c = (Compressor *) base;
+        sqfs_s32 n;
+
+        n = c->inner->do_block(c->inner, in, size, out, out_size);
+        return n > 0 && (sqfs_u32) n >= size ? 0 : n;
+}
+
+static void compressor_destroy(sqfs_object_t *base) {
+        Compressor *c = (Compressor *) base;
+
+        sqfs_destroy(c->inner);
+        free(c);
+}
+
+static sqfs_compressor_t *compressor_wrap(sqfs_compressor_t *inner);
+
+/* One for each thread. */
+static sqfs_object_t *compressor_copy(const sqfs_object_t *base) {
+        return (sqfs_object_t *) compressor_wrap(sqfs_copy(((const Compressor *) base)->inner));
+}
+
+/* Takes inner over; NULL on ENOMEM. */
+static sqfs_compressor_t *compressor_wrap(sqfs_compressor_t *inner) {
+        Compressor *c;
+
+        c = inner ? new(Compressor, 1) : NULL;
+        if (!c) {
+                sqfs_destroy(inner);
+                return NULL;
+        }
+        *c = (Compressor) {
+                .base = {
+                        .base = { .destroy = compressor_destroy, .copy = compressor_copy },
+                        .get_configuration = compressor_get_configuration,
+                        .write_options = compressor_write_options,
+                        .read_options = compressor_read_options,
+                        .do_block = compressor_do_block,
+                },
+                .inner = inner,
+        };
+        return &c->base;
+}
+
+static int compressor_new(sqfs_compressor_t **ret) {
+        sqfs_compressor_config_t config;
+        sqfs_compressor_t *inner;
+        int r;
+
+        r = sqfs_compressor_config_init(&config, COMPRESSOR, BLOCK_SIZE, 0);
+        if (!r)
+                r = sqfs_compressor_create(&config, &inner);
+        if (r)
+                return r;
+        *ret = compressor_wrap(inner);
+        return *ret ? 0 : SQFS_ERROR_ALLOC;
+}
+
 static int writer_error(SquashfsWriter *w, int r) {
         switch (r) {
         case 0:
@@ -133,13 +217,9 @@ static int writer_error(SquashfsWriter *w, int r) {
 }
 
 static int writer_start(SquashfsWriter *w, unsigned n_threads) {
-        sqfs_compressor_config_t config;
         int r;
 
-        r = sqfs_compressor_config_init(&config, COMPRESSOR, BLOCK_SIZE, 0);
-        if (r)
-                return r;
-        r = sqfs_compressor_create(&config, &w->compressor);
+        r = compressor_new(&w->compressor);
         if (!r)
                 r = sqfs_super_init(&w->super, BLOCK_SIZE, 0, COMPRESSOR);
         if (!r)
