@@ -3,6 +3,9 @@
 /* Stopping a VM, one stage after the other, each with its own time limit: the agent shuts the guest down → the VMM's
  * power button → the scope is stopped → everything in it is killed. The end itself is noticed in vm-end.c. */
 
+#include <signal.h>
+
+#include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "compute/agent.h"
 #include "compute/manager.h"
@@ -55,7 +58,8 @@ static bool stop_stage(Vm *vm, unsigned stage, uint64_t *ret_usec) {
                 *ret_usec = c->stop_timeout;
                 if (rt->monitor && vm->hypervisor->quit && vm->hypervisor->quit(rt->monitor, on_done, vm) >= 0)
                         return true;
-                return false;
+                /* Its connection was lost: what systemctl stop would send is the next best. */
+                return rt->process.pid > 0 && !rt->exited && pidfd_send(rt->process.pidfd, SIGTERM) >= 0;
 
         case STAGE_KILL:
                 *ret_usec = c->stop_timeout;
@@ -94,6 +98,12 @@ void vm_stop_by_force(Vm *vm) {
 static int stop_begin(Vm *vm, char **ret_text) {
         if (!vm_state_is_active(vm->state)) {
                 job_step_done(vm, 0, NULL); /* stopped already is what was asked for */
+                return 0;
+        }
+        if (vm->state == VM_STOPPING) {
+                /* Adopted from the former daemon and under way already; its end is ours, too. */
+                if (vm->job->force)
+                        vm_stop_by_force(vm);
                 return 0;
         }
         vm_disarm_timer(vm);

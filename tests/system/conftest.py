@@ -65,3 +65,13 @@ def host(the_host):
         wait_until(clean, 'nothing is left behind', timeout=10)
     except AssertionError:
         pytest.fail(f'left behind: {sorted(after - before)}; gone: {sorted(before - after)}')
+
+
+@pytest.fixture
+def restarts(host):
+    """For a test that restarts the daemon: brings what it caches (image, template, launcher) back, so that the number
+    of its open files can be compared."""
+    yield host
+    host.run(['systemctl', 'reset-failed', 'hero-computed'], check=False)
+    host.mock('warm-up')
+    host.heroctl('delete', 'warm-up')
