@@ -53,6 +53,13 @@ void module_set_done(ModuleSet *s) {
         *s = (ModuleSet) {};
 }
 
+/* The kernel takes both for the same. */
+static void use_underscores(char *name) {
+        for (; name && *name; name++)
+                if (*name == '-')
+                        *name = '_';
+}
+
 char *module_name_of_path(const char *path) {
         const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path, *end = strstr(base, ".ko");
         char *name;
@@ -60,9 +67,7 @@ char *module_name_of_path(const char *path) {
         if (!end || end == base || (end[3] != 0 && end[3] != '.'))
                 return NULL;
         name = strndup(base, (size_t) (end - base));
-        for (char *c = name; c && *c; c++)
-                if (*c == '-')
-                        *c = '_';
+        use_underscores(name);
         return name;
 }
 
@@ -154,6 +159,7 @@ static int read_depends(struct kmod_module *module, Module *m) {
                 if (!streq(kmod_module_info_get_key(i), "depends"))
                         continue;
                 p = copy = strdup(kmod_module_info_get_value(i));
+                use_underscores(p);
                 while (p && r >= 0 && (name = strsep(&p, ",")))
                         if (name[0])
                                 r = strv_extend(&m->depends, name);
