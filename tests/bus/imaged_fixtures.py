@@ -154,10 +154,13 @@ class Connection:
 class Host:
     """The private bus with hero-imaged on it."""
 
-    def __init__(self, directory, activated=False, **environment):
+    def __init__(self, directory, activated=False, user=None, **environment):
         self.directory = directory
+        self.user = user
         self.state = directory / 'state'
         self.state.mkdir(mode=0o700)
+        if user is not None:
+            os.chown(self.state, user, user)
         (directory / 'services').mkdir()
         (directory / 'bus.conf').write_text(CONFIG.format(directory=directory))
         self.address = f'unix:path={directory}/bus'
@@ -177,7 +180,9 @@ class Host:
             self.start()
 
     def start(self):
-        self.daemon = subprocess.Popen([LIBEXEC / 'hero-imaged'], stderr=self.log_file, env=self.environment)
+        as_user = {} if self.user is None else {'user': self.user, 'group': self.user, 'extra_groups': []}
+        libexec = pathlib.Path(self.environment['HERO_LIBEXEC_DIR'])
+        self.daemon = subprocess.Popen([libexec / 'hero-imaged'], stderr=self.log_file, env=self.environment, **as_user)
         c = self.connect()
 
         def owned():

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """hero-imaged on a private bus: imports, opens, removals, and what goes wrong with them."""
 
+import io
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
+import tarfile
+import tempfile
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
@@ -14,7 +18,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from gi.repository import GLib
 
-from imaged_fixtures import ERROR, HERE, INTERFACE, NAME, OBJECT, Host, make_tar, wait_for
+from imaged_fixtures import ERROR, HERE, INTERFACE, LIBEXEC, NAME, OBJECT, Host, make_tar, wait_for
 
 SMALL = make_tar({'hello': b'world\n', 'etc/os-release': b'ID=test\n'})
 OTHER = make_tar({'hello': b'moon\n'})
@@ -30,6 +34,15 @@ def host(tmp_path):
 @pytest.fixture
 def bus(host):
     return host.connect()
+
+
+@pytest.fixture
+def public_path():
+    """A directory other users can get at."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix='test-imaged-', dir='/tmp'))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
 
 
 def unsquash(data, name, tmp_path):
@@ -330,14 +343,10 @@ class TestAuthorisation:
     """As a user without rights, on a bus that lets everything through."""
 
     @pytest.fixture
-    def host(self):
-        import tempfile
-        directory = pathlib.Path(tempfile.mkdtemp(prefix='test-imaged-', dir='/tmp'))
-        directory.chmod(0o755)
-        h = Host(directory)
+    def host(self, public_path):
+        h = Host(public_path)
         yield h
         h.close()
-        shutil.rmtree(directory)
 
     def call(self, host, *arguments):
         r = subprocess.run(['busctl', f'--address={host.address}', 'call', NAME, OBJECT, INTERFACE, *arguments],
@@ -370,6 +379,32 @@ class TestAuthorisation:
         host.connect().imported('a', SMALL)
         status, text = self.call(host, 'Open', 's', 'a')
         assert status != 0 and 'denied' in text
+
+
+def test_it_needs_no_privilege(public_path):
+    """As a user without any, owners and devices of others included."""
+    libexec = public_path / 'libexec'
+    libexec.mkdir(mode=0o755)
+    for name in 'hero-imaged', 'hero-image-worker':
+        shutil.copy(LIBEXEC / name, libexec)
+    h = Host(public_path, user=65534, HERO_LIBEXEC_DIR=str(libexec))
+    c = h.connect()
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode='w') as t:
+        null, file = tarfile.TarInfo('dev/null'), tarfile.TarInfo('secret')
+        null.type, null.devmajor, null.devminor = tarfile.CHRTYPE, 1, 3
+        file.uid, file.gid, file.mode = 12345, 54321, 0o4700
+        t.addfile(null)
+        t.addfile(file)
+    c.imported('a', out.getvalue())
+    (public_path / 'image').write_bytes(c.open('a')[1])
+    listing = subprocess.run(['unsquashfs', '-lln', public_path / 'image'], check=True, capture_output=True, text=True).stdout
+    assert re.search(r'^crw-r--r-- 0/0 +1, +3 .*dev/null$', listing, re.M), listing
+    assert re.search(r'^-rws------ 12345/54321 .*secret$', listing, re.M), listing
+    assert c.open('busybox')[0].startswith('sha256:')
+    for p in (h.state / 'content').iterdir():
+        assert (p.stat().st_uid, p.stat().st_mode & 0o777) == (65534, 0o400)
+    h.close()
 
 
 def test_it_leaves_when_nobody_wants_it_and_comes_back(tmp_path):

@@ -77,7 +77,8 @@ static size_t mutate_once(uint8_t *p, size_t n) {
                 memmove(p + at, p + at + length, n - at - length);
                 return n - length;
         case 4: /* double a piece */
-                length = n > 0 ? MIN2(random_number(n - at) + 1, INPUT_MAX - n) : 0;
+                length = n > 0 ? random_number(n - at) + 1 : 0; /* not within MIN2(): it would be drawn twice */
+                length = MIN2(length, INPUT_MAX - n);
                 memmove(p + at + length, p + at, n - at);
                 return n + length;
         default: /* a piece of another input */
