@@ -59,6 +59,8 @@ void agent_find_port(Guest *g) {
         _cleanup_free_ char *path = NULL;
         int fd, r;
 
+        if (g->port.fd >= 0)
+                return;
         path = find_port();
         if (!path)
                 return;

@@ -77,7 +77,7 @@ static int setup_signals(Guest *g) {
 }
 
 static int setup(Guest *g) {
-        int r;
+        int r, k;
 
         r = mounts_early();
         if (r < 0)
@@ -91,9 +91,14 @@ static int setup(Guest *g) {
         r = agent_listen(g);
         if (r < 0)
                 return r;
-        r = modules_load_devices();
-        if (r < 0)
-                guest_log("Not every module could be loaded: %s", strerror(-r));
+
+        /* HELLO goes out as soon as it can: while the host makes up its answer the other modules are loaded. */
+        r = modules_load_port();
+        agent_find_port(g);
+        agent_flush(g);
+        k = modules_load_devices();
+        if (r < 0 || k < 0)
+                guest_log("Not every module could be loaded: %s", strerror(r < 0 ? -r : -k));
         agent_find_port(g);
         return 0;
 }

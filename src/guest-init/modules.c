@@ -15,6 +15,7 @@
 #define LIST_PATH "/modules/list"
 #define LIST_MAX ((size_t) 64 * 1024)
 #define VIRTIO_TYPES 64u
+#define VIRTIO_CONSOLE 3
 
 static int load(const char *file) {
         _cleanup_free_ char *path = NULL;
@@ -103,29 +104,39 @@ static uint64_t virtio_types(void) {
         return types;
 }
 
+static void load_and_note(const char *group, int *r) {
+        int k;
+
+        k = modules_load_group(group, NULL);
+        if (k < 0 && *r >= 0)
+                *r = k;
+}
+
+int modules_load_port(void) {
+        int r = 0;
+
+        load_and_note("base", &r);
+        if (directory_has_entries("/sys/bus/pci/devices"))
+                load_and_note("pci", &r);
+        load_and_note("virtio-" STRINGIFY(VIRTIO_CONSOLE), &r);
+        return r;
+}
+
 int modules_load_devices(void) {
-        uint64_t types;
-        int r = 0, k;
+        uint64_t types = virtio_types();
+        int r = 0;
 
-        k = modules_load_group("base", NULL);
-        if (k < 0)
-                r = k;
-        if (directory_has_entries("/sys/bus/pci/devices")) {
-                k = modules_load_group("pci", NULL);
-                if (k < 0 && r >= 0)
-                        r = k;
-        }
-
-        types = virtio_types();
         for (unsigned i = 0; i < VIRTIO_TYPES; i++) {
                 char group[sizeof("virtio-64")];
 
-                if (!(types & UINT64_C(1) << i))
+                if (i == VIRTIO_CONSOLE || !(types & UINT64_C(1) << i))
                         continue;
                 snprintf(group, sizeof(group), "virtio-%u", i);
-                k = modules_load_group(group, NULL);
-                if (k < 0 && r >= 0)
-                        r = k;
+                load_and_note(group, &r);
         }
+
+        /* The root's own type is known only when its disk is looked at, but it is hardly ever another. */
+        load_and_note("squashfs", &r);
+        load_and_note("overlay", &r);
         return r;
 }

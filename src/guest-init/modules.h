@@ -13,7 +13,11 @@
 
 #include "basic/macro.h"
 
-/* Loads base, the buses and the drivers of what is on them. 0 or the first error; the rest is still tried. */
+/* Loads base, the buses, and the driver behind which the agent port appears. 0 or the first error; the rest is
+ * still tried. */
+int modules_load_port(void);
+
+/* Loads the drivers of all other devices, and what nearly every root needs. 0 or the first error, likewise. */
 int modules_load_devices(void);
 
 /* 0, also when there is nothing to load. -errno with the failing file in *ret_file (allocated). */

@@ -181,8 +181,8 @@ int initrd_write(const InitrdSpec *spec, int fd, char **ret_why) {
         a = archive_write_new();
         if (!a)
                 return -ENOMEM;
-        /* Not compressed: half a megabyte is loaded faster than an emulated CPU unpacks it (docs/performance.md
-         * has the figures). */
+        /* Not compressed: a megabyte and a half is loaded as fast as an emulated CPU unpacks lz4, and a tenth of a
+         * second faster than it unpacks gzip; and nothing has to be in the kernel for it. */
         if (archive_write_set_format_cpio_newc(a) != ARCHIVE_OK || archive_write_add_filter_none(a) != ARCHIVE_OK ||
                         archive_write_open_fd(a, fd) != ARCHIVE_OK)
                 r = -EIO;

@@ -144,7 +144,9 @@ static void add_agent(Builder *b, const VmmSpec *spec) {
         if (spec->agent_fd < 0)
                 return;
         addf(b, "-chardev", "socket,id=agent,fd=%d", add_fd(b, spec->agent_fd));
-        add(b, "-device", "virtio-serial-device");
+        /* One port: the guest's driver sets up two queues for each that could be, 64 by default, one slow register
+         * after the other. */
+        add(b, "-device", "virtio-serial-device,max_ports=2");
         add(b, "-device", "virtserialport,chardev=agent,name=" GP_PORT_NAME);
 }
 
