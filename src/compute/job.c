@@ -6,6 +6,7 @@
 #include "basic/string-util.h"
 #include "compute/manager.h"
 #include "compute/steps.h"
+#include "compute/vm-wait.h"
 #include "shared/bus-util.h"
 #include "shared/error-names.h"
 #include "shared/log.h"
@@ -49,6 +50,7 @@ void job_set_word(Job *j, const char *word) {
 static void job_end(Job *j, int error, const char *text) {
         Manager *m = j->manager;
         const char *result = "done";
+        Vm *vm = j->vm;
 
         if (j->undoing && j->error < 0) {
                 /* An undo that fails, too, is in the journal; the caller wants to know what went wrong first. */
@@ -64,6 +66,12 @@ static void job_end(Job *j, int error, const char *text) {
         (void) sd_bus_emit_signal(m->bus, COMPUTE_OBJECT, COMPUTE_MANAGER_INTERFACE, "JobRemoved", "uosss", j->id, j->path,
                                   j->vm_name, result, error < 0 ? text : "");
         job_free(j);
+        if (!vm)
+                return;
+        if (!vm_state_is_active(vm->state))
+                capacity_release_run(vm); /* a start that was refused before it began */
+        vm_changed(vm, "Job", NULL);
+        vm_waiters_wake(vm);
 }
 
 /* The VM that a failed create or provision made goes again; if that needs a stop first, in a second round of steps. */
@@ -178,6 +186,8 @@ int job_new(Vm *vm, JobType type, const JobStep *steps, unsigned n_steps, bool f
         j->vm = vm;
         (void) sd_bus_emit_signal(m->bus, COMPUTE_OBJECT, COMPUTE_MANAGER_INTERFACE, "JobNew", "uos", j->id, j->path,
                                   vm->name);
+        if (vm->state != VM_PENDING) /* else nobody has heard of it yet */
+                vm_changed(vm, "Job", NULL);
         if (ret)
                 *ret = j;
         return 0;

@@ -27,6 +27,7 @@ struct ScopeCall {
         Vm *vm;
         scope_done_t done;
         sd_bus_slot *slot; /* the answer is outstanding */
+        sd_event_source *timer; /* not of a start: that is the operation's own */
         char *job;         /* PID 1's job, in Manager.scope_jobs */
         bool is_start, is_job, sent;
 };
@@ -40,6 +41,7 @@ static ScopeCall *scope_call_free(ScopeCall *c) {
                 HASH_DEL(m->scope_jobs, c);
         TAILQ_REMOVE(&m->scope_calls, c, calls);
         sd_bus_slot_unref(c->slot);
+        sd_event_source_disable_unref(c->timer);
         if (c->is_start && c->sent)
                 m->n_scope_starts--;
         free(c->job);
@@ -136,6 +138,12 @@ static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *ret_err
                 scope_call_end(c, r, NULL);
         else
                 HASH_ADD_KEYPTR(hh, c->manager->scope_jobs, c->job, strlen(c->job), c);
+        return 0;
+}
+
+/* PID 1 hangs, or was re-executed and has forgotten the job. */
+static int on_call_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
+        scope_call_end(userdata, -EREMOTEIO, "systemd did not do it in time (ScopeTimeoutSec=).");
         return 0;
 }
 
@@ -333,6 +341,9 @@ static int scope_ask(Vm *vm, const char *member, bool is_job, scope_done_t done)
         else
                 r = bus_call_async(vm->manager->bus, &c->slot, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT,
                                    SYSTEMD_MANAGER_INTERFACE, member, on_reply, c, "s", vm->unit);
+        if (r >= 0 && vm->manager->config.scope_timeout != USEC_INFINITY)
+                r = sd_event_add_time_relative(vm->manager->event, &c->timer, CLOCK_MONOTONIC,
+                                               vm->manager->config.scope_timeout, 0, on_call_timeout, c);
         if (r < 0)
                 scope_call_free(c);
         return r;

@@ -19,40 +19,68 @@ static void back_to_running(Vm *vm, int error, const char *text) {
         job_step_done(vm, error, text);
 }
 
-static void on_undone(VmmMonitor *m, int error, const char *text, void *userdata) {
-        Vm *vm = userdata;
+static void on_nothing(VmmMonitor *m, int error, const char *text, void *userdata) {
+}
 
+/* Answers come in the order of the questions. One that was given up on must not be taken for that of the next attempt. */
+static bool answer_is_late(Vm *vm) {
+        if (vm->runtime->late_answers == 0)
+                return false;
+        vm->runtime->late_answers--;
+        return true;
+}
+
+/* The last step of a suspend that is taken back. Whatever became of it, there is nothing more that could be done. */
+static void suspend_undone(Vm *vm) {
         _cleanup_free_ char *why = TAKE_PTR(vm->failure_text);
         int r = vm->failure;
 
         vm->failure = 0;
-        back_to_running(vm, r, why);
+        if (vm->state == VM_SUSPENDING) /* else a stop came between */
+                back_to_running(vm, r, why);
 }
 
+static void on_undo_resumed(VmmMonitor *m, int error, const char *text, void *userdata) {
+        Vm *vm = userdata;
+
+        /* The connection breaks when the process ends: its end has more to say than this. */
+        if (!answer_is_late(vm) && vm->failure < 0 && error != -ECONNRESET)
+                suspend_undone(vm);
+}
+
+static int on_undo_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
+        Vm *vm = userdata;
+
+        vm->runtime->late_answers++;
+        suspend_undone(vm);
+        return 0;
+}
+
+/* Resuming what is not paused does no harm. */
+static void suspend_undo_resume(Vm *vm) {
+        VmRuntime *rt = vm->runtime;
+
+        if (!vm->hypervisor->resume || !rt->monitor ||
+            vm_arm_timer(vm, vm->manager->config.monitor_timeout, on_undo_timeout) < 0 ||
+            vm->hypervisor->resume(rt->monitor, on_undo_resumed, vm) < 0)
+                suspend_undone(vm);
+}
+
+static void on_undo_thawed(Vm *vm, int error, const char *text) {
+        if (error < 0)
+                log_vm_warning(vm, "Thawing %s: %s", vm->unit, text ?: strerror(-error));
+        if (vm->state == VM_SUSPENDING)
+                suspend_undo_resume(vm);
+}
+
+/* Also when the freeze failed or was not answered, for it may come about yet; thawing what is not frozen does no harm.
+ * PID 1 takes its calls in order. */
 static void suspend_undo(Vm *vm, int error, const char *text) {
-        vm->failure = 0;
-        vm->failure_text = NULL;
-        if (!vm->hypervisor->resume || !vm->runtime->monitor) {
-                back_to_running(vm, error, text);
-                return;
-        }
+        vm_disarm_timer(vm);
         vm->failure = error;
-        vm->failure_text = strdup(text ?: strerror(-error));
-        if (vm->hypervisor->resume(vm->runtime->monitor, on_undone, vm) < 0)
-                on_undone(NULL, 0, NULL, vm);
-}
-
-static void on_nothing(VmmMonitor *m, int error, const char *text, void *userdata) {
-}
-
-static void on_thawed_undo(Vm *vm, int error, const char *text) {
-        suspend_undo(vm, -ECANCELED, "Canceled.");
-}
-
-/* Thawing what is not frozen does no harm, and resuming what is not paused neither. */
-static void on_thawed_undo_begin(Vm *vm) {
-        if (scope_thaw(vm, on_thawed_undo) < 0)
-                on_thawed_undo(vm, 0, NULL);
+        (void) free_and_strdup(&vm->failure_text, text ?: strerror(-error));
+        if (scope_thaw(vm, on_undo_thawed) < 0)
+                suspend_undo_resume(vm);
 }
 
 static void on_frozen(Vm *vm, int error, const char *text) {
@@ -63,24 +91,19 @@ static void on_frozen(Vm *vm, int error, const char *text) {
                 return;
         }
         if (vm->job && vm->job->canceled) {
-                on_thawed_undo_begin(vm);
+                suspend_undo(vm, -ECANCELED, "Canceled.");
                 return;
         }
-        vm_disarm_timer(vm);
         vm_set_state(vm, VM_SUSPENDED, "Paused and frozen.");
         job_step_done(vm, 0, NULL);
 }
 
 static void on_paused(VmmMonitor *m, int error, const char *text, void *userdata) {
         Vm *vm = userdata;
-        int r;
 
-        if (vm->state != VM_SUSPENDING) {
-                /* Too late, somebody gave up waiting: the state says running, so make it so. */
-                if (error >= 0 && vm->state == VM_RUNNING && vm->hypervisor->resume)
-                        (void) vm->hypervisor->resume(m, on_nothing, vm);
-                return;
-        }
+        if (answer_is_late(vm) || vm->state != VM_SUSPENDING || error == -ECONNRESET)
+                return; /* when the VMM ends, that is noticed in a moment and tells more */
+        vm_disarm_timer(vm);
         if (error < 0) {
                 back_to_running(vm, -ENOTRECOVERABLE, text ?: "The VMM could not pause the guest.");
                 return;
@@ -89,13 +112,18 @@ static void on_paused(VmmMonitor *m, int error, const char *text, void *userdata
                 suspend_undo(vm, -ECANCELED, "Canceled.");
                 return;
         }
-        r = scope_freeze(vm, on_frozen);
-        if (r < 0)
-                suspend_undo(vm, r, "Cannot ask systemd to freeze the scope.");
+        if (scope_freeze(vm, on_frozen) < 0)
+                suspend_undo(vm, -EREMOTEIO, "Cannot ask systemd to freeze the scope.");
 }
 
 static int on_pause_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
-        back_to_running(userdata, -ENOTRECOVERABLE, "The VMM did not answer the pause in time (MonitorTimeoutSec=).");
+        Vm *vm = userdata;
+
+        vm->runtime->late_answers++;
+        /* Should it come to the pause yet, this comes next. */
+        if (vm->runtime->monitor && vm->hypervisor->resume)
+                (void) vm->hypervisor->resume(vm->runtime->monitor, on_nothing, vm);
+        back_to_running(vm, -ENOTRECOVERABLE, "The VMM did not answer the pause in time (MonitorTimeoutSec=).");
         return 0;
 }
 
@@ -142,8 +170,8 @@ static void resume_failed(Vm *vm, int error, const char *text) {
 static void on_resumed(VmmMonitor *m, int error, const char *text, void *userdata) {
         Vm *vm = userdata;
 
-        if (vm->state != VM_RESUMING)
-                return;
+        if (answer_is_late(vm) || vm->state != VM_RESUMING || error == -ECONNRESET)
+                return; /* as in on_paused() */
         if (error < 0) {
                 resume_failed(vm, -ENOTRECOVERABLE, text);
                 return;
@@ -156,6 +184,17 @@ static void on_resumed(VmmMonitor *m, int error, const char *text, void *userdat
         job_step_done(vm, 0, NULL);
 }
 
+static int on_resume_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
+        Vm *vm = userdata;
+
+        vm->runtime->late_answers++;
+        /* The state says that it is paused: should it resume yet, it pauses again. */
+        if (vm->runtime->monitor && vm->hypervisor->pause)
+                (void) vm->hypervisor->pause(vm->runtime->monitor, on_nothing, vm);
+        resume_failed(vm, -ENOTRECOVERABLE, "the VMM did not answer in time (MonitorTimeoutSec=).");
+        return 0;
+}
+
 static void on_thawed(Vm *vm, int error, const char *text) {
         int r;
 
@@ -165,14 +204,11 @@ static void on_thawed(Vm *vm, int error, const char *text) {
                 resume_failed(vm, error, text);
                 return;
         }
-        r = vm->hypervisor->resume(vm->runtime->monitor, on_resumed, vm);
+        r = vm_arm_timer(vm, vm->manager->config.monitor_timeout, on_resume_timeout);
+        if (r >= 0)
+                r = vm->hypervisor->resume(vm->runtime->monitor, on_resumed, vm);
         if (r < 0)
-                resume_failed(vm, r, "Cannot ask the VMM to resume.");
-}
-
-static int on_resume_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
-        resume_failed(userdata, -ENOTRECOVERABLE, "the VMM did not answer in time (MonitorTimeoutSec=).");
-        return 0;
+                resume_failed(vm, -ENOTRECOVERABLE, "cannot ask the VMM to resume.");
 }
 
 static int resume_begin(Vm *vm, char **ret_text) {
@@ -191,9 +227,7 @@ static int resume_begin(Vm *vm, char **ret_text) {
                 return -ENOTRECOVERABLE;
         }
         vm_set_state(vm, VM_RESUMING, "Resuming.");
-        r = vm_arm_timer(vm, vm->manager->config.monitor_timeout, on_resume_timeout);
-        if (r >= 0)
-                r = scope_thaw(vm, on_thawed);
+        r = scope_thaw(vm, on_thawed);
         if (r < 0)
                 resume_failed(vm, r, "cannot ask systemd to thaw the scope.");
         return 0;
@@ -202,7 +236,7 @@ static int resume_begin(Vm *vm, char **ret_text) {
 /* Half-way is nowhere to stay: both go to running, which loses nothing. */
 void vm_suspend_adopted(Vm *vm, bool frozen) {
         if (vm->state == VM_SUSPENDING) {
-                on_thawed_undo_begin(vm);
+                suspend_undo(vm, -ECANCELED, "Canceled.");
                 return;
         }
         if (!vm->runtime->monitor || scope_thaw(vm, on_thawed) < 0)

@@ -57,6 +57,7 @@ struct VmRuntime {
         bool scope_requested:1, scope_up:1, scope_gone:1;
         bool executed:1, exited:1, stop_unit_sent:1, killed_by_us:1;
         unsigned stop_stage;
+        unsigned late_answers; /* of the monitor, which nobody waits for any more: vm-suspend.c */
 
         VmEnd end;
         int end_status;

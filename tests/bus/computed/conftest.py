@@ -63,6 +63,13 @@ class Host:
         assert self.root.do(name, 'Start') == ('done', '')
         return self.pid(name)
 
+    def warm(self):
+        """One VM's life, after which what is opened once and kept is open. The number of fds now."""
+        self.running('warm')
+        assert self.root.do('warm', 'Delete', 't', 1) == ('done', '')
+        self.nothing_left('warm')
+        return self.daemon.n_fds()
+
     def pid(self, name='web'):
         return self.root.vm_get(name, 'PID')
 
