@@ -38,12 +38,12 @@ def the_host(build, kernel):
 
 
 def same_but_for_noise(before, after):
-    """A daemon's own fds come and go by a few (journal, a bus caller's /proc); VMs cost several each."""
+    """The daemon keeps an image or two open that it used last; a VM costs more than that."""
     def split(lines):
         counts = {l for l in lines if l.startswith('open in ')}
         return lines - counts, [int(re.search(r'\d+$', l).group()) for l in counts]
     (rest_before, n_before), (rest_after, n_after) = split(before), split(after)
-    return rest_before == rest_after and n_after and n_after[0] <= n_before[0] + 1
+    return rest_before == rest_after and n_after and n_after[0] <= n_before[0] + 3
 
 
 @pytest.fixture
