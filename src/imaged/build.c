@@ -183,9 +183,11 @@ static void worker_killed(Build *b, int signal) {
         log_error("The image worker was ended by signal %d (%s).", signal, strna(sigabbrev_np(signal)));
         switch (signal) {
         case SIGSYS:
-                return build_fail(b, -EBADMSG, "The archive made the import do what it must not; it was stopped.");
+                return build_fail(b, -EBADMSG,
+                                "The archive made the import do what it must not; it was stopped.");
         case SIGXCPU:
-                return build_fail(b, -EDQUOT, "The archive needs more processor time than an import may use.");
+                return build_fail(
+                                b, -EDQUOT, "The archive needs more processor time than an import may use.");
         case SIGKILL:
                 return build_fail(b, -ENOMEM, "The import was killed, possibly for lack of memory.");
         default:
@@ -210,7 +212,8 @@ static int on_exit_of_worker(sd_event_source *s, const siginfo_t *si, void *user
         if (b->ended && b->last.type == WORKER_ERROR)
                 build_fail(b, -b->last.error, b->sentence);
         else if (!b->ended || b->bad_line || b->n_line > 0 || si->si_status != 0) {
-                log_error("The image worker ended with status %d and without a proper result.", si->si_status);
+                log_error("The image worker ended with status %d and without a proper result.",
+                                si->si_status);
                 build_fail(b, -EIO, "The import ended without a result.");
         } else {
                 r = build_digest(b);
@@ -229,8 +232,10 @@ static int move_up(int fd) {
         return copy < 0 ? negative_errno() : copy;
 }
 
-static int spawn(const char *path, char *const *argv, int input_fd, int output_fd, int status_fd, pid_t *ret) {
-        static char *const environment[] = { (char *) "PATH=/usr/sbin:/usr/bin:/sbin:/bin", (char *) "LANG=C.UTF-8", NULL };
+static int spawn(const char *path, char *const *argv, int input_fd, int output_fd, int status_fd,
+                pid_t *ret) {
+        static char *const environment[] = { (char *) "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+                (char *) "LANG=C.UTF-8", NULL };
         posix_spawn_file_actions_t actions;
         posix_spawnattr_t attr;
         sigset_t none, all;
@@ -285,8 +290,8 @@ static int build_spawn(Build *b, const char *const *arguments, int input_fd) {
         return spawn(argv[0], argv, input, output, status, &b->pid);
 }
 
-int build_start(sd_event *event, ImageStore *store, const char *const *argv, int input_fd, build_progress_t progress,
-                build_done_t done, void *userdata, Build **ret) {
+int build_start(sd_event *event, ImageStore *store, const char *const *argv, int input_fd,
+                build_progress_t progress, build_done_t done, void *userdata, Build **ret) {
         _cleanup_(build_freep) Build *b = NULL;
         int r;
 

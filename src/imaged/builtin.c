@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The built-in busybox image: made by the first Open() that wants it, once for all that want it meanwhile, and again
- * after the busybox program or the recipe changed. */
+/* The built-in busybox image: made by the first Open() that wants it, once for all that want it meanwhile,
+ * and again after the busybox program or the recipe changed. */
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -37,7 +37,8 @@ static int busybox_source(char buf[static STORE_SOURCE_MAX + 1]) {
         if (!S_ISREG(st.st_mode))
                 return -ENOENT;
         (void) snprintf(buf, STORE_SOURCE_MAX + 1, "%u-%" PRIu64 "-%" PRIu64 ".%09lu", BUSYBOX_TREE_VERSION,
-                (uint64_t) st.st_size, (uint64_t) st.st_mtim.tv_sec, (unsigned long) st.st_mtim.tv_nsec);
+                        (uint64_t) st.st_size, (uint64_t) st.st_mtim.tv_sec,
+                        (unsigned long) st.st_mtim.tv_nsec);
         return 0;
 }
 
@@ -67,7 +68,8 @@ static void answer_all(Imaged *m, const ImageTag *tag, int error, const char *se
                 int r = error;
 
                 if (r < 0)
-                        sd_bus_error_setf(&e, ERROR_BAD_IMAGE, "The built-in image cannot be made: %s", sentence);
+                        sd_bus_error_setf(&e, ERROR_BAD_IMAGE, "The built-in image cannot be made: %s",
+                                        sentence);
                 else
                         r = open_reply(m, o->call, tag, &e);
                 if (r < 0) {
@@ -111,8 +113,8 @@ static int wait_for_it(Imaged *m, sd_bus_message *call, sd_bus_error *error) {
         WaitingOpen *o;
 
         if (m->n_opens >= OPENS_WAITING_MAX)
-                return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED, "%u calls are waiting for the built-in image already.",
-                        OPENS_WAITING_MAX);
+                return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED,
+                                "%u calls are waiting for the built-in image already.", OPENS_WAITING_MAX);
         o = new(WaitingOpen, 1);
         if (!o)
                 return -ENOMEM;
@@ -146,12 +148,14 @@ int builtin_need(Imaged *m, sd_bus_message *call, ImageTag *ret, sd_bus_error *e
                         return 1;
                 }
                 if (k < 0)
-                        return sd_bus_error_setf(error, ERROR_NO_SUCH_IMAGE, "The built-in image needs %s: %s. Install "
-                                "busybox-static or import an image.", busybox_path(), strerror(-k));
+                        return sd_bus_error_setf(error, ERROR_NO_SUCH_IMAGE,
+                                        "The built-in image needs %s: %s. Install "
+                                        "busybox-static or import an image.",
+                                        busybox_path(), strerror(-k));
                 r = build_start(m->event, m->store, arguments, -EBADF, NULL, on_done, m, &m->builtin);
                 if (r < 0)
-                        return sd_bus_error_setf(error, ERROR_BAD_IMAGE, "The built-in image cannot be made: %s.",
-                                strerror(-r));
+                        return sd_bus_error_setf(error, ERROR_BAD_IMAGE,
+                                        "The built-in image cannot be made: %s.", strerror(-r));
         }
         return wait_for_it(m, call, error);
 }

@@ -19,6 +19,7 @@
 #define APPLETS_SIZE_MAX (64u * 1024u)
 #define READ_SIZE (64u * 1024u)
 
+/* clang-format off */
 static const struct {
         const char *path;
         mode_t mode;
@@ -54,6 +55,7 @@ static const struct {
           "PRETTY_NAME=\"Hero Compute built-in busybox image\"\n"
           "VERSION_ID=" HERO_VERSION "\n" },
 };
+/* clang-format on */
 
 int busybox_list_applets(const char *busybox, char **ret) {
         char *argv[] = { (char *) busybox, (char *) "--list-full", NULL }, *environment[] = { NULL };
@@ -94,11 +96,13 @@ static int check_static(int fd) {
         ElfW(Ehdr) header;
         ElfW(Phdr) segment;
 
-        if (pread(fd, &header, sizeof(header), 0) != sizeof(header) || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
-            header.e_phentsize != sizeof(segment))
+        if (pread(fd, &header, sizeof(header), 0) != sizeof(header) ||
+                        memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
+                        header.e_phentsize != sizeof(segment))
                 return -ENOEXEC;
         for (unsigned i = 0; i < header.e_phnum; i++) {
-                if (pread(fd, &segment, sizeof(segment), (off_t) (header.e_phoff + i * sizeof(segment))) != sizeof(segment))
+                if (pread(fd, &segment, sizeof(segment), (off_t) (header.e_phoff + i * sizeof(segment))) !=
+                                sizeof(segment))
                         return -ENOEXEC;
                 if (segment.p_type == PT_INTERP)
                         return -ENOEXEC;
@@ -118,7 +122,8 @@ static int add(Tree *t, const char *path, mode_t mode, uint32_t mtime, const cha
         return tree_add(t, path, &attributes, ret, &why);
 }
 
-static int add_text(Tree *t, SquashfsWriter *w, const char *path, mode_t mode, uint32_t mtime, const char *text) {
+static int add_text(Tree *t, SquashfsWriter *w, const char *path, mode_t mode, uint32_t mtime,
+                const char *text) {
         TreeInode *inode;
         int r;
 

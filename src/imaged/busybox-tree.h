@@ -11,7 +11,8 @@
 /* Raise when what busybox_tree() makes changes: the image is then made anew. */
 #define BUSYBOX_TREE_VERSION 1u
 
-/* The names of busybox's links as `busybox --list-full` gives them ("bin/ls" per line), by running it. Bounded. */
+/* The names of busybox's links as `busybox --list-full` gives them ("bin/ls" per line), by running it.
+ * Bounded. */
 int busybox_list_applets(const char *busybox, char **ret);
 
 /* fd: busybox itself. -ENOEXEC: it is not a static program. */

@@ -35,7 +35,7 @@ static inline void closedirp(DIR **d) {
 
 static void content_name(const char *digest, char buf[static CONTENT_NAME_MAX]) {
         (void) snprintf(buf, CONTENT_NAME_MAX, "%.*s" CONTENT_SUFFIX, (int) DIGEST_HEX_LENGTH,
-                digest + strlen(DIGEST_PREFIX));
+                        digest + strlen(DIGEST_PREFIX));
 }
 
 /* The other way; false when the file is not a content. */
@@ -181,8 +181,8 @@ int image_store_tag(ImageStore *s, const ImageTag *tag) {
         if (n >= STORE_TAGS_MAX && faccessat(s->tags_fd, file, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
                 return -EDQUOT;
         j = json_pack("{si ss sI sI sI ss}", "version", TAG_VERSION, "digest", tag->digest, "size",
-                (json_int_t) tag->size, "entries", (json_int_t) tag->entries, "created", (json_int_t) tag->created,
-                "source", tag->source);
+                        (json_int_t) tag->size, "entries", (json_int_t) tag->entries, "created",
+                        (json_int_t) tag->created, "source", tag->source);
         text = j ? json_dumps(j, JSON_INDENT(1)) : NULL;
         if (!text)
                 return -ENOMEM;
@@ -210,13 +210,15 @@ static int read_tag(ImageStore *s, const char *file, const char *reference, Imag
         if (r < 0)
                 return r == -E2BIG ? -EUCLEAN : r;
         j = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL);
-        if (!j || json_unpack(j, "{sI ss sI sI sI s?s}", "version", &version, "digest", &digest, "size", &size, "entries",
-                          &entries, "created", &created, "source", &source) < 0)
+        if (!j || json_unpack(j, "{sI ss sI sI sI s?s}", "version", &version, "digest", &digest, "size",
+                                  &size, "entries", &entries, "created", &created, "source", &source) < 0)
                 return -EUCLEAN;
-        if (version != TAG_VERSION || !digest_is_valid(digest) || size < 0 || entries < 0 || entries > UINT32_MAX ||
-            created < 0 || strlen(source) > STORE_SOURCE_MAX)
+        if (version != TAG_VERSION || !digest_is_valid(digest) || size < 0 || entries < 0 ||
+                        entries > UINT32_MAX || created < 0 || strlen(source) > STORE_SOURCE_MAX)
                 return -EUCLEAN;
-        *ret = (ImageTag) { .size = (uint64_t) size, .created = (uint64_t) created, .entries = (uint32_t) entries };
+        *ret = (ImageTag) {
+                .size = (uint64_t) size, .created = (uint64_t) created, .entries = (uint32_t) entries
+        };
         (void) snprintf(ret->reference, sizeof(ret->reference), "%s", reference);
         (void) snprintf(ret->digest, sizeof(ret->digest), "%s", digest);
         (void) snprintf(ret->source, sizeof(ret->source), "%s", source);

@@ -6,9 +6,10 @@
  *   content/HEX.squashfs   read-only once it has this name
  *   tags/NAME@TAG          JSON: version, digest, size, entries, created, source
  *
- * Files only: no process, no bus, nothing remembered between calls. Every change is one rename or link, synced, so a
- * crash at any moment leaves the old or the new; what it may leave besides is a file ".#…" (removed when the store
- * is opened) or a content without a tag (image_store_untagged()). One process at a time has the store open. */
+ * Files only: no process, no bus, nothing remembered between calls. Every change is one rename or link,
+ * synced, so a crash at any moment leaves the old or the new; what it may leave besides is a file ".#…"
+ * (removed when the store is opened) or a content without a tag (image_store_untagged()). One process at a
+ * time has the store open. */
 
 #include "basic/macro.h"
 #include "imaged/reference.h"
@@ -27,8 +28,8 @@ typedef struct ImageTag {
         char source[STORE_SOURCE_MAX + 1]; /* what a built-in image was made from; "" else */
 } ImageTag;
 
-/* Opens the store in the directory (which must exist), makes what is missing in it. -EBUSY: another process has it
- * open. */
+/* Opens the store in the directory (which must exist), makes what is missing in it. -EBUSY: another process
+ * has it open. */
 int image_store_open(const char *path, ImageStore **ret);
 ImageStore *image_store_free(ImageStore *s);
 DEFINE_TRIVIAL_CLEANUP_FUNC(ImageStore *, image_store_free);
@@ -36,8 +37,8 @@ DEFINE_TRIVIAL_CLEANUP_FUNC(ImageStore *, image_store_free);
 /* Lets the next process open the store while this one, with nothing in flight, is about to end. */
 void image_store_unlock(ImageStore *s);
 
-/* A content in the making. The descriptor is open for reading and writing; image_store_discard() or _commit() takes
- * the name away again that the file has where there are no anonymous files. */
+/* A content in the making. The descriptor is open for reading and writing; image_store_discard() or
+ * _commit() takes the name away again that the file has where there are no anonymous files. */
 typedef struct StoreFile {
         int fd;
         char *temporary;
@@ -45,8 +46,8 @@ typedef struct StoreFile {
 int image_store_create(ImageStore *s, StoreFile *ret);
 void image_store_discard(ImageStore *s, StoreFile *f);
 
-/* Makes the file, complete and synced by the caller, the content of the digest. The same content being there already
- * is success. The file is closed. */
+/* Makes the file, complete and synced by the caller, the content of the digest. The same content being there
+ * already is success. The file is closed. */
 int image_store_commit(ImageStore *s, StoreFile *f, const char *digest);
 
 /* Points tag->reference at tag->digest, whose content must be there (-ENOENT). -EDQUOT: too many tags. */

@@ -158,7 +158,8 @@ static Entry *entry_find(Tree *t, const TreeNode *parent, const char *name) {
         return e;
 }
 
-static int entry_new(Tree *t, TreeNode *parent, const char *name, TreeInode *inode, char **ret_why, TreeNode **ret) {
+static int entry_new(Tree *t, TreeNode *parent, const char *name, TreeInode *inode, char **ret_why,
+                TreeNode **ret) {
         size_t n = strlen(name);
         Entry *e;
 
@@ -236,7 +237,8 @@ Tree *tree_free(Tree *t) {
 }
 
 /* The directory that holds the last component; made where it is missing. */
-static int tree_parent(Tree *t, const char *path, const Path *p, uint32_t mtime, TreeNode **ret, char **ret_why) {
+static int tree_parent(
+                Tree *t, const char *path, const Path *p, uint32_t mtime, TreeNode **ret, char **ret_why) {
         const TreeInode implied = { .mode = S_IFDIR | 0755, .mtime = mtime, .xattrs = TREE_NO_XATTRS };
         TreeNode *n = &t->root->node;
         int r;
@@ -254,8 +256,9 @@ static int tree_parent(Tree *t, const char *path, const Path *p, uint32_t mtime,
                                 return r;
                 } else if (!S_ISDIR(child->inode->mode))
                         return refuse(ret_why, -EBADMSG, path,
-                                S_ISLNK(child->inode->mode) ? "goes through a symbolic link" :
-                                                              "goes through what is not a directory");
+                                        S_ISLNK(child->inode->mode)
+                                                        ? "goes through a symbolic link"
+                                                        : "goes through what is not a directory");
                 n = child;
         }
         *ret = n;
@@ -327,7 +330,8 @@ int tree_link(Tree *t, const char *path, const char *target, char **ret_why) {
                 _cleanup_free_ char *from = name_quote(path), *to = name_quote(target);
 
                 *ret_why = from && to ? strprintf("Entry %s is a hard link to %s, which is %s.", from, to,
-                                                n ? "a directory" : "not there") : NULL;
+                                                        n ? "a directory" : "not there")
+                                      : NULL;
                 return *ret_why ? -EBADMSG : -ENOMEM;
         }
         r = path_split(path, &p, ret_why);

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* hero-image-worker: makes an image's SquashFS file, as a child of hero-imaged and under its user, shut in before
- * the first byte of input is read (worker-sandbox.h). Speaks worker-protocol.h.
+/* hero-image-worker: makes an image's SquashFS file, as a child of hero-imaged and under its user, shut in
+ * before the first byte of input is read (worker-sandbox.h). Speaks worker-protocol.h.
  *
  *   hero-image-worker tar [MAX-ENTRIES MAX-BYTES]   archive on fd 0, new file on fd 3, status on fd 4
  *   hero-image-worker busybox PATH                  the built-in image, likewise
- *   hero-image-worker digest                        "sha256:HEX SIZE" of fd 3 to stdout, and fd 3 to the disk
+ *   hero-image-worker digest                        "sha256:HEX SIZE" of fd 3 to stdout, and fd 3 to the
+ * disk
  *
- * Ended by SIGTERM or SIGKILL at any moment it leaves nothing, for its only output is a file without a name. */
+ * Ended by SIGTERM or SIGKILL at any moment it leaves nothing, for its only output is a file without a name.
+ */
 
 #include <fcntl.h>
 #include <gcrypt.h>
@@ -110,7 +112,8 @@ static int start(Worker *w, uint32_t max_entries) {
 
         r = tree_new(max_entries, &w->tree);
         if (r >= 0)
-                r = squashfs_writer_new(WORKER_OUTPUT_FD, (unsigned) MIN2(MAX2(n, 1L), (long) THREADS_MAX), &w->writer);
+                r = squashfs_writer_new(WORKER_OUTPUT_FD, (unsigned) MIN2(MAX2(n, 1L), (long) THREADS_MAX),
+                                &w->writer);
         if (r >= 0)
                 r = sandbox_seal();
         return r;
@@ -122,11 +125,11 @@ static int finish(Worker *w, const ImportResult *result) {
         r = squashfs_writer_finish(w->writer, w->tree);
         if (r < 0)
                 return say_errno(r);
-        r = say(&(WorkerLine) {
-                .type = WORKER_DONE,
-                .entries = result->n_entries,
-                .bytes = result->n_bytes,
-                .dropped = result->n_dropped_xattrs,
+        r = say(&(WorkerLine){
+                        .type = WORKER_DONE,
+                        .entries = result->n_entries,
+                        .bytes = result->n_bytes,
+                        .dropped = result->n_dropped_xattrs,
         });
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
@@ -226,11 +229,13 @@ static int run_digest(void) {
                 r = negative_errno();
         if (r < 0)
                 return log_error_errno(r, "Failed to read the image back: %m"), EXIT_FAILURE;
-        return dprintf(STDOUT_FILENO, "sha256:%s %llu\n", hex, (unsigned long long) size) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        return dprintf(STDOUT_FILENO, "sha256:%s %llu\n", hex, (unsigned long long) size) < 0 ? EXIT_FAILURE
+                                                                                              : EXIT_SUCCESS;
 }
 
 static int run(int argc, char *argv[]) {
-        ImportLimits limits = { .max_entries = IMPORT_MAX_ENTRIES_DEFAULT, .max_bytes = IMPORT_MAX_BYTES_DEFAULT };
+        ImportLimits limits = { .max_entries = IMPORT_MAX_ENTRIES_DEFAULT,
+                .max_bytes = IMPORT_MAX_BYTES_DEFAULT };
 
         if (argc == 2 && streq(argv[1], "digest"))
                 return run_digest();
@@ -238,8 +243,9 @@ static int run(int argc, char *argv[]) {
                 return run_busybox(argv[2]);
         if (argc == 2 && streq(argv[1], "tar"))
                 return run_tar(&limits);
-        if (argc == 4 && streq(argv[1], "tar") && parse_uint(argv[2], UINT32_MAX, &limits.max_entries) >= 0 &&
-            parse_uint64(argv[3], &limits.max_bytes) >= 0 && limits.max_bytes <= INT64_MAX / 2)
+        if (argc == 4 && streq(argv[1], "tar") &&
+                        parse_uint(argv[2], UINT32_MAX, &limits.max_entries) >= 0 &&
+                        parse_uint64(argv[3], &limits.max_bytes) >= 0 && limits.max_bytes <= INT64_MAX / 2)
                 return run_tar(&limits);
         log_error("Not to be run by hand, see image-worker.c.");
         return EXIT_FAILURE;

@@ -35,7 +35,7 @@ struct Imaged {
         unsigned n_removals;
         sd_bus_slot *collect_slot; /* the question of a collection in flight */
 
-        Build *builtin;            /* being made */
+        Build *builtin;                  /* being made */
         TAILQ_HEAD(, WaitingOpen) opens; /* for it */
         unsigned n_opens;
 
@@ -44,7 +44,8 @@ struct Imaged {
 };
 
 /* import.c: Import() and CancelImport(). */
-int import_new(Imaged *m, const char *reference, const char *sender, int tar_fd, uint32_t *ret_id, sd_bus_error *error);
+int import_new(Imaged *m, const char *reference, const char *sender, int tar_fd, uint32_t *ret_id,
+                sd_bus_error *error);
 Import *import_find(Imaged *m, uint32_t id);
 bool import_is_of(const Import *i, const char *sender);
 void import_cancel(Import *i); /* says ImportDone "canceled" */
@@ -62,9 +63,9 @@ void builtin_free(Imaged *m);
 
 /* removal.c: Remove(), and contents that lost their last tag.
  *
- * Only hero-computed knows which contents VMs use (also stopped ones, whose image is open nowhere). So a content goes
- * only after it was asked; where it does not answer, because it is not installed, fails, or whatever, the content
- * stays. The answer is never remembered. */
+ * Only hero-computed knows which contents VMs use (also stopped ones, whose image is open nowhere). So a
+ * content goes only after it was asked; where it does not answer, because it is not installed, fails, or
+ * whatever, the content stays. The answer is never remembered. */
 int removal_new(Imaged *m, sd_bus_message *call, const char *reference, bool by_digest, sd_bus_error *error);
 void removals_free(Imaged *m);
 

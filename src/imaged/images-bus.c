@@ -19,17 +19,20 @@ static void log_unless_sent(int r, const char *what) {
 }
 
 void emit_import_progress(Imaged *m, uint32_t id, uint64_t bytes, uint32_t entries) {
-        log_unless_sent(sd_bus_emit_signal(m->bus, IMAGES_OBJECT, IMAGES_INTERFACE, "ImportProgress", "utu", id, bytes, entries),
-                "ImportProgress");
+        log_unless_sent(sd_bus_emit_signal(m->bus, IMAGES_OBJECT, IMAGES_INTERFACE, "ImportProgress", "utu",
+                                        id, bytes, entries),
+                        "ImportProgress");
 }
 
 void emit_import_done(Imaged *m, uint32_t id, const char *result, const char *message, const char *digest) {
-        log_unless_sent(sd_bus_emit_signal(m->bus, IMAGES_OBJECT, IMAGES_INTERFACE, "ImportDone", "usss", id, result, message, digest),
-                "ImportDone");
+        log_unless_sent(sd_bus_emit_signal(m->bus, IMAGES_OBJECT, IMAGES_INTERFACE, "ImportDone", "usss", id,
+                                        result, message, digest),
+                        "ImportDone");
 }
 
 void emit_images_changed(Imaged *m) {
-        log_unless_sent(sd_bus_emit_signal(m->bus, IMAGES_OBJECT, IMAGES_INTERFACE, "ImagesChanged", NULL), "ImagesChanged");
+        log_unless_sent(sd_bus_emit_signal(m->bus, IMAGES_OBJECT, IMAGES_INTERFACE, "ImagesChanged", NULL),
+                        "ImagesChanged");
 }
 
 static int read_reference(sd_bus_message *call, char buf[static REFERENCE_MAX + 1], sd_bus_error *error) {
@@ -41,9 +44,11 @@ static int read_reference(sd_bus_message *call, char buf[static REFERENCE_MAX + 
                 return r;
         r = reference_normalize(text, buf);
         if (r < 0)
-                return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "\"%.200s\" is not an image reference: that is "
-                        "NAME[:TAG] with a NAME of lower case letters, digits and single . _ / - between them, or "
-                        "sha256:HEX.", text);
+                return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT,
+                                "\"%.200s\" is not an image reference: that is "
+                                "NAME[:TAG] with a NAME of lower case letters, digits and single . _ / - between them, or "
+                                "sha256:HEX.",
+                                text);
         return r;
 }
 
@@ -57,7 +62,9 @@ static int read_no_options(sd_bus_message *call, sd_bus_error *error) {
         if (r <= 0)
                 return r < 0 ? r : sd_bus_message_exit_container(call);
         r = sd_bus_message_read(call, "s", &key);
-        return r < 0 ? r : sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "There is no option \"%.200s\".", key);
+        return r < 0 ? r
+                     : sd_bus_error_setf(
+                                       error, ERROR_INVALID_ARGUMENT, "There is no option \"%.200s\".", key);
 }
 
 static int method_import(sd_bus_message *call, void *userdata, sd_bus_error *error) {
@@ -74,9 +81,11 @@ static int method_import(sd_bus_message *call, void *userdata, sd_bus_error *err
         if (r < 0)
                 return r;
         if (r > 0)
-                return sd_bus_error_set(error, ERROR_INVALID_ARGUMENT, "An image is imported by name: its digest is known only afterwards.");
+                return sd_bus_error_set(error, ERROR_INVALID_ARGUMENT,
+                                "An image is imported by name: its digest is known only afterwards.");
         if (streq(reference, BUILTIN_REFERENCE))
-                return sd_bus_error_set(error, ERROR_INVALID_ARGUMENT, "The image " BUILTIN_REFERENCE " is built in, use another name or tag.");
+                return sd_bus_error_set(error, ERROR_INVALID_ARGUMENT,
+                                "The image " BUILTIN_REFERENCE " is built in, use another name or tag.");
         r = sd_bus_message_read(call, "h", &fd);
         if (r >= 0)
                 r = read_no_options(call, error);
@@ -123,11 +132,12 @@ static int append_images(Imaged *m, sd_bus_message *reply) {
                 r = sd_bus_message_open_container(reply, 'a', "(sstut)");
         for (size_t i = 0; r >= 0 && i < n; i++) {
                 builtin |= streq(tags[i].reference, BUILTIN_REFERENCE);
-                r = sd_bus_message_append(reply, "(sstut)", tags[i].reference, tags[i].digest, tags[i].size, tags[i].entries,
-                        tags[i].created);
+                r = sd_bus_message_append(reply, "(sstut)", tags[i].reference, tags[i].digest, tags[i].size,
+                                tags[i].entries, tags[i].created);
         }
         if (r >= 0 && !builtin && builtin_is_possible())
-                r = sd_bus_message_append(reply, "(sstut)", BUILTIN_REFERENCE, "", UINT64_C(0), 0u, UINT64_C(0));
+                r = sd_bus_message_append(
+                                reply, "(sstut)", BUILTIN_REFERENCE, "", UINT64_C(0), 0u, UINT64_C(0));
         if (r < 0)
                 return r;
         if (broken > 0)
@@ -170,8 +180,9 @@ int open_reply(Imaged *m, sd_bus_message *call, const ImageTag *tag, sd_bus_erro
 
         fd = image_store_open_content(m->store, tag->digest, tag->size);
         if (fd == -ENOENT || fd == -EUCLEAN)
-                return sd_bus_error_setf(error, ERROR_BAD_IMAGE, "The content of the image %s is %s. Remove it and import it again.",
-                        tag->reference, fd == -ENOENT ? "gone" : "damaged");
+                return sd_bus_error_setf(error, ERROR_BAD_IMAGE,
+                                "The content of the image %s is %s. Remove it and import it again.",
+                                tag->reference, fd == -ENOENT ? "gone" : "damaged");
         if (fd < 0)
                 return fd;
         r = sd_bus_message_new_method_return(call, &reply);
@@ -204,7 +215,8 @@ static int method_open(sd_bus_message *call, void *userdata, sd_bus_error *error
         if (r <= 0)
                 return r < 0 ? r : 1;
         if (uid != 0)
-                return sd_bus_error_set(error, SD_BUS_ERROR_ACCESS_DENIED, "Only hero-computed opens images.");
+                return sd_bus_error_set(
+                                error, SD_BUS_ERROR_ACCESS_DENIED, "Only hero-computed opens images.");
         r = read_reference(call, reference, error);
         if (r < 0)
                 return r;
@@ -220,27 +232,36 @@ static int method_open(sd_bus_message *call, void *userdata, sd_bus_error *error
         if (r == -ENOENT)
                 return sd_bus_error_setf(error, ERROR_NO_SUCH_IMAGE, "There is no image %s.", reference);
         if (r == -EUCLEAN)
-                return sd_bus_error_setf(error, ERROR_BAD_IMAGE, "The tag %s cannot be read. Remove it and import it again.", reference);
+                return sd_bus_error_setf(error, ERROR_BAD_IMAGE,
+                                "The tag %s cannot be read. Remove it and import it again.", reference);
         return r < 0 ? r : open_reply(m, call, &tag, error);
 }
 
+/* clang-format off */
 static const sd_bus_vtable images_vtable[] = {
         SD_BUS_VTABLE_START(0),
-        SD_BUS_METHOD_WITH_ARGS("Import", SD_BUS_ARGS("s", reference, "h", tar, "a{sv}", options), SD_BUS_RESULT("u", id),
+        SD_BUS_METHOD_WITH_ARGS("Import",
+                SD_BUS_ARGS("s", reference, "h", tar, "a{sv}", options), SD_BUS_RESULT("u", id),
                 method_import, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("CancelImport", SD_BUS_ARGS("u", id), SD_BUS_NO_RESULT, method_cancel_import,
-                SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("List", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sstut)", images), method_list,
-                SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Remove", SD_BUS_ARGS("s", reference), SD_BUS_NO_RESULT, method_remove,
-                SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Open", SD_BUS_ARGS("s", reference), SD_BUS_RESULT("s", digest, "h", rootfs, "a{sv}", config),
+        SD_BUS_METHOD_WITH_ARGS("CancelImport",
+                SD_BUS_ARGS("u", id), SD_BUS_NO_RESULT,
+                method_cancel_import, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("List",
+                SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sstut)", images),
+                method_list, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Remove",
+                SD_BUS_ARGS("s", reference), SD_BUS_NO_RESULT,
+                method_remove, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Open",
+                SD_BUS_ARGS("s", reference), SD_BUS_RESULT("s", digest, "h", rootfs, "a{sv}", config),
                 method_open, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL_WITH_ARGS("ImportProgress", SD_BUS_ARGS("u", id, "t", bytes, "u", entries), 0),
-        SD_BUS_SIGNAL_WITH_ARGS("ImportDone", SD_BUS_ARGS("u", id, "s", result, "s", message, "s", digest), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("ImportDone",
+                SD_BUS_ARGS("u", id, "s", result, "s", message, "s", digest), 0),
         SD_BUS_SIGNAL("ImagesChanged", NULL, 0),
         SD_BUS_VTABLE_END,
 };
+/* clang-format on */
 
 int images_bus_register(Imaged *m) {
         return sd_bus_add_object_vtable(m->bus, NULL, IMAGES_OBJECT, IMAGES_INTERFACE, images_vtable, m);

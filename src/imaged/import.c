@@ -119,14 +119,16 @@ static void on_done(const BuildResult *result, void *userdata) {
         r = set_tag(i, result);
         if (r < 0) {
                 log_error_errno(r, "Failed to write the tag %s: %m", i->reference);
-                import_end(i, import_error_name(r), r == -EDQUOT ? "There are 1024 images already, remove one first." :
-                           "The tag of the image could not be written.", "");
+                import_end(i, import_error_name(r),
+                                r == -EDQUOT ? "There are 1024 images already, remove one first."
+                                             : "The tag of the image could not be written.",
+                                "");
         } else {
-                log_info("Image %s is %s, %u entries, %llu bytes.", i->reference, result->digest, result->entries,
-                        (unsigned long long) result->size);
+                log_info("Image %s is %s, %u entries, %llu bytes.", i->reference, result->digest,
+                                result->entries, (unsigned long long) result->size);
                 if (result->dropped_xattrs > 0)
                         log_notice("%u extended attributes of %s (POSIX ACLs) have no place in a SquashFS and were left out.",
-                                result->dropped_xattrs, i->reference);
+                                        result->dropped_xattrs, i->reference);
                 emit_images_changed(m);
                 import_end(i, "done", "", result->digest);
         }
@@ -134,14 +136,15 @@ static void on_done(const BuildResult *result, void *userdata) {
         collect_contents(m);
 }
 
-int import_new(Imaged *m, const char *reference, const char *sender, int tar_fd, uint32_t *ret_id, sd_bus_error *error) {
+int import_new(Imaged *m, const char *reference, const char *sender, int tar_fd, uint32_t *ret_id,
+                sd_bus_error *error) {
         static const char *const arguments[] = { "tar", NULL };
         _cleanup_(import_freep) Import *i = NULL;
         int r;
 
         if (m->n_imports >= IMPORTS_MAX)
-                return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED, "%u imports are running already, try again later.",
-                        IMPORTS_MAX);
+                return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED,
+                                "%u imports are running already, try again later.", IMPORTS_MAX);
         i = new(Import, 1);
         if (!i)
                 return -ENOMEM;
@@ -160,7 +163,8 @@ int import_new(Imaged *m, const char *reference, const char *sender, int tar_fd,
                 return r;
         r = build_start(m->event, m->store, arguments, tar_fd, on_progress, on_done, i, &i->build);
         if (r < 0)
-                return sd_bus_error_setf(error, import_error_name(r), "The import cannot be started: %s.", strerror(-r));
+                return sd_bus_error_setf(error, import_error_name(r), "The import cannot be started: %s.",
+                                strerror(-r));
         *ret_id = i->id;
         TAKE_PTR(i);
         return 0;

@@ -26,7 +26,8 @@ static uint64_t idle_timeout(void) {
 }
 
 static bool imaged_is_busy(const Imaged *m) {
-        return m->n_imports > 0 || m->n_removals > 0 || m->builtin || m->collect_slot || !polkit_is_idle(m->polkit);
+        return m->n_imports > 0 || m->n_removals > 0 || m->builtin || m->collect_slot ||
+               !polkit_is_idle(m->polkit);
 }
 
 static int rearm(Imaged *m) {
@@ -39,8 +40,8 @@ static int rearm(Imaged *m) {
 static int on_name_released(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         Imaged *m = userdata;
 
-        /* The bus delivers in order: every call that was for us has been dispatched by now, and the next one starts
-         * a new instance. What it began is finished first. */
+        /* The bus delivers in order: every call that was for us has been dispatched by now, and the next one
+         * starts a new instance. What it began is finished first. */
         if (imaged_is_busy(m))
                 return rearm(m);
         return sd_event_exit(m->event, EXIT_SUCCESS);
@@ -75,7 +76,7 @@ static int on_name_acquired(sd_bus_message *reply, void *userdata, sd_bus_error 
 
         if (sd_bus_message_is_method_error(reply, NULL)) {
                 log_error("The bus does not give us the name " IMAGES_BUS_NAME ": %s",
-                        strna(sd_bus_message_get_error(reply)->message));
+                                strna(sd_bus_message_get_error(reply)->message));
                 return sd_event_exit(m->event, EXIT_FAILURE);
         }
         if (sd_bus_message_read(reply, "u", &result) < 0 || (result != 1 && result != 4)) {
@@ -106,7 +107,8 @@ static int open_event(Imaged *m) {
         if (r >= 0)
                 r = sd_event_set_signal_exit(m->event, true);
         if (r >= 0)
-                r = sd_event_add_time_relative(m->event, &m->idle, CLOCK_MONOTONIC, idle_timeout(), 0, on_idle, m);
+                r = sd_event_add_time_relative(
+                                m->event, &m->idle, CLOCK_MONOTONIC, idle_timeout(), 0, on_idle, m);
         if (r >= 0)
                 r = sd_event_source_set_description(m->idle, "idle");
         return r < 0 ? log_error_errno(r, "Failed to set up the event loop: %m") : 0;

@@ -14,7 +14,8 @@ static bool is_lower_alphanumeric(char c) {
 }
 
 static bool is_tag_character(char c, bool first) {
-        return is_lower_alphanumeric(c) || (c >= 'A' && c <= 'Z') || c == '_' || (!first && (c == '.' || c == '-'));
+        return is_lower_alphanumeric(c) || (c >= 'A' && c <= 'Z') || c == '_' ||
+               (!first && (c == '.' || c == '-'));
 }
 
 bool digest_is_valid(const char *s) {

@@ -23,6 +23,7 @@ bool digest_is_valid(const char *s);
 /* Writes "NAME:TAG" or the digest into buf. 0: a name, 1: a digest, -EINVAL: neither. */
 int reference_normalize(const char *s, char buf[static REFERENCE_MAX + 1]);
 
-/* A normalized "NAME:TAG" as the name of a file and back ("/" is "+", ":" is "@"). -EINVAL: not the name of one. */
+/* A normalized "NAME:TAG" as the name of a file and back ("/" is "+", ":" is "@"). -EINVAL: not the name of
+ * one. */
 void reference_to_filename(const char *reference, char buf[static REFERENCE_MAX + 1]);
 int reference_from_filename(const char *filename, char buf[static REFERENCE_MAX + 1]);

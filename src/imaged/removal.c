@@ -39,12 +39,13 @@ void removals_free(Imaged *m) {
         m->collect_slot = sd_bus_slot_unref(m->collect_slot);
 }
 
-static int ask_computed(Imaged *m, bool start_it, sd_bus_message_handler_t callback, void *userdata, sd_bus_slot **ret) {
+static int ask_computed(Imaged *m, bool start_it, sd_bus_message_handler_t callback, void *userdata,
+                sd_bus_slot **ret) {
         _cleanup_message_ sd_bus_message *call = NULL;
         int r;
 
-        r = sd_bus_message_new_method_call(m->bus, &call, COMPUTE_BUS_NAME, COMPUTE_OBJECT, COMPUTE_MANAGER_INTERFACE,
-                "ListImageDigests");
+        r = sd_bus_message_new_method_call(m->bus, &call, COMPUTE_BUS_NAME, COMPUTE_OBJECT,
+                        COMPUTE_MANAGER_INTERFACE, "ListImageDigests");
         if (r >= 0)
                 r = sd_bus_message_set_auto_start(call, start_it);
         if (r >= 0)
@@ -89,8 +90,8 @@ static int untag_all(Imaged *m, const char *digest) {
 }
 
 /* What the reference means now. *ret_last: with it, the content goes, too. */
-static int look(Imaged *m, const char *reference, bool by_digest, char digest[static DIGEST_LENGTH + 1], bool *ret_last,
-                sd_bus_error *error) {
+static int look(Imaged *m, const char *reference, bool by_digest, char digest[static DIGEST_LENGTH + 1],
+                bool *ret_last, sd_bus_error *error) {
         unsigned n = 0;
         ImageTag tag;
         int r, fd;
@@ -116,17 +117,19 @@ static int look(Imaged *m, const char *reference, bool by_digest, char digest[st
         return 0;
 }
 
-static int finish(Imaged *m, sd_bus_message *call, const char *reference, bool by_digest, const char *digest, bool last,
-                  sd_bus_error *error) {
+static int finish(Imaged *m, sd_bus_message *call, const char *reference, bool by_digest, const char *digest,
+                bool last, sd_bus_error *error) {
         int r;
 
-        /* The tags first: a tag without content would be a broken image, content without a tag only takes space. */
+        /* The tags first: a tag without content would be a broken image, content without a tag only takes
+         * space. */
         r = by_digest ? untag_all(m, digest) : image_store_untag(m->store, reference);
         if (r >= 0 && last)
                 r = image_store_remove_content(m->store, digest);
         if (r < 0)
-                return sd_bus_error_setf(error, sd_bus_error_is_set(error) ? error->name : SD_BUS_ERROR_FAILED,
-                        "The image cannot be removed: %s.", strerror(-r));
+                return sd_bus_error_setf(error,
+                                sd_bus_error_is_set(error) ? error->name : SD_BUS_ERROR_FAILED,
+                                "The image cannot be removed: %s.", strerror(-r));
         log_info("Removed %s%s.", reference, last && !by_digest ? " and its content" : "");
         emit_images_changed(m);
         return sd_bus_reply_method_return(call, NULL);
@@ -142,8 +145,10 @@ static int decide(Removal *x, sd_bus_message *reply, sd_bus_error *error) {
         if (r < 0) {
                 const sd_bus_error *e = sd_bus_message_get_error(reply);
 
-                return sd_bus_error_setf(error, ERROR_BUSY, "hero-computed does not say which images its VMs use (%s), so "
-                        "%s stays. Is hero-computed running?", e ? strna(e->message) : strerror(-r), x->reference);
+                return sd_bus_error_setf(error, ERROR_BUSY,
+                                "hero-computed does not say which images its VMs use (%s), so "
+                                "%s stays. Is hero-computed running?",
+                                e ? strna(e->message) : strerror(-r), x->reference);
         }
         /* Read again: a tag can have moved while we asked. */
         r = look(x->imaged, x->reference, x->by_digest, digest, &last, error);
@@ -168,7 +173,8 @@ static int on_answer(sd_bus_message *reply, void *userdata, sd_bus_error *unused
         return 0;
 }
 
-int removal_new(Imaged *m, sd_bus_message *call, const char *reference, bool by_digest, sd_bus_error *error) {
+int removal_new(Imaged *m, sd_bus_message *call, const char *reference, bool by_digest,
+                sd_bus_error *error) {
         _cleanup_(removal_freep) Removal *x = NULL;
         char digest[DIGEST_LENGTH + 1];
         bool last;
@@ -180,8 +186,8 @@ int removal_new(Imaged *m, sd_bus_message *call, const char *reference, bool by_
         if (!last)
                 return finish(m, call, reference, by_digest, digest, false, error);
         if (m->n_removals >= REMOVALS_MAX)
-                return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED, "%u images are being removed already, try again later.",
-                        REMOVALS_MAX);
+                return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED,
+                                "%u images are being removed already, try again later.", REMOVALS_MAX);
         x = new(Removal, 1);
         if (!x)
                 return -ENOMEM;

@@ -25,8 +25,9 @@
 #include "basic/string-util.h"
 
 #define BLOCK_SIZE 131072u
-/* A Debian tar of 343 MB becomes 169 MB with lz4 in 1.1 s, 126 MB with zstd (level 3) in 2.3 s; a guest under TCG reads
- * 80 MB of it in 5.7 s and 8.5 s. The image is there once for all VMs, the reading is done by each. */
+/* A Debian tar of 343 MB becomes 169 MB with lz4 in 1.1 s, 126 MB with zstd (level 3) in 2.3 s; a guest
+ * under TCG reads 80 MB of it in 5.7 s and 8.5 s. The image is there once for all VMs, the reading is done
+ * by each. */
 #define COMPRESSOR SQFS_COMP_LZ4
 #define DEVICE_BLOCK_SIZE 4096u
 /* Blocks in flight per thread: enough to keep the threads busy, 128 KiB each. */
@@ -40,8 +41,8 @@ typedef struct OutputFile {
         uint64_t size;
 } OutputFile;
 
-/* libsquashfs's compressor, corrected: that of lz4 (1.2.0) also returns blocks that became larger and ought to be
- * stored as they are. The kernel reads them all the same, unsquashfs does not. */
+/* libsquashfs's compressor, corrected: that of lz4 (1.2.0) also returns blocks that became larger and ought
+ * to be stored as they are. The kernel reads them all the same, unsquashfs does not. */
 typedef struct Compressor {
         sqfs_compressor_t base;
         sqfs_compressor_t *inner;
@@ -140,8 +141,8 @@ static int compressor_read_options(sqfs_compressor_t *base, sqfs_file_t *file) {
         return c->inner->read_options(c->inner, file);
 }
 
-static sqfs_s32 compressor_do_block(sqfs_compressor_t *base, const sqfs_u8 *in, sqfs_u32 size, sqfs_u8 *out,
-                                    sqfs_u32 out_size) {
+static sqfs_s32 compressor_do_block(
+                sqfs_compressor_t *base, const sqfs_u8 *in, sqfs_u32 size, sqfs_u8 *out, sqfs_u32 out_size) {
         Compressor *c = (Compressor *) base;
         sqfs_s32 n;
 
@@ -237,12 +238,13 @@ static int writer_start(SquashfsWriter *w, unsigned n_threads) {
         w->ids = sqfs_id_table_create(0);
         w->xattrs = sqfs_xattr_writer_create(0);
         w->inode_table = sqfs_meta_writer_create(&w->file.base, w->compressor, 0);
-        w->directory_table = sqfs_meta_writer_create(&w->file.base, w->compressor, SQFS_META_WRITER_KEEP_IN_MEMORY);
+        w->directory_table = sqfs_meta_writer_create(
+                        &w->file.base, w->compressor, SQFS_META_WRITER_KEEP_IN_MEMORY);
         if (!w->blocks || !w->fragments || !w->ids || !w->xattrs || !w->inode_table || !w->directory_table)
                 return SQFS_ERROR_ALLOC;
         w->directories = sqfs_dir_writer_create(w->directory_table, 0);
-        w->processor = sqfs_block_processor_create(BLOCK_SIZE, w->compressor, n_threads, n_threads * BACKLOG, w->blocks,
-                w->fragments);
+        w->processor = sqfs_block_processor_create(
+                        BLOCK_SIZE, w->compressor, n_threads, n_threads * BACKLOG, w->blocks, w->fragments);
         return w->directories && w->processor ? 0 : SQFS_ERROR_ALLOC;
 }
 
@@ -313,8 +315,8 @@ int squashfs_writer_file_begin(SquashfsWriter *w, TreeInode *inode) {
                 return -ENOMEM;
         w->files[w->n_files++] = inode;
         /* The library keeps the address of inode->data, and moves what it points to as the file grows. */
-        return writer_error(w, sqfs_block_processor_begin_file(w->processor, (sqfs_inode_generic_t **) &inode->data,
-                                       NULL, 0));
+        return writer_error(w, sqfs_block_processor_begin_file(w->processor,
+                                               (sqfs_inode_generic_t **) &inode->data, NULL, 0));
 }
 
 int squashfs_writer_file_data(SquashfsWriter *w, const void *data, size_t size) {
@@ -360,7 +362,8 @@ static int sorted_children(const TreeNode *n, TreeNode ***ret) {
         return 0;
 }
 
-static int directory_inode(SquashfsWriter *w, const TreeNode *n, uint32_t parent_number, sqfs_inode_generic_t **ret) {
+static int directory_inode(
+                SquashfsWriter *w, const TreeNode *n, uint32_t parent_number, sqfs_inode_generic_t **ret) {
         _cleanup_free_ TreeNode **children = NULL;
         uint32_t n_links = 2;
         int r;
@@ -373,7 +376,7 @@ static int directory_inode(SquashfsWriter *w, const TreeNode *n, uint32_t parent
 
                 n_links += S_ISDIR(c->mode);
                 r = sqfs_dir_writer_add_entry(w->directories, children[i]->name, c->number, c->location,
-                        (sqfs_u16) c->mode);
+                                (sqfs_u16) c->mode);
         }
         if (!r)
                 r = sqfs_dir_writer_end(w->directories);
@@ -512,7 +515,8 @@ static int write_tree(SquashfsWriter *w, Tree *t) {
 
 /* A block device has whole sectors; a loop device shows no last part of one. */
 static int pad(SquashfsWriter *w) {
-        uint64_t size = (w->super.bytes_used + DEVICE_BLOCK_SIZE - 1) / DEVICE_BLOCK_SIZE * DEVICE_BLOCK_SIZE;
+        uint64_t size = (w->super.bytes_used + DEVICE_BLOCK_SIZE - 1) / DEVICE_BLOCK_SIZE *
+                        DEVICE_BLOCK_SIZE;
 
         return output_truncate(&w->file.base, size);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Writes a SquashFS file system with libsquashfs: contents as they come, then the tree that names them. Into one
- * open file, never touching another; the threads that compress are started by squashfs_writer_new() and nothing
- * later, so that a process can forbid itself everything else after that. */
+/* Writes a SquashFS file system with libsquashfs: contents as they come, then the tree that names them. Into
+ * one open file, never touching another; the threads that compress are started by squashfs_writer_new() and
+ * nothing later, so that a process can forbid itself everything else after that. */
 
 #include "basic/macro.h"
 #include "imaged/image-tree.h"
@@ -15,13 +15,14 @@ int squashfs_writer_new(int fd, unsigned n_threads, SquashfsWriter **ret);
 SquashfsWriter *squashfs_writer_free(SquashfsWriter *w);
 DEFINE_TRIVIAL_CLEANUP_FUNC(SquashfsWriter *, squashfs_writer_free);
 
-/* Extended attributes: begin, add…, end gives what belongs into TreeInode.xattrs. add returns 0 for a name that
- * SquashFS cannot hold (it has user.*, trusted.* and security.*), 1 when it was taken. */
+/* Extended attributes: begin, add…, end gives what belongs into TreeInode.xattrs. add returns 0 for a name
+ * that SquashFS cannot hold (it has user.*, trusted.* and security.*), 1 when it was taken. */
 int squashfs_writer_xattrs_begin(SquashfsWriter *w);
 int squashfs_writer_xattr_add(SquashfsWriter *w, const char *name, const void *value, size_t size);
 int squashfs_writer_xattrs_end(SquashfsWriter *w, uint32_t *ret);
 
-/* The contents of a regular file, front to back. The inode must stay where it is until the writer is freed. */
+/* The contents of a regular file, front to back. The inode must stay where it is until the writer is freed.
+ */
 int squashfs_writer_file_begin(SquashfsWriter *w, TreeInode *inode);
 int squashfs_writer_file_data(SquashfsWriter *w, const void *data, size_t size);
 int squashfs_writer_file_hole(SquashfsWriter *w, uint64_t size);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Tar to tree, see the header. Two readers are chained: the inner one undoes the compression, the outer one reads
- * the tar. So the bytes in between can be seen: whether the archive came to its end or was cut short on the way,
- * which a tar reader alone does not tell, and the end of the compressed stream with its checksum, which a tar reader
- * does not go to. */
+/* Tar to tree, see the header. Two readers are chained: the inner one undoes the compression, the outer one
+ * reads the tar. So the bytes in between can be seen: whether the archive came to its end or was cut short
+ * on the way, which a tar reader alone does not tell, and the end of the compressed stream with its
+ * checksum, which a tar reader does not go to. */
 
 #include "imaged/tar-import.h"
 
@@ -103,10 +103,12 @@ static la_ssize_t on_read(struct archive *a, void *userdata, const void **ret) {
                 return 0;
         }
         if (r != ARCHIVE_OK) {
-                archive_set_error(a, archive_errno(p->stream), "%s", strempty(archive_error_string(p->stream)));
+                archive_set_error(a, archive_errno(p->stream), "%s",
+                                strempty(archive_error_string(p->stream)));
                 return -1;
         }
-        p->last_block_zero = size >= TAR_BLOCK && all_zero((const char *) *ret + size - TAR_BLOCK, TAR_BLOCK);
+        p->last_block_zero =
+                        size >= TAR_BLOCK && all_zero((const char *) *ret + size - TAR_BLOCK, TAR_BLOCK);
         report(p);
         return (la_ssize_t) size;
 }
@@ -141,9 +143,12 @@ static int open_stream(Import *p) {
         if (!a || !p->buffer)
                 return -ENOMEM;
         /* None of those that libarchive leaves to programs. */
-        if (archive_read_support_filter_gzip(a) != ARCHIVE_OK || archive_read_support_filter_bzip2(a) != ARCHIVE_OK ||
-            archive_read_support_filter_xz(a) != ARCHIVE_OK || archive_read_support_filter_zstd(a) != ARCHIVE_OK ||
-            archive_read_support_filter_lz4(a) != ARCHIVE_OK || archive_read_support_format_raw(a) != ARCHIVE_OK)
+        if (archive_read_support_filter_gzip(a) != ARCHIVE_OK ||
+                        archive_read_support_filter_bzip2(a) != ARCHIVE_OK ||
+                        archive_read_support_filter_xz(a) != ARCHIVE_OK ||
+                        archive_read_support_filter_zstd(a) != ARCHIVE_OK ||
+                        archive_read_support_filter_lz4(a) != ARCHIVE_OK ||
+                        archive_read_support_format_raw(a) != ARCHIVE_OK)
                 return archive_failed(p, a);
         r = archive_read_open(a, p, NULL, on_input, NULL);
         if (r == ARCHIVE_OK)
@@ -162,7 +167,7 @@ static int open_tar(Import *p) {
         if (!a)
                 return -ENOMEM;
         if (archive_read_support_format_tar(a) != ARCHIVE_OK ||
-            archive_read_open(a, p, NULL, on_read, NULL) != ARCHIVE_OK)
+                        archive_read_open(a, p, NULL, on_read, NULL) != ARCHIVE_OK)
                 return archive_failed(p, a);
         return 0;
 }
@@ -174,7 +179,8 @@ static int read_xattrs(Import *p, struct archive_entry *entry, uint32_t *ret) {
         int r, taken = 0;
 
         *ret = TREE_NO_XATTRS;
-        if (archive_entry_acl_types(entry) & (ARCHIVE_ENTRY_ACL_TYPE_ACCESS | ARCHIVE_ENTRY_ACL_TYPE_DEFAULT))
+        if (archive_entry_acl_types(entry) &
+                        (ARCHIVE_ENTRY_ACL_TYPE_ACCESS | ARCHIVE_ENTRY_ACL_TYPE_DEFAULT))
                 p->result.n_dropped_xattrs++;
         r = archive_entry_xattr_reset(entry);
         if (r <= 0)
@@ -184,12 +190,17 @@ static int read_xattrs(Import *p, struct archive_entry *entry, uint32_t *ret) {
         r = squashfs_writer_xattrs_begin(p->writer);
         while (r >= 0 && archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
                 sum += size + strlen(name);
-                if (strlen(name) > TREE_NAME_MAX || size > IMPORT_XATTR_VALUE_MAX || sum > IMPORT_XATTR_ENTRY_MAX)
-                        return entry_failed(p, -EBADMSG, entry, "has extended attributes that are too large");
+                if (strlen(name) > TREE_NAME_MAX || size > IMPORT_XATTR_VALUE_MAX ||
+                                sum > IMPORT_XATTR_ENTRY_MAX)
+                        return entry_failed(
+                                        p, -EBADMSG, entry, "has extended attributes that are too large");
                 if (p->n_xattr_bytes + sum > IMPORT_XATTR_TOTAL_MAX)
-                        return failed(p, -EDQUOT, "The archive holds more than 64 MiB of extended attributes.");
+                        return failed(p, -EDQUOT,
+                                        "The archive holds more than 64 MiB of extended attributes.");
                 /* Those are the guest's overlayfs's own; in a lower layer they would mean something. */
-                r = startswith(name, "trusted.overlay.") ? 0 : squashfs_writer_xattr_add(p->writer, name, value, size);
+                r = startswith(name, "trusted.overlay.")
+                                    ? 0
+                                    : squashfs_writer_xattr_add(p->writer, name, value, size);
                 if (r == 0)
                         p->result.n_dropped_xattrs++;
                 taken += r > 0;
@@ -237,9 +248,10 @@ static int read_attributes(Import *p, struct archive_entry *entry, TreeInode *at
                 break;
         case S_IFCHR:
         case S_IFBLK:
-                if (tree_device((uint64_t) archive_entry_rdevmajor(entry), (uint64_t) archive_entry_rdevminor(entry),
-                            &attributes->device) < 0)
-                        return entry_failed(p, -EBADMSG, entry, "is a device with a number Linux does not have");
+                if (tree_device((uint64_t) archive_entry_rdevmajor(entry),
+                                    (uint64_t) archive_entry_rdevminor(entry), &attributes->device) < 0)
+                        return entry_failed(
+                                        p, -EBADMSG, entry, "is a device with a number Linux does not have");
                 break;
         default:
                 return entry_failed(p, -EBADMSG, entry, "is of a type that is not known");
@@ -250,7 +262,7 @@ static int read_attributes(Import *p, struct archive_entry *entry, TreeInode *at
 static int too_large(Import *p) {
         free(p->why);
         p->why = strprintf("The archive holds more than %llu bytes of file contents.",
-                (unsigned long long) p->limits->max_bytes);
+                        (unsigned long long) p->limits->max_bytes);
         return p->why ? -EDQUOT : -ENOMEM;
 }
 
@@ -270,7 +282,8 @@ static int read_blocks(Import *p, struct archive_entry *entry, uint64_t size) {
                         continue;
                 if (r != ARCHIVE_OK)
                         return archive_failed(p, p->tar);
-                if (offset < 0 || (uint64_t) offset < done || (uint64_t) offset > size || n > size - (uint64_t) offset)
+                if (offset < 0 || (uint64_t) offset < done || (uint64_t) offset > size ||
+                                n > size - (uint64_t) offset)
                         return entry_failed(p, -EBADMSG, entry, "has contents outside of its size");
                 r = squashfs_writer_file_hole(p->writer, (uint64_t) offset - done);
                 if (r >= 0)
@@ -328,7 +341,8 @@ static int read_entries(Import *p) {
                         return archive_failed(p, p->tar);
                 /* The tree counts names; this also counts those that only replace one. */
                 if (p->n_headers++ >= p->limits->max_entries) {
-                        p->why = strprintf("The archive holds more than %u entries.", p->limits->max_entries);
+                        p->why = strprintf(
+                                        "The archive holds more than %u entries.", p->limits->max_entries);
                         return p->why ? -EDQUOT : -ENOMEM;
                 }
                 r = read_entry(p, entry);
@@ -361,8 +375,8 @@ static int read_trailer(Import *p) {
         return 0;
 }
 
-int tar_import(int fd, const ImportLimits *limits, Tree *tree, SquashfsWriter *writer, import_progress_t progress,
-               void *userdata, ImportResult *ret, char **ret_why) {
+int tar_import(int fd, const ImportLimits *limits, Tree *tree, SquashfsWriter *writer,
+                import_progress_t progress, void *userdata, ImportResult *ret, char **ret_why) {
         Import p = {
                 .fd = fd,
                 .limits = limits,

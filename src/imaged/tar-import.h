@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* From a tar stream to a tree and its contents. Reads plain tar (ustar, pax, GNU) and gzip, bzip2, xz, zstd or lz4
- * around it; nothing is ever unpacked to a disk. Runs in the worker, on hostile input. */
+/* From a tar stream to a tree and its contents. Reads plain tar (ustar, pax, GNU) and gzip, bzip2, xz, zstd
+ * or lz4 around it; nothing is ever unpacked to a disk. Runs in the worker, on hostile input. */
 
 #include "basic/macro.h"
 #include "imaged/image-tree.h"
@@ -24,14 +24,14 @@ typedef struct ImportLimits {
 
 typedef struct ImportResult {
         uint32_t n_entries;
-        uint64_t n_bytes;         /* of contents */
+        uint64_t n_bytes;          /* of contents */
         uint32_t n_dropped_xattrs; /* that SquashFS has no place for: system.*, that is POSIX ACLs */
 } ImportResult;
 
 /* bytes: read from the input so far. Called often. */
 typedef void (*import_progress_t)(uint64_t bytes, uint32_t entries, void *userdata);
 
-/* Reads fd to its end. The caller finishes the writer. Errors with a sentence in *ret_why: -EBADMSG the archive is
- * not usable, -EDQUOT it is larger than the limits, other -errno: input or output failed. */
-int tar_import(int fd, const ImportLimits *limits, Tree *tree, SquashfsWriter *writer, import_progress_t progress,
-               void *userdata, ImportResult *ret, char **ret_why);
+/* Reads fd to its end. The caller finishes the writer. Errors with a sentence in *ret_why: -EBADMSG the
+ * archive is not usable, -EDQUOT it is larger than the limits, other -errno: input or output failed. */
+int tar_import(int fd, const ImportLimits *limits, Tree *tree, SquashfsWriter *writer,
+                import_progress_t progress, void *userdata, ImportResult *ret, char **ret_why);

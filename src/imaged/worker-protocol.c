@@ -82,11 +82,12 @@ size_t worker_line_format(const WorkerLine *l, char buf[static WORKER_LINE_MAX])
 
         switch (l->type) {
         case WORKER_PROGRESS:
-                n = snprintf(buf, WORKER_LINE_MAX, "progress %" PRIu64 " %" PRIu32 "\n", l->bytes, l->entries);
+                n = snprintf(buf, WORKER_LINE_MAX, "progress %" PRIu64 " %" PRIu32 "\n", l->bytes,
+                                l->entries);
                 break;
         case WORKER_DONE:
-                n = snprintf(buf, WORKER_LINE_MAX, "done %" PRIu32 " %" PRIu64 " %" PRIu32 "\n", l->entries, l->bytes,
-                        l->dropped);
+                n = snprintf(buf, WORKER_LINE_MAX, "done %" PRIu32 " %" PRIu64 " %" PRIu32 "\n", l->entries,
+                                l->bytes, l->dropped);
                 break;
         default:
                 /* One byte less, for the newline of a sentence that is too long. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What hero-image-worker writes to its status fd, line by line, and hero-imaged reads. The worker may have been
- * taken over by the archive it reads: whatever it says is checked, and believed only where it concerns the import
- * itself (the digest, for one, is taken by another process that never saw the archive).
+/* What hero-image-worker writes to its status fd, line by line, and hero-imaged reads. The worker may have
+ * been taken over by the archive it reads: whatever it says is checked, and believed only where it concerns
+ * the import itself (the digest, for one, is taken by another process that never saw the archive).
  *
  *   progress BYTES ENTRIES
  *   done ENTRIES BYTES DROPPED         the last line

@@ -27,17 +27,17 @@
 /* Every copy has the template's; a VM sees exactly one. */
 #define OVERLAY_UUID "6d0c7e5a-1f3b-4c59-8a57-0e5f6f7a3c11"
 
-/* Stated in full so that the host's /etc/mke2fs.conf has no say. meta_bg instead of a resize inode: no blocks
- * set aside, and growing moves next to nothing, offline or from within the guest. */
-#define OVERLAY_FEATURES                                                                        \
-        "none,has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,"       \
+/* Stated in full so that the host's /etc/mke2fs.conf has no say. meta_bg instead of a resize inode: no
+ * blocks set aside, and growing moves next to nothing, offline or from within the guest. */
+#define OVERLAY_FEATURES \
+        "none,has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super," \
         "meta_bg,large_file,huge_file,dir_nlink,extra_isize,metadata_csum"
 
-/* assume_storage_prezeroed: the file is one hole, so neither mke2fs nor later the guest's lazy initialisation
- * has to write zeros into it. packed_meta_blocks with one flex group: bitmaps and inode tables side by side,
- * few extents to copy. */
-#define OVERLAY_EXTENDED                                                                        \
-        "nodiscard,assume_storage_prezeroed=1,packed_meta_blocks=1,root_owner=0:0,"             \
+/* assume_storage_prezeroed: the file is one hole, so neither mke2fs nor later the guest's lazy
+ * initialisation has to write zeros into it. packed_meta_blocks with one flex group: bitmaps and inode
+ * tables side by side, few extents to copy. */
+#define OVERLAY_EXTENDED \
+        "nodiscard,assume_storage_prezeroed=1,packed_meta_blocks=1,root_owner=0:0," \
         "hash_seed=" OVERLAY_UUID
 
 bool overlay_size_is_valid(uint64_t size) {
@@ -87,12 +87,14 @@ char **overlay_mkfs_argv(int fd, uint64_t size) {
         /* The journal is at least 1024 blocks, too much of a small disk with blocks of 4K. A larger one than
          * 16M would only be more that the guest can allocate on the host. */
         bool small = size < UINT64_C(64) << 20;
+        /* clang-format off */
         const char *const fixed[] = {
                 MKE2FS, "-q", "-F", "-t", "ext4", "-m", "0", "-I", "256", "-i", "16384", "-G", "4096",
                 "-b", small ? "1024" : "4096",
                 "-J", small ? "size=1" : size < UINT64_C(1) << 30 ? "size=4" : "size=16",
                 "-L", "hero-overlay", "-U", OVERLAY_UUID, "-O", OVERLAY_FEATURES, "-E", OVERLAY_EXTENDED,
         };
+        /* clang-format on */
 
         for (size_t i = 0; i < ELEMENTSOF(fixed); i++)
                 if (strv_extend(&argv, fixed[i]) < 0)
@@ -156,8 +158,9 @@ int overlay_clone(int template_fd, int dir_fd, const char *name) {
                 (void) unlinkat(dir_fd, name, 0);
                 return r;
         }
-        /* Allocates the blocks and starts the write. With data=ordered the next journal commit (of any fsync)
-         * then waits for it, so the disk cannot be found empty after a crash while its VM is on record. */
+        /* Allocates the blocks and starts the write. With data=ordered the next journal commit (of any
+         * fsync) then waits for it, so the disk cannot be found empty after a crash while its VM is on
+         * record. */
         (void) sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
         return TAKE_FD(fd);
 }
@@ -218,9 +221,10 @@ int overlay_grow(int fd, uint64_t size) {
 char **overlay_resize_argv(int fd) {
         _cleanup_strv_free_ char **argv = NULL;
 
-        /* -f: the file system was last seen by the guest; without it a mount since the last check is refused. */
+        /* -f: the file system was last seen by the guest; without it a mount since the last check is
+         * refused. */
         if (strv_extend(&argv, RESIZE2FS) < 0 || strv_extend(&argv, "-f") < 0 ||
-            strv_extendf(&argv, "/proc/self/fd/%d", fd) < 0)
+                        strv_extendf(&argv, "/proc/self/fd/%d", fd) < 0)
                 return NULL;
         return TAKE_PTR(argv);
 }

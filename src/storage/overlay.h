@@ -20,10 +20,11 @@ bool overlay_size_is_valid(uint64_t size);
 /* The template for the size, open for reading. -ENOENT: it has to be made first, as follows. */
 int overlay_template_open(int dir_fd, uint64_t size);
 
-/* Making a template: take a new anonymous file, run overlay_mkfs_argv(3, size) with it as child_run()'s extra_fd
- * (the number is the one the fd has in the child) and, when the child exited with 0, publish it. Nothing is left behind when any
- * of that fails or the caller dies, and publishing is atomic; when somebody else published the same size in
- * the meantime theirs stays, which is no error. fsyncs a few KB: once per size. */
+/* Making a template: take a new anonymous file, run overlay_mkfs_argv(3, size) with it as child_run()'s
+ * extra_fd (the number is the one the fd has in the child) and, when the child exited with 0, publish it.
+ * Nothing is left behind when any of that fails or the caller dies, and publishing is atomic; when somebody
+ * else published the same size in the meantime theirs stays, which is no error. fsyncs a few KB: once per
+ * size. */
 int overlay_template_new(int dir_fd, uint64_t size); /* fd; -EFBIG when the host's file system cannot */
 char **overlay_mkfs_argv(int fd, uint64_t size);     /* NULL: out of memory */
 int overlay_template_publish(int fd, int dir_fd, uint64_t size);
