@@ -79,6 +79,8 @@ static int setup_signals(Guest *g) {
 static int setup(Guest *g) {
         int r, k;
 
+        /* A console that nobody reads must not stop PID 1; what does not fit is lost. */
+        (void) fd_nonblock(STDERR_FILENO, true);
         r = mounts_early();
         if (r < 0)
                 return r;

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "basic/alloc-util.h"
+#include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "basic/time-util.h"
 #include "guest-vm.h"
@@ -437,6 +438,47 @@ static void boot_waits_for_its_configuration(void **state) {
         guest_kill(&vm);
 }
 
+/* Not what our daemon does (it keeps the socket), but what happens when anything in between goes away. */
+static void sessions_survive_a_host_that_goes_away(void **state) {
+        _cleanup_free_ char *path = strprintf("%s.socket", guest_overlay);
+        uint8_t half[GP_HEADER_SIZE];
+        uint32_t cat, ticks;
+        GpWriter *w;
+
+        guest_start_listening(&vm, path);
+        guest_boot(&vm, true, NULL, NULL);
+        guest_wait(&vm, &vm.ready, 60);
+        cat = guest_exec(&vm, "cat");
+        guest_stdin(&vm, cat, "first\n", 6);
+        guest_wait_output(&vm, cat, "first\n");
+        ticks = guest_exec(&vm, "echo go; sleep 2; echo still");
+        guest_wait_output(&vm, ticks, "go\n");
+
+        /* The first half of a frame, nobody for a while, then the second half. */
+        gp_header_write(half, &(GpHeader) { .type = GP_RESIZE, .stream = cat });
+        guest_put_bytes(&vm, half, 5);
+        guest_drain(&vm, 300);
+        safe_close(vm.agent_fd);
+        vm.agent_fd = -EBADF;
+        sleep(1);
+        guest_connect(&vm, path);
+        guest_put_bytes(&vm, half + 5, sizeof(half) - 5);
+
+        w = guest_frame(GP_RESUME, 0);
+        gp_writer_u64(w, GP_FIELD_NONCE, 7);
+        guest_put(&vm, w);
+        guest_wait(&vm, &vm.resumed, 30);
+        assert_true(vm.nonce == 7);
+        assert_int_equal(vm.n_states, 2);
+        guest_stdin(&vm, cat, "second\n", 7);
+        guest_stdin(&vm, cat, NULL, 0);
+        assert_string_equal(text(&guest_wait_exit(&vm, cat, 30)->outputs[0]), "first\nsecond\n");
+        assert_string_equal(text(&guest_wait_exit(&vm, ticks, 30)->outputs[0]), "go\nstill\n");
+        guest_shutdown(&vm);
+        assert_int_equal(guest_wait_gone(&vm, 30), 0);
+        guest_kill(&vm);
+}
+
 static int stop_guest(void **state) {
         guest_kill(&vm);
         return 0;
@@ -474,6 +516,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(command_that_is_not_there_fails_the_boot),
                 cmocka_unit_test(disk_that_is_not_there_fails_the_boot),
                 cmocka_unit_test(boot_waits_for_its_configuration),
+                cmocka_unit_test(sessions_survive_a_host_that_goes_away),
         };
 
         if (argc != 5) {

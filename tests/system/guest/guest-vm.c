@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -44,7 +45,36 @@ static _Noreturn void become_qemu(const VmmCommand *c) {
         _exit(127);
 }
 
+/* The driver hands over a connected socket; a listening one takes its place. */
+static void replace_agent(VmmCommand *c, const char *path) {
+        STRV_FOREACH(i, c->argv)
+                if (startswith(*i, "socket,id=agent,")) {
+                        free(*i);
+                        *i = strprintf("socket,id=agent,path=%s,server=on,wait=off", path);
+                        assert_non_null(*i);
+                }
+}
+
+void guest_connect(GuestVm *vm, const char *path) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        unsigned tries = 0;
+
+        vm->n_in = 0;
+        safe_close(vm->agent_fd);
+        vm->agent_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_true(vm->agent_fd >= 0 && strlen(path) < sizeof(address.sun_path));
+        strcpy(address.sun_path, path);
+        while (connect(vm->agent_fd, (struct sockaddr *) &address, sizeof(address)) < 0) {
+                assert_true(++tries < 500);
+                usleep(10000);
+        }
+}
+
 void guest_start(GuestVm *vm) {
+        guest_start_listening(vm, NULL);
+}
+
+void guest_start_listening(GuestVm *vm, const char *path) {
         int agent[2], console[2];
         VmmCommand c = {};
         VmmSpec spec = {
@@ -69,6 +99,8 @@ void guest_start(GuestVm *vm) {
         spec.overlay_fd = open(guest_overlay, O_RDWR | O_CLOEXEC);
         assert_true(spec.kernel_fd >= 0 && spec.initrd_fd >= 0 && spec.root_fd >= 0 && spec.overlay_fd >= 0);
         assert_int_equal(qemu_command_line(&spec, tsc_khz(), &c), 0);
+        if (path)
+                replace_agent(&c, path);
 
         vm->started_usec = now_usec(CLOCK_MONOTONIC);
         vm->pid = fork();
@@ -83,6 +115,8 @@ void guest_start(GuestVm *vm) {
         close(spec.initrd_fd);
         close(spec.root_fd);
         close(spec.overlay_fd);
+        if (path)
+                guest_connect(vm, path);
 }
 
 static void guest_done(GuestVm *vm) {

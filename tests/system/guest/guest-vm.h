@@ -50,6 +50,9 @@ typedef struct GuestVm {
 extern const char *guest_kernel, *guest_initrd, *guest_root, *guest_overlay;
 
 void guest_start(GuestVm *vm);
+/* The agent channel over a listening socket at path, so that the host can go away and come back. */
+void guest_start_listening(GuestVm *vm, const char *path);
+void guest_connect(GuestVm *vm, const char *path);
 /* Waits for QEMU's end; its exit status. */
 int guest_wait_gone(GuestVm *vm, unsigned seconds);
 void guest_kill(GuestVm *vm);
