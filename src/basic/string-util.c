@@ -73,9 +73,23 @@ static size_t utf8_sequence(const unsigned char *s, size_t n) {
                         return 0;
                 c = c << 6 | (s[i] & 0x3f);
         }
-        if (c < smallest[l] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+        if (c < smallest[l] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) || (c >= 0xfdd0 && c <= 0xfdef) ||
+            (c & 0xfffe) == 0xfffe)
                 return 0;
         return l;
+}
+
+char *utf8_sanitize(char *s) {
+        for (char *p = s; *p;) {
+                size_t l = utf8_sequence((const unsigned char *) p, strlen(p));
+
+                if (l == 0 || (unsigned char) *p < 0x20 || *p == 0x7f) {
+                        *p++ = '?';
+                        continue;
+                }
+                p += l;
+        }
+        return s;
 }
 
 bool utf8_is_valid_n(const char *s, size_t n) {

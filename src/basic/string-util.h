@@ -33,5 +33,10 @@ char *strstrip(char *s);
 /* True when s is valid UTF-8 without control characters other than those in allow (may be NULL). */
 bool utf8_is_clean(const char *s, const char *allow);
 
-/* True when s[0..n) is valid UTF-8 (RFC 3629: no surrogates, no overlong forms). */
+/* Makes s what utf8_is_clean() accepts, in place: what is not becomes '?'. For words of guests, VMMs and images on their way
+ * to the bus, the journal or a terminal. Returns s. */
+char *utf8_sanitize(char *s);
+
+/* True when s[0..n) is valid UTF-8 (RFC 3629: no surrogates, no overlong forms) without noncharacters, which D-Bus
+ * refuses. */
 bool utf8_is_valid_n(const char *s, size_t n);

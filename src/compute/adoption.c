@@ -256,8 +256,12 @@ static int adopt_records(Adoption *a) {
                         continue;
                 }
                 r = vm_record_load(a->manager, de->d_name, &vm, &record, &why);
-                if (r < 0)
+                if (r < 0) {
+                        /* A VMM that may still run keeps its uid. */
+                        if (record.present)
+                                uid_pool_reserve(a->manager, record.uid);
                         (void) manager_quarantine(a->manager, de->d_name, why ?: strerror(-r));
+                }
                 else
                         adopt_vm(a, vm, &record);
         }

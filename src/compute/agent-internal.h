@@ -24,17 +24,17 @@ struct Agent {
         unsigned n_sessions;
         uint32_t next_stream;
         uint64_t nonce;
-        bool boot_sent:1, ready:1, lost:1, resuming:1;
+        bool boot_sent:1, ready:1, lost:1, resuming:1, command_ended:1;
 };
 
-/* Queues a control frame (bounded; -ENOBUFS breaks the channel). */
+/* Queues a control frame. Bounded: a guest that does not read so much is not there any more, and the channel is given up. */
 int agent_send(Agent *a, GpWriter *w);
 /* Sends a data frame now or not at all: -EAGAIN. */
 int agent_send_data(Agent *a, GpType type, uint32_t stream, const void *p, size_t n);
 void agent_activity(Agent *a);
 
-/* A frame of a stream other than 0. Data is delivered before it returns. */
-void session_frame(Agent *a, const GpHeader *h, const uint8_t *payload);
+/* A frame of a stream other than 0. Data is delivered before it returns. False: nobody had a use for it. */
+bool session_frame(Agent *a, const GpHeader *h, const uint8_t *payload);
 void session_resumed(Agent *a, const GpStreamState *state);
 /* The channel takes data again. */
 void session_pump(Session *s);

@@ -17,9 +17,6 @@
 
 /* Control frames are small; a guest that does not read this many of them does not read at all. */
 #define OUT_MAX (256u * 1024u)
-/* Frames handled before others get their turn. */
-#define FRAMES_PER_TURN 32u
-
 /* Peeked input of whichever agent is being served: nothing stays in it between two turns. */
 static uint8_t input[2 * GP_FRAME_MAX];
 
@@ -62,8 +59,10 @@ static int agent_write(Agent *a, const uint8_t *p, size_t n, bool may_queue) {
         if (k == 0 && !may_queue)
                 return -EAGAIN;
         n -= (size_t) k;
-        if (a->n_out + n > OUT_MAX)
+        if (a->n_out + n > OUT_MAX) {
+                (void) shutdown(a->fd, SHUT_RDWR); /* noticed as its end once the loop is back */
                 return -ENOBUFS;
+        }
         if (!GREEDY_REALLOC(a->out, a->allocated_out, a->n_out + n))
                 return -ENOMEM;
         memcpy(a->out + a->n_out, p + k, n);
@@ -259,6 +258,9 @@ static int agent_own_frame(Agent *a, const GpHeader *h, const uint8_t *payload) 
                 return 0;
 
         case GP_COMMAND_EXIT:
+                if (a->command_ended)
+                        return 0; /* it has one command, which ends once */
+                a->command_ended = true;
                 a->callback(a, AGENT_COMMAND_EXIT, m.has_signal ? 128 + (int) (m.signal & 127) : (int) (m.status & 255), m.text,
                             a->userdata);
                 return 0;
@@ -288,11 +290,21 @@ static int agent_consume(Agent *a, size_t n) {
         return 0;
 }
 
-/* One frame, if a whole one is there. 1: done; 0: more bytes are needed; < 0. */
+/* The guest has the say about the agent's sockets, and must not have it about anybody else's turn. */
+#define RATE_INTERVAL (100 * USEC_PER_MSEC)
+#define RATE_BURST 400u
+#define AGENT_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 5)
+
+/* Whole frames out of one look into the socket. 1: there may be more; 0: more bytes are needed; < 0; -EOWNERDEAD: the
+ * agent was freed by what a frame told.
+ *
+ * What was handed to a client is taken from the socket at once, so that a kill right now repeats one frame at most; what
+ * means nothing to us is taken in one go, so that a guest cannot make us work for it. */
 static int agent_dispatch(Agent *a) {
+        size_t size, offset = 0, taken = 0;
         const uint8_t *payload;
+        Vm *vm = a->vm;
         GpHeader h;
-        size_t size;
         ssize_t n;
         int r;
 
@@ -301,24 +313,27 @@ static int agent_dispatch(Agent *a) {
                 return errno == EAGAIN || errno == EINTR ? 0 : negative_errno();
         if (n == 0)
                 return -ECONNRESET;
-        r = gp_frame_next(input, (size_t) n, &h, &payload, &size);
-        if (r <= 0)
-                return r;
-        if (h.stream != 0) {
-                session_frame(a, &h, payload);
-                r = agent_consume(a, size);
-        } else {
-                /* These are stated again on RESUME, and may end the VM and with it this agent: taken first. */
-                r = agent_consume(a, size);
-                if (r >= 0)
+        while ((r = gp_frame_next(input + offset, (size_t) n - offset, &h, &payload, &size)) > 0) {
+                offset += size;
+                if (h.stream != 0 && !session_frame(a, &h, payload))
+                        continue;
+                /* The VM's own frames are stated again on RESUME, and may end the VM and with it this agent: taken first. */
+                r = agent_consume(a, offset - taken);
+                taken = offset;
+                if (r >= 0 && h.stream == 0)
                         r = agent_own_frame(a, &h, payload);
+                if (!vm->runtime || vm->runtime->agent != a)
+                        return -EOWNERDEAD;
+                if (r < 0)
+                        return r;
         }
-        return r < 0 ? r : 1;
+        if (r >= 0 && offset > taken)
+                r = agent_consume(a, offset - taken);
+        return r < 0 ? r : offset > 0;
 }
 
 static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
         Agent *a = userdata;
-        Vm *vm = a->vm;
         int r = 0;
 
         if (revents & EPOLLOUT) {
@@ -328,17 +343,14 @@ static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
                 else if (r == -EAGAIN)
                         r = 0;
         }
-        for (unsigned i = 0; r >= 0 && i < FRAMES_PER_TURN; i++) {
+        if (r >= 0)
                 r = agent_dispatch(a);
-                if (!vm->runtime || vm->runtime->agent != a)
-                        return 0; /* it was freed */
-                if (r == 0 || a->lost)
-                        return 0;
-        }
+        if (r == -EOWNERDEAD || (r >= 0 && a->lost))
+                return 0;
         if (r < 0)
                 agent_lose(a, r == -ECONNRESET ? "end of file" : strerror(-r));
-        else
-                /* More may be waiting: setting the events again raises the edge again. */
+        else if (r > 0)
+                /* More may be waiting: setting the events again raises the edge again, after the others' turn. */
                 (void) sd_event_source_set_io_events(a->io, EPOLLIN | EPOLLOUT | EPOLLET);
         return 0;
 }
@@ -366,6 +378,10 @@ int agent_new(Vm *vm, int fd, bool adopted, agent_event_t callback, void *userda
         TAILQ_INIT(&a->sessions);
         /* Edge-triggered: an incomplete frame stays in the socket without waking us again and again. */
         r = sd_event_add_io(vm->manager->event, &a->io, fd, EPOLLIN | EPOLLOUT | EPOLLET, on_io, a);
+        if (r >= 0)
+                r = sd_event_source_set_priority(a->io, AGENT_PRIORITY);
+        if (r >= 0)
+                r = sd_event_source_set_ratelimit(a->io, RATE_INTERVAL, RATE_BURST);
         if (r >= 0 && adopted)
                 r = agent_send_resume(a);
         if (r < 0) {

@@ -30,6 +30,7 @@ Job *job_free(Job *j) {
                 return NULL;
         if (j->vm)
                 j->vm->job = NULL;
+        sd_event_source_disable_unref(j->begin);
         if (j->path) {
                 HASH_DEL(j->manager->jobs, j);
                 j->manager->n_jobs--;
@@ -48,6 +49,7 @@ void job_set_word(Job *j, const char *word) {
 }
 
 static void job_end(Job *j, int error, const char *text) {
+        _cleanup_free_ char *sentence = NULL;
         Manager *m = j->manager;
         const char *result = "done";
         Vm *vm = j->vm;
@@ -58,7 +60,8 @@ static void job_end(Job *j, int error, const char *text) {
                 text = j->error_text;
         }
         if (error < 0) {
-                text = text ?: strerror(-error);
+                sentence = strdup(text ?: strerror(-error));
+                text = sentence ? utf8_sanitize(sentence) : "Out of memory.";
                 result = error == -ECANCELED ? "canceled" : error_name_from_errno(error);
                 log_full(LOG_NOTICE, error, __FILE__, __LINE__, __func__, j->vm_name, NULL, NULL,
                          "Job %s of VM '%s' failed: %s", job_type_to_string(j->type), j->vm_name, text);
@@ -139,13 +142,14 @@ void job_step_done(Vm *vm, int error, const char *text) {
 }
 
 static int on_begin(sd_event_source *s, void *userdata) {
-        sd_event_source_unref(s);
-        job_advance(userdata);
+        Job *j = userdata;
+
+        j->begin = sd_event_source_disable_unref(j->begin);
+        job_advance(j);
         return 0;
 }
 
 int job_new(Vm *vm, JobType type, const JobStep *steps, unsigned n_steps, bool force, Job **ret, sd_bus_error *error) {
-        sd_event_source *begin = NULL;
         Manager *m = vm->manager;
         Job *j;
         int r;
@@ -177,7 +181,7 @@ int job_new(Vm *vm, JobType type, const JobStep *steps, unsigned n_steps, bool f
         HASH_ADD(hh, m->jobs, id, sizeof(j->id), j);
         m->n_jobs++;
         /* Not from here: the caller is to answer with the job's path before anything about the job is heard. */
-        r = sd_event_add_defer(m->event, &begin, on_begin, j);
+        r = sd_event_add_defer(m->event, &j->begin, on_begin, j);
         if (r < 0) {
                 job_free(j);
                 return r;

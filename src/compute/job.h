@@ -5,6 +5,7 @@
  * one. Owned by the Manager until it has ended and JobRemoved was sent. */
 
 #include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
 #include <uthash.h>
 
 #include "basic/macro.h"
@@ -54,6 +55,7 @@ struct Job {
 
         JobStep steps[JOB_STEPS_MAX];
         unsigned n_steps, current;
+        sd_event_source *begin; /* of the first step */
         bool begun:1;           /* the current step is under way */
         bool canceled:1;
         bool made_vm:1;         /* this job made the VM: if it fails, the VM goes */

@@ -101,8 +101,9 @@ static int method_get_vm(sd_bus_message *message, Manager *m, sd_bus_error *erro
 }
 
 static int method_get_vm_by_pid(sd_bus_message *message, Manager *m, sd_bus_error *error) {
-        Vm *vm, *next;
+        _cleanup_free_ char *name = NULL;
         uint32_t pid;
+        Vm *vm;
         int r;
 
         r = sd_bus_message_read(message, "u", &pid);
@@ -110,16 +111,11 @@ static int method_get_vm_by_pid(sd_bus_message *message, Manager *m, sd_bus_erro
                 return r;
         if (pid == 0 || pid > INT32_MAX)
                 return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "%u is not a process id.", pid);
-        HASH_ITER(hh_name, m->vms_by_name, vm, next) {
-                _cleanup_free_ char *path = NULL;
-
-                if (!vm->runtime)
-                        continue;
-                path = (uint32_t) vm->runtime->process.pid == pid ? strdup("") : scope_cgroup_path(vm, (pid_t) pid);
-                if (path)
-                        return sd_bus_reply_method_return(message, "o", vm->path);
-        }
-        return sd_bus_error_setf(error, ERROR_NO_SUCH_VM, "Process %u belongs to no VM.", pid);
+        name = scope_vm_of_pid((pid_t) pid);
+        vm = name ? manager_find_vm(m, name) : NULL;
+        if (!vm)
+                return sd_bus_error_setf(error, ERROR_NO_SUCH_VM, "Process %u belongs to no VM.", pid);
+        return sd_bus_reply_method_return(message, "o", vm->path);
 }
 
 static int method_get_user(sd_bus_message *message, Manager *m, sd_bus_error *error) {

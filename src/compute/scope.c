@@ -385,10 +385,10 @@ int scope_set_weights(Vm *vm) {
         return r < 0 ? r : sd_bus_send(vm->manager->bus, m, NULL);
 }
 
-char *scope_cgroup_path(const Vm *vm, pid_t pid) {
+/* The path of a process in the unified hierarchy, "" for its root. NULL: no such process, or no such hierarchy. */
+static char *cgroup_of_pid(pid_t pid) {
         _cleanup_free_ char *text = NULL;
-        char path[32], *line, *end;
-        size_t n, l = strlen(vm->unit);
+        char path[32], *line;
 
         snprintf(path, sizeof(path), "/proc/%i/cgroup", pid);
         if (read_full_file(AT_FDCWD, path, 65536, &text, NULL) < 0)
@@ -397,10 +397,27 @@ char *scope_cgroup_path(const Vm *vm, pid_t pid) {
         if (!line)
                 return NULL;
         line += line == text ? 3 : 4;
-        end = strchrnul(line, '\n');
-        *end = 0;
-        n = strlen(line);
-        if (n <= l || line[n - l - 1] != '/' || !streq(line + n - l, vm->unit))
+        return strndup(line, strcspn(line, "\n"));
+}
+
+char *scope_vm_of_pid(pid_t pid) {
+        _cleanup_free_ char *cgroup = cgroup_of_pid(pid);
+        const char *name;
+        size_t n;
+
+        name = cgroup ? strstr(cgroup, "/hero-vm-") : NULL;
+        if (!name)
                 return NULL;
-        return strprintf("/sys/fs/cgroup%s", line);
+        name += strlen("/hero-vm-");
+        n = strcspn(name, "./");
+        return startswith(name + n, ".scope") ? strndup(name, n) : NULL;
+}
+
+char *scope_cgroup_path(const Vm *vm, pid_t pid) {
+        _cleanup_free_ char *cgroup = cgroup_of_pid(pid);
+        size_t n = cgroup ? strlen(cgroup) : 0, l = strlen(vm->unit);
+
+        if (n <= l || cgroup[n - l - 1] != '/' || !streq(cgroup + n - l, vm->unit))
+                return NULL;
+        return strprintf("/sys/fs/cgroup%s", cgroup);
 }

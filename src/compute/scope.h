@@ -31,6 +31,9 @@ int scope_set_weights(Vm *vm);
 /* Drops what is outstanding for the VM. */
 void scope_forget(Vm *vm);
 
+/* The name of the VM in whose scope the process is, NULL when in none. */
+char *scope_vm_of_pid(pid_t pid);
+
 /* "/sys/fs/cgroup/machine.slice/machine-hero.slice/hero-vm-x.scope" — from the VMM's /proc/PID/cgroup, verified to end in
  * the unit's name. NULL when it is not there. */
 char *scope_cgroup_path(const Vm *vm, pid_t pid);

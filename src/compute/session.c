@@ -237,21 +237,24 @@ static void session_message(Session *s, uint16_t type, const SessionMessage *m) 
         }
 }
 
-void session_frame(Agent *a, const GpHeader *h, const uint8_t *payload) {
+bool session_frame(Agent *a, const GpHeader *h, const uint8_t *payload) {
         SessionMessage m = {};
         Session *s;
 
         s = session_find(a, h->stream);
         if (!s)
-                return; /* ended on our side; what the guest had under way is of no use */
+                return false; /* ended on our side; what the guest had under way is of no use */
         if (h->type == GP_STDOUT || h->type == GP_STDERR) {
                 agent_activity(a);
                 session_output(s, h->type == GP_STDOUT ? STDIO : STDERR, payload, h->length);
-                return;
+                return true;
         }
+        if (h->type != GP_EXIT && h->type != GP_EXEC_FAILED && h->type != GP_WINDOW_UPDATE)
+                return false;
         if (session_message_parse(payload, h->length, &m) >= 0)
                 session_message(s, h->type, &m);
         free(m.text);
+        return true;
 }
 
 void session_resumed(Agent *a, const GpStreamState *state) {

@@ -77,6 +77,7 @@ static int on_exit_event(sd_event_source *s, int fd, uint32_t revents, void *use
 
         if (rt->oom_source && oom_killed(sd_event_source_get_io_fd(rt->oom_source)))
                 rt->end = VM_END_OOM;
+        rt->oom_source = sd_event_source_disable_unref(rt->oom_source); /* of a removed cgroup it would never be quiet */
         collect_status(rt);
         rt->exit_source = sd_event_source_disable_unref(rt->exit_source);
         rt->exited = true;

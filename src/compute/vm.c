@@ -202,7 +202,8 @@ void vm_set_state(Vm *vm, VmState to, const char *format, ...) {
         if (vsnprintf(reason, sizeof(reason), format, ap) < 0)
                 reason[0] = 0;
         va_end(ap);
-        (void) free_and_strdup(&vm->reason, reason);
+        /* It may hold words of a guest or a VMM, cut anywhere. */
+        (void) free_and_strdup(&vm->reason, utf8_sanitize(reason));
         vm->durations[from] += now - vm->state_since;
         vm->state_since = now;
         vm->state = to;

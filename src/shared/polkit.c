@@ -19,6 +19,9 @@
 #define QUERIES_MAX 64u
 #define QUESTIONS_MAX 48u
 #define QUESTIONS_PER_USER_MAX 16u
+/* Right after the bus, which has the higher priority and so dispatches the call first; not IDLE, for a busy loop is
+ * never idle. */
+#define QUERY_FREE_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 1)
 #define SENDERS_MAX 128u
 #define LOGINS_MAX 32u
 #define LOGIN_LIFETIME (60 * USEC_PER_SEC)
@@ -173,7 +176,7 @@ static void query_dispatch_again(Query *q) {
         if (!q->defer) {
                 r = sd_event_add_defer(sd_bus_get_event(q->polkit->bus), &q->defer, on_idle, q);
                 if (r >= 0)
-                        r = sd_event_source_set_priority(q->defer, SD_EVENT_PRIORITY_IDLE);
+                        r = sd_event_source_set_priority(q->defer, QUERY_FREE_PRIORITY);
         } else
                 r = sd_event_source_set_enabled(q->defer, SD_EVENT_ONESHOT);
         if (r >= 0)
