@@ -23,7 +23,8 @@
 /* At most so many chunks in so much time: about 8 MB/s of a guest that floods. */
 #define RATE_INTERVAL (100 * USEC_PER_MSEC)
 #define RATE_BURST 50u
-#define OUTPUT_BUFFER (256 * 1024)
+/* What somebody who is still reading the history may miss of what comes meanwhile, beyond one more history's worth. */
+#define BACKLOG_FACTOR 2u
 
 typedef struct Attachment {
         LIST_ENTRY(Attachment) attached;
@@ -31,6 +32,11 @@ typedef struct Attachment {
         int fd;
         sd_event_source *io;
         bool input;
+
+        /* What is still to be sent before what is new: a memory file, fed as the other end reads. -EBADF: nothing. The
+         * socket's own buffer is bounded by net.core.wmem_max and takes no whole history. */
+        int backlog_fd;
+        off_t backlog_offset, backlog_size;
 } Attachment;
 
 struct Console {
@@ -52,7 +58,42 @@ static Attachment *attachment_free(Attachment *a) {
         a->io = sd_event_source_disable_unref(a->io);
         /* PID 1 forgets the socket once the other end is gone, which this makes sure of. */
         (void) fd_store_shutdown(a->fd);
+        safe_close(a->backlog_fd);
         return mfree(a);
+}
+
+static uint32_t attachment_events(const Attachment *a) {
+        return EPOLLIN | (a->backlog_fd >= 0 ? EPOLLOUT : 0);
+}
+
+/* Sends of the backlog what the socket takes. */
+static void attachment_feed(Attachment *a) {
+        static char buf[CHUNK];
+
+        while (a->backlog_fd >= 0) {
+                ssize_t n, k;
+
+                n = pread(a->backlog_fd, buf, sizeof(buf), a->backlog_offset);
+                if (n <= 0) {
+                        a->backlog_fd = safe_close(a->backlog_fd);
+                        (void) sd_event_source_set_io_events(a->io, attachment_events(a));
+                        return;
+                }
+                k = send(a->fd, buf, (size_t) n, MSG_NOSIGNAL | MSG_DONTWAIT);
+                if (k < 0)
+                        return;
+                a->backlog_offset += k;
+        }
+}
+
+/* New output: behind the backlog where there is one, else straight out. */
+static void attachment_output(Attachment *a, const char *p, size_t n) {
+        off_t max = (off_t) (BACKLOG_FACTOR * a->console->vm->manager->config.console_history);
+
+        if (a->backlog_fd < 0)
+                (void) send(a->fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+        else if (a->backlog_size + (off_t) n <= max && pwrite(a->backlog_fd, p, n, a->backlog_size) == (ssize_t) n)
+                a->backlog_size += (off_t) n;
 }
 
 static int console_open_log(Console *c) {
@@ -105,7 +146,7 @@ static int on_output(sd_event_source *s, int fd, uint32_t revents, void *userdat
         }
         console_keep(c, buf, (size_t) n);
         LIST_FOREACH(a, &c->attached, attached)
-                (void) send(a->fd, buf, (size_t) n, MSG_NOSIGNAL | MSG_DONTWAIT);
+                attachment_output(a, buf, (size_t) n);
         return 0;
 }
 
@@ -165,6 +206,8 @@ static int on_input(sd_event_source *s, int fd, uint32_t revents, void *userdata
         char buf[1024];
         ssize_t n, k;
 
+        if (revents & EPOLLOUT)
+                attachment_feed(a);
         n = recv(fd, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return 0;
@@ -173,7 +216,7 @@ static int on_input(sd_event_source *s, int fd, uint32_t revents, void *userdata
                         attachment_free(a);
                 else
                         /* Closed for writing only: it still wants to read. */
-                        (void) sd_event_source_set_io_events(s, 0);
+                        (void) sd_event_source_set_io_events(s, attachment_events(a) & ~(uint32_t) EPOLLIN);
                 return 0;
         }
         vm_touch(a->console->vm);
@@ -195,7 +238,7 @@ int console_adopt_attachment(Console *c, int fd, bool input) {
         a = new(Attachment, 1);
         if (!a)
                 return -ENOMEM;
-        *a = (Attachment) { .console = c, .fd = fd, .input = input };
+        *a = (Attachment) { .console = c, .fd = fd, .input = input, .backlog_fd = -EBADF };
         LIST_INSERT_HEAD(&c->attached, a, attached);
         c->n_attached++;
         r = sd_event_add_io(c->vm->manager->event, &a->io, fd, EPOLLIN, on_input, a);
@@ -207,7 +250,7 @@ int console_adopt_attachment(Console *c, int fd, bool input) {
 }
 
 /* Copies the end of the history to fd: the last max bytes of old and new together. */
-static int copy_history(Vm *vm, uint64_t max, int fd, bool is_socket) {
+static int copy_history(Vm *vm, uint64_t max, int fd) {
         static const char *const names[] = { LOG_OLD_NAME, LOG_NAME };
         _cleanup_close_ int dir_fd = -EBADF;
         uint64_t sizes[2] = {}, skip;
@@ -230,37 +273,56 @@ static int copy_history(Vm *vm, uint64_t max, int fd, bool is_socket) {
                 ssize_t n;
 
                 skip -= offset;
-                while (fds[i] >= 0 && (n = pread(fds[i], buf, sizeof(buf), (off_t) offset)) > 0) {
-                        if (is_socket ? send(fd, buf, (size_t) n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 :
-                                        write_all(fd, buf, (size_t) n) < 0)
-                                break;
+                while (fds[i] >= 0 && (n = pread(fds[i], buf, sizeof(buf), (off_t) offset)) > 0 &&
+                       write_all(fd, buf, (size_t) n) >= 0)
                         offset += (uint64_t) n;
-                }
                 safe_close(fds[i]);
         }
         return 0;
 }
 
+static int history_new(Vm *vm, uint64_t max, int *ret_fd) {
+        _cleanup_close_ int fd = -EBADF;
+        int r;
+
+        fd = memfd_create("console-history", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        if (fd < 0)
+                return negative_errno();
+        r = copy_history(vm, max, fd);
+        if (r < 0)
+                return r;
+        *ret_fd = TAKE_FD(fd);
+        return 0;
+}
+
 int console_attach(Console *c, bool history, uint64_t history_max, bool input, int *ret_fd) {
-        int pair[2], r, size = OUTPUT_BUFFER;
+        _cleanup_close_ int backlog_fd = -EBADF;
         _cleanup_free_ char *name = NULL;
+        Attachment *a;
+        int pair[2], r;
 
         if (c->n_attached >= CONSOLE_ATTACHED_MAX)
                 return -EDQUOT;
+        if (history) {
+                r = history_new(c->vm, history_max, &backlog_fd);
+                if (r < 0)
+                        return r;
+        }
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
                 return negative_errno();
-        if (history)
-                size += 2 * (int) c->vm->manager->config.console_history;
-        (void) setsockopt(pair[0], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
-        if (history)
-                (void) copy_history(c->vm, history_max, pair[0], true);
         r = console_adopt_attachment(c, pair[0], input);
         if (r < 0) {
                 safe_close(pair[0]);
                 safe_close(pair[1]);
                 return r;
         }
-        name = attachment_fd_name(LIST_FIRST(&c->attached));
+        a = LIST_FIRST(&c->attached);
+        if (backlog_fd >= 0) {
+                a->backlog_size = lseek(backlog_fd, 0, SEEK_END);
+                a->backlog_fd = TAKE_FD(backlog_fd);
+                (void) sd_event_source_set_io_events(a->io, attachment_events(a));
+        }
+        name = attachment_fd_name(a);
         if (name)
                 fd_store_push(name, &pair[0], 1);
         *ret_fd = pair[1];
@@ -271,10 +333,7 @@ int console_read_history(Vm *vm, uint64_t max, int *ret_fd) {
         _cleanup_close_ int fd = -EBADF;
         int r;
 
-        fd = memfd_create("console-history", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-        if (fd < 0)
-                return negative_errno();
-        r = copy_history(vm, max, fd, false);
+        r = history_new(vm, max, &fd);
         if (r < 0)
                 return r;
         if (lseek(fd, 0, SEEK_SET) < 0 ||

@@ -333,7 +333,6 @@ static int grow_disk(Vm *vm, uint64_t disk, sd_bus_error *error) {
         r = fd < 0 ? negative_errno() : overlay_grow(fd, disk);
         if (r < 0)
                 return sd_bus_error_setf(error, SD_BUS_ERROR_FAILED, "Cannot grow the disk of VM '%s': %s.", vm->name, strerror(-r));
-        vm->resize_disk = true;
         return 0;
 }
 

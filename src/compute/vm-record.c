@@ -118,7 +118,6 @@ int vm_record_save(Vm *vm) {
                 set_string(o, "before", vm_state_to_string(vm->before)) | set_string(o, "reason", vm->reason) |
                 set_uint(o, "created", vm->created) | set_uint(o, "started", vm->started) |
                 set_uint(o, "stopped", vm->stopped) | set_uint(o, "last_activity", vm->last_activity) |
-                json_object_set_new(o, "resize_disk", json_boolean(vm->resize_disk)) |
                 json_object_set_new(o, "exit_status", json_integer(vm->exit_status)) |
                 json_object_set_new(o, "events", events_to_json(vm)) | set_runtime(o, vm);
         text = r == 0 ? json_dumps(o, JSON_COMPACT) : NULL;
@@ -251,7 +250,6 @@ static int vm_from_json(Manager *m, const char *name, json_t *o, Vm **ret, char 
         vm->loaded = true;
         vm->state = s;
         vm->before = (int) before < 0 ? VM_CONFIGURED : before;
-        vm->resize_disk = json_is_true(json_object_get(o, "resize_disk"));
         vm->created = get_uint(o, "created");
         vm->started = get_uint(o, "started");
         vm->stopped = get_uint(o, "stopped");

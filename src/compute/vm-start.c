@@ -13,7 +13,6 @@
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
-#include "basic/strv.h"
 #include "basic/time-util.h"
 #include "compute/agent.h"
 #include "compute/console.h"
@@ -24,11 +23,8 @@
 #include "compute/steps.h"
 #include "compute/vm-record.h"
 #include "shared/bus-util.h"
-#include "shared/child.h"
 #include "shared/log.h"
-#include "storage/overlay.h"
 
-#define RESIZE_TIMEOUT (5 * 60 * USEC_PER_SEC)
 
 void vm_start_fail(Vm *vm, int error, const char *text) {
         if (vm->failure < 0)
@@ -36,7 +32,6 @@ void vm_start_fail(Vm *vm, int error, const char *text) {
         vm->failure = error;
         (void) free_and_strdup(&vm->failure_text, text ?: strerror(-error));
         resources_forget(vm);
-        vm->resizing = child_free(vm->resizing);
         vm_disarm_timer(vm);
         vm_kill(vm);
 }
@@ -134,8 +129,6 @@ static void on_scope(Vm *vm, int error, const char *text) {
         vm_changed(vm, "PID", "UID", NULL);
         registration_add(vm);
 }
-
-static void start_continue(Vm *vm);
 
 static int channel(int type, int tag, int *ret_ours, int *ret_theirs) {
         _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
@@ -244,41 +237,6 @@ static int launch(Vm *vm, int root_fd, int kernel_fd, int initrd_fd, char **ret_
         return r;
 }
 
-static void on_resized(int status, const char *output, void *userdata) {
-        _cleanup_free_ char *text = NULL;
-        Vm *vm = userdata;
-
-        vm->resizing = NULL;
-        if (status != 0) {
-                text = strprintf("The file system on the disk of VM '%s' could not be grown (status %i): %.300s", vm->name, status,
-                                 output);
-                vm_start_fail(vm, -EIO, text);
-                return;
-        }
-        vm->resize_disk = false;
-        start_continue(vm);
-}
-
-/* The disk was grown while the VM was stopped; its file system follows now. */
-static int start_resize(Vm *vm) {
-        _cleanup_close_ int dir_fd = -EBADF, fd = -EBADF;
-        _cleanup_strv_free_ char **argv = NULL;
-        int r;
-
-        if (!vm->resize_disk)
-                return 1;
-        dir_fd = vm_directory_open(vm, false);
-        fd = dir_fd < 0 ? dir_fd : openat(dir_fd, "overlay.img", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0)
-                return negative_errno();
-        argv = overlay_resize_argv(3);
-        if (!argv)
-                return -ENOMEM;
-        job_set_word(vm->job, "disk");
-        r = child_run(vm->manager->event, argv, fd, RESIZE_TIMEOUT, on_resized, vm, &vm->resizing);
-        return r < 0 ? r : 0;
-}
-
 /* Each of these may have to be waited for; when it comes, all are asked again, and those there already answer at once. */
 static int start_gather(Vm *vm, int *ret_root, int *ret_kernel, int *ret_initrd, char **ret_text) {
         const char *digest;
@@ -300,9 +258,7 @@ static void start_continue(Vm *vm) {
         _cleanup_free_ char *text = NULL;
         int root_fd, kernel_fd, initrd_fd, r;
 
-        r = start_resize(vm);
-        if (r > 0)
-                r = start_gather(vm, &root_fd, &kernel_fd, &initrd_fd, &text);
+        r = start_gather(vm, &root_fd, &kernel_fd, &initrd_fd, &text);
         if (r == 0)
                 return;
         if (r > 0)

@@ -20,7 +20,6 @@
 #include "compute/vm-wait.h"
 #include "shared/bus-util.h"
 #include "shared/catalog-ids.h"
-#include "shared/child.h"
 #include "shared/log.h"
 
 static int vm_init(Vm *vm, const char *name, const char *id, VmSpec *spec) {
@@ -83,7 +82,6 @@ Vm *vm_free(Vm *vm) {
         m = vm->manager;
         if (m) {
                 resources_forget(vm);
-                child_free(vm->resizing);
                 scope_forget(vm);
                 vm_runtime_free(vm);
                 vm_waiters_done(vm);

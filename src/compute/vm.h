@@ -84,13 +84,11 @@ struct Vm {
 
         Job *job;
         VmRuntime *runtime;
-        struct Child *resizing; /* resize2fs, before a start */
         void *waiting_queue;    /* the VmQueue of resources.c it is in, if any */
         TAILQ_ENTRY(Vm) waiting;
         LIST_HEAD(, VmWaiter) waiters;
 
         bool disk_reserved:1, memory_reserved:1, removed:1;
-        bool resize_disk:1; /* the disk grew, its file system has yet to follow */
         bool loaded:1; /* there is a record whose unknown fields are to be kept */
         unsigned reserved_cpus;
         uint64_t reserved_memory, reserved_disk;

@@ -4,8 +4,11 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
@@ -118,6 +121,27 @@ static int mount_disk(const char *spec, const char *where, bool writable, char *
         return 0;
 }
 
+/* EXT4_IOC_RESIZE_FS of the kernel's fs/ext4/ext4.h: the new size in blocks. */
+#define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t)
+
+/* The disk may have been made larger while the VM was stopped; its file system follows here, where it belongs to: no tool
+ * of the host ever reads what a guest wrote. What fails is only room not gained. */
+static void grow_layer(const char *spec) {
+        _cleanup_free_ char *device = NULL, *why = NULL;
+        _cleanup_close_ int fd = -EBADF, disk_fd = -EBADF;
+        uint64_t bytes, blocks;
+        struct statfs fs;
+
+        if (find_device(spec, &device, &why) < 0)
+                return;
+        disk_fd = open(device, O_RDONLY | O_CLOEXEC);
+        fd = open(LAYER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (disk_fd < 0 || fd < 0 || ioctl(disk_fd, BLKGETSIZE64, &bytes) < 0 || fstatfs(fd, &fs) < 0 || fs.f_bsize <= 0)
+                return;
+        blocks = bytes / (uint64_t) fs.f_bsize;
+        (void) ioctl(fd, EXT4_IOC_RESIZE_FS, &blocks); /* of the size it has: nothing to do for it */
+}
+
 static int mount_layer(const char *spec, char **ret_why) {
         int r;
 
@@ -125,6 +149,7 @@ static int mount_layer(const char *spec, char **ret_why) {
                 r = mount_disk(spec, LAYER, true, ret_why);
                 if (r < 0)
                         return r;
+                grow_layer(spec);
         } else if (mount("tmpfs", LAYER, "tmpfs", 0, "mode=0755") < 0) {
                 r = negative_errno();
                 *ret_why = strprintf("Cannot mount a tmpfs for the overlay: %s", strerror(-r));

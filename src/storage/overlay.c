@@ -22,7 +22,6 @@
 #define TEMPLATE_NAME_MAX 64
 
 #define MKE2FS "/sbin/mke2fs"
-#define RESIZE2FS "/sbin/resize2fs"
 
 /* Every copy has the template's; a VM sees exactly one. */
 #define OVERLAY_UUID "6d0c7e5a-1f3b-4c59-8a57-0e5f6f7a3c11"
@@ -216,15 +215,4 @@ int overlay_grow(int fd, uint64_t size) {
         if (size == (uint64_t) st.st_size)
                 return 0;
         return ftruncate(fd, (off_t) size) < 0 ? negative_errno() : 0;
-}
-
-char **overlay_resize_argv(int fd) {
-        _cleanup_strv_free_ char **argv = NULL;
-
-        /* -f: the file system was last seen by the guest; without it a mount since the last check is
-         * refused. */
-        if (strv_extend(&argv, RESIZE2FS) < 0 || strv_extend(&argv, "-f") < 0 ||
-                        strv_extendf(&argv, "/proc/self/fd/%d", fd) < 0)
-                return NULL;
-        return TAKE_PTR(argv);
 }

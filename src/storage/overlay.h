@@ -6,7 +6,7 @@
  *
  * Running mke2fs once per VM would be most of a VM's creation, so there is one template per size, made by
  * mke2fs, and a VM's disk is a copy of its few allocated extents. Nothing here starts a process or waits for
- * one: the caller runs what overlay_mkfs_argv() and overlay_resize_argv() return, asynchronously. */
+ * one: the caller runs what overlay_mkfs_argv() returns, asynchronously. */
 
 #include "basic/macro.h"
 
@@ -35,7 +35,7 @@ int overlay_template_publish(int fd, int dir_fd, uint64_t size);
  * of its own record in the same file system, or the guest's first flush, makes it durable. */
 int overlay_clone(int template_fd, int dir_fd, const char *name);
 
-/* Grows the disk of a stopped VM; the file system follows once overlay_resize_argv(3) was run on the fd.
+/* Grows the disk of a stopped VM. The file system follows when the guest mounts it next (hero-init): what a guest wrote is
+ * never read by a tool of the host.
  * -EINVAL when size is not valid or smaller than the disk (0 when it is the same). */
 int overlay_grow(int fd, uint64_t size);
-char **overlay_resize_argv(int fd); /* NULL: out of memory */

@@ -103,6 +103,20 @@ def test_what_a_guest_writes_outlives_its_restart_and_not_its_vm(host):
     assert host.heroctl('exec', 'ivan', '--', 'cat', '/root/note', check=False).status == 1
 
 
+def test_a_disk_that_grew_is_larger_in_the_guest(host):
+    host.heroctl('provision', 'kim', '--disk=64M', timeout=120)
+    host.heroctl('exec', 'kim', '--', 'sh', '-c', 'echo kept > /root/note')
+    r = host.heroctl('set-resources', 'kim', '--disk=1G', check=False)
+    assert 'stop it first' in r.err, r
+    host.heroctl('stop', 'kim')
+    host.heroctl('set-resources', 'kim', '--disk=1G')
+    assert 'only grow' in host.heroctl('set-resources', 'kim', '--disk=64M', check=False).err
+    host.heroctl('start', 'kim', timeout=120)
+    size = int(host.heroctl('exec', 'kim', '--', 'df', '-k', '/').out.splitlines()[-1].split()[1])
+    assert size > 900000
+    assert host.heroctl('exec', 'kim', '--', 'cat', '/root/note').out == 'kept\n'
+
+
 def test_a_tag_that_moved_is_followed_by_new_vms_only(host):
     host.run('mkdir -p /var/tmp/tree && echo one > /var/tmp/tree/a')
     host.heroctl('image', 'import', 'moving', '/var/tmp/tree')

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Overlay disks with the real mke2fs, e2fsck and resize2fs. */
+/* Overlay disks with the real mke2fs and e2fsck. */
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -163,24 +163,18 @@ static void a_template_cut_short_is_refused(void **state) {
         assert_int_equal(overlay_template_open(dir_fd, 19 * MIB), -EUCLEAN);
 }
 
-static void growing_is_followed_by_the_file_system(void **state) {
+/* The file system follows in the guest (hero-init), for no tool of the host is to read what a guest wrote; until then the
+ * smaller one in the larger file is whole. */
+static void growing_leaves_the_file_system_whole(void **state) {
         _cleanup_close_ int template = template_of(GIB), fd = -EBADF;
-        _cleanup_strv_free_ char **argv = NULL;
-        uint32_t blocks = 0;
         struct stat st;
 
         assert_true(template >= 0);
         fd = overlay_clone(template, dir_fd, "grow.img");
         assert_true(fd >= 0);
         assert_int_equal(overlay_grow(fd, 20 * GIB), 0);
-        argv = overlay_resize_argv(fd);
-        assert_non_null(argv);
-        assert_int_equal(run(argv, fd), 0);
         assert_int_equal(fstat(fd, &st), 0);
         assert_int_equal(st.st_size, 20 * GIB);
-        /* s_blocks_count_lo of the superblock */
-        assert_int_equal(pread(fd, &blocks, sizeof(blocks), 1024 + 4), sizeof(blocks));
-        assert_int_equal(blocks, 20 * GIB / 4096);
         assert_int_equal(fsck(fd), 0);
 
         assert_int_equal(overlay_grow(fd, 20 * GIB), 0);
@@ -233,7 +227,7 @@ int main(void) {
                 cmocka_unit_test(an_unpublished_template_is_not_there),
                 cmocka_unit_test(without_anonymous_files_a_template_is_published_by_copy),
                 cmocka_unit_test(a_template_cut_short_is_refused),
-                cmocka_unit_test(growing_is_followed_by_the_file_system),
+                cmocka_unit_test(growing_leaves_the_file_system_whole),
                 cmocka_unit_test(sizes_out_of_bounds_are_refused),
                 cmocka_unit_test(cloning_takes_milliseconds_whatever_the_size),
         };
