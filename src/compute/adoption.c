@@ -122,6 +122,7 @@ static int adopt_runtime(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
         rt->process.pid = record->pid;
         rt->process.pidfd = pidfd_open_pid(record->pid);
         rt->scope_requested = rt->scope_up = true;
+        rt->registered = vm->manager->config.register_machines; /* or so we must assume */
         rt->executed = true;
         /* Looked at after the pidfd was opened: the number cannot have gone to somebody else in between. */
         cgroup = scope_cgroup_path(vm, record->pid);

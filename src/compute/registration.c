@@ -6,6 +6,7 @@
 
 #include "basic/time-util.h"
 #include "compute/manager.h"
+#include "compute/steps.h"
 #include "shared/bus-util.h"
 #include "shared/log.h"
 
@@ -33,6 +34,7 @@ void registration_add(Vm *vm) {
 
         if (!m->config.register_machines || now_usec(CLOCK_MONOTONIC) < m->machined_retry)
                 return;
+        vm->runtime->registered = true;
         /* machined wants 128 bits: our 48, repeated. */
         for (size_t i = 0; i < sizeof(id); i++) {
                 unsigned byte = 0;
@@ -52,4 +54,37 @@ void registration_add(Vm *vm) {
                 r = sd_bus_call_async(m->bus, NULL, call, on_registered, m, 0);
         if (r < 0)
                 log_vm_debug(vm, "Cannot register VM '%s' with systemd-machined.", vm->name);
+}
+
+/* machined must let go of the VM before another one has its name: its own clean-up stops the scope by name, and would hit
+ * the successor. */
+#define UNREGISTER_TIMEOUT (5 * USEC_PER_SEC)
+
+static int on_unregistered(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        Vm *vm = userdata;
+
+        vm->runtime->unregister_call = sd_bus_slot_unref(vm->runtime->unregister_call);
+        vm->runtime->registered = false;
+        vm_check_gone(vm);
+        return 0;
+}
+
+bool registration_is_gone(Vm *vm) {
+        _cleanup_message_ sd_bus_message *call = NULL;
+        VmRuntime *rt = vm->runtime;
+        int r;
+
+        if (!rt->registered)
+                return true;
+        if (rt->unregister_call)
+                return false;
+        r = sd_bus_message_new_method_call(vm->manager->bus, &call, "org.freedesktop.machine1", "/org/freedesktop/machine1",
+                                           "org.freedesktop.machine1.Manager", "UnregisterMachine");
+        if (r >= 0)
+                r = sd_bus_message_append(call, "s", vm->name);
+        if (r >= 0)
+                r = sd_bus_message_set_auto_start(call, false);
+        if (r >= 0)
+                r = sd_bus_call_async(vm->manager->bus, &rt->unregister_call, call, on_unregistered, vm, UNREGISTER_TIMEOUT);
+        return r < 0;
 }

@@ -7,3 +7,6 @@
 #include "compute/vm.h"
 
 void registration_add(Vm *vm);
+
+/* True when machined knows nothing of the VM (any more). False: it is being told; vm_check_gone() is called again. */
+bool registration_is_gone(Vm *vm);

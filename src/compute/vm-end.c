@@ -17,6 +17,7 @@
 #include "basic/time-util.h"
 #include "compute/fd-store.h"
 #include "compute/manager.h"
+#include "compute/registration.h"
 #include "compute/scope.h"
 #include "compute/steps.h"
 #include "shared/log.h"
@@ -207,11 +208,13 @@ static void vm_gone(Vm *vm) {
 
 void vm_check_gone(Vm *vm) {
         VmRuntime *rt = vm->runtime;
+        bool unregistered;
 
         if (!rt)
                 return;
         if (rt->process.pid > 0 && !rt->exited)
                 return;
+        unregistered = registration_is_gone(vm);
         if (rt->scope_requested && !rt->scope_gone) {
                 if (!rt->stop_unit_sent) {
                         rt->stop_unit_sent = true;
@@ -221,5 +224,6 @@ void vm_check_gone(Vm *vm) {
                 if (!rt->scope_gone)
                         return;
         }
-        vm_gone(vm);
+        if (unregistered)
+                vm_gone(vm);
 }

@@ -140,6 +140,7 @@ void vm_runtime_free(Vm *vm) {
         sd_event_source_disable_unref(rt->control_source);
         sd_event_source_disable_unref(rt->timer);
         sd_event_source_disable_unref(rt->oom_source);
+        sd_bus_slot_unref(rt->unregister_call);
         vmm_process_done(&rt->process);
         if (rt->monitor)
                 vm->hypervisor->monitor_free(rt->monitor);

@@ -55,8 +55,10 @@ struct VmRuntime {
 
         bool monitor_ready:1, agent_ready:1, agent_lost:1;
         bool scope_requested:1, scope_up:1, scope_gone:1;
+        bool registered:1; /* machined was told of it */
         bool executed:1, exited:1, stop_unit_sent:1, killed_by_us:1;
         unsigned stop_stage;
+        sd_bus_slot *unregister_call;
         unsigned late_answers; /* of the monitor, which nobody waits for any more: vm-suspend.c */
 
         VmEnd end;

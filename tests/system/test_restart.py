@@ -147,3 +147,10 @@ def test_fields_of_a_newer_version_survive_in_the_record(host):
     host.run('systemctl start hero-computed')
     host.heroctl('start', 'future')
     assert json.loads(host.run(['cat', record]).out)['of_tomorrow'] == {'x': [1, 2]}
+
+
+def test_a_vm_can_be_restarted_many_times_in_a_row(host):
+    """machined cleans up after a VM by the name of its scope, which must not hit the next one of the name."""
+    host.mock('again')
+    host.run('for i in $(seq 60); do heroctl restart again || exit 1; done', timeout=180)
+    assert host.state('again') == 'running'
