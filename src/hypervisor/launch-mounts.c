@@ -150,7 +150,7 @@ static int add_proc(Launch *l) {
 }
 
 static int fill(Launch *l) {
-        static const char *const devices[] = { "/dev/null", "/dev/urandom" };
+        static const char *const devices[] = { LAUNCH_DEVICES };
         int r = 0;
 
         for (size_t i = 0; r >= 0 && i < l->n_paths; i++)

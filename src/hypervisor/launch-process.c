@@ -135,8 +135,8 @@ static int raise_oom_score(Launch *l) {
         return 0;
 }
 
-static int become_vmm(Launch *l, const LaunchFilter *filter) {
-        char *const environment[] = { (char *) "LANG=C.UTF-8", NULL };
+/* Everything but the exec, and before the release: systemd makes the scope meanwhile. */
+static int prepare(Launch *l, const LaunchFilter *filter) {
         int r;
 
         r = raise_oom_score(l);
@@ -148,11 +148,15 @@ static int become_vmm(Launch *l, const LaunchFilter *filter) {
                 r = launch_drop_privileges(l);
         if (r >= 0)
                 r = launch_seccomp_load(l, filter);
-        if (r < 0)
-                return r;
+        return r;
+}
+
+static void execute(Launch *l) {
+        char *const environment[] = { (char *) "LANG=C.UTF-8", NULL };
+
         report(l); /* error is 0: what comes next is the exec */
         (void) execve(l->argv[0], l->argv, environment);
-        return launch_failed(l, errno, "Cannot execute %s", l->argv[0]);
+        (void) launch_failed(l, errno, "Cannot execute %s", l->argv[0]);
 }
 
 void launch_process(char *request, size_t size, const int fds[], size_t n_fds, const LaunchFilter *filter) {
@@ -164,9 +168,11 @@ void launch_process(char *request, size_t size, const int fds[], size_t n_fds, c
         if (split_words(request, size, words, &n) < 0 || parse_words(&l, words, n, n_fds) < 0 ||
             arrange_fds(&l, fds, n_fds) < 0)
                 _exit(2); /* the daemon sees the end of the control socket */
-        if (!wait_for_release(&l))
-                _exit(0);
-        (void) become_vmm(&l, filter);
+        if (prepare(&l, filter) >= 0) {
+                if (!wait_for_release(&l))
+                        _exit(0);
+                execute(&l);
+        }
         report(&l);
         _exit(1); /* nothing is open that would want to be flushed */
 }

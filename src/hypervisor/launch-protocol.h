@@ -10,10 +10,10 @@
  *
  * with N_FDS + 2 fds attached: the VMM's, which become 3 … 3 + N_FDS - 1 of it, then the control socket, then the
  * write end of the errors pipe. The answer is a LaunchReply, with the pidfd attached when error is 0: a process
- * which is the daemon's own child (CLONE_PARENT), and waits.
+ * which is the daemon's own child (CLONE_PARENT), builds its sandbox, and waits.
  *
  * On the control socket, daemon → process: one LAUNCH_GO byte. Process → daemon: one LaunchReport with error 0
- * immediately before execve(), or one with an error and a sentence. */
+ * immediately before execve(), or one with an error and a sentence, which may come before the release. */
 
 #include <stdint.h>
 
@@ -28,6 +28,9 @@
 #define LAUNCH_DEVICE "device="
 #define LAUNCH_PROC "proc"
 #define LAUNCH_COMMAND "--"
+
+/* In every VMM's root, besides the devices of its sandbox. */
+#define LAUNCH_DEVICES "/dev/null", "/dev/urandom"
 
 typedef struct LaunchReply {
         int32_t error; /* errno */

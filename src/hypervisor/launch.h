@@ -4,7 +4,7 @@
 /* hero-vmm-launch: starts VMMs for hero-computed.
  *
  *     launch-main.c        the server: one request, one process
- *     launch-process.c     that process: waits for its release, takes the steps below in order, executes the VMM
+ *     launch-process.c     that process: takes the steps below in order, waits for its release, executes the VMM
  *     launch-mounts.c      the root the VMM sees
  *     launch-privileges.c  limits, uid, gid, capabilities
  *     launch-seccomp.c     system calls no VMM has a use for

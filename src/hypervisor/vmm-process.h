@@ -4,11 +4,12 @@
 /* Starting a VMM so that it never executes one instruction outside its scope.
  *
  * vmm_process_spawn() has the launcher (hero-vmm-launch, started with the first VM) make a process that blocks on
- * its control fd. The caller puts the pid into a scope and then calls vmm_process_release(); the process builds the
- * sandbox (mount namespace by libmount, uid and gid, no capabilities by libcap-ng, no_new_privs, seccomp, rlimits),
- * closes everything it was not told about and executes the VMM. What goes wrong between release and exec comes back
- * over the control fd as an errno and a sentence; EOF after the exec was announced means the VMM runs. Closing the
- * control fd instead of releasing makes the process exit. The launcher is a program of its own so that no copy of
+ * its control fd, after it has built the sandbox (everything closed that it was not told about, mount namespace by
+ * libmount, uid and gid, no capabilities by libcap-ng, no_new_privs, seccomp, rlimits): that is our program and not
+ * the VMM, and it takes about as long as systemd needs for the scope. The caller puts the pid into a scope and then
+ * calls vmm_process_release(); what follows is the exec. What goes wrong, with the sandbox even before the release,
+ * comes back over the control fd as an errno and a sentence; EOF after the exec was announced means the VMM runs.
+ * Closing the control fd instead of releasing makes the process exit. The launcher is a program of its own so that no copy of
  * the daemon's memory is ever in the VMM's scope, and so that a start costs a fork of something small.
  *
  * The launcher needs CAP_SYS_ADMIN (namespace, mounts, pivot_root), CAP_SETUID, CAP_SETGID, CAP_SETPCAP (empty
@@ -27,7 +28,7 @@ typedef struct VmmProcess {
 #define VMM_PROCESS_NULL \
         ((VmmProcess) { .pid = 0, .pidfd = -EBADF, .control_fd = -EBADF, .errors_fd = -EBADF })
 
-/* Returns 0 and a blocked process, or -errno. It is our own child, and not reaped here: the caller watches pidfd. uid
+/* Returns 0 and a process that will block, or -errno. It is our own child, and not reaped here: the caller watches pidfd. uid
  * and gid must not be 0. */
 int vmm_process_spawn(const VmmCommand *command, const VmmSandbox *sandbox, uid_t uid, gid_t gid, VmmProcess *ret);
 
