@@ -111,7 +111,7 @@ static void adopt_attachments(Adoption *a, Vm *vm) {
 static int adopt_runtime(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
         _cleanup_free_ char *name = strprintf("vm-%s", vm->name), *cgroup = NULL;
         VmRuntime *rt;
-        int console_fd, r;
+        int r;
 
         rt = vm_runtime_new(vm);
         if (!rt || !name)
@@ -132,17 +132,15 @@ static int adopt_runtime(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
         }
         rt->monitor_fd = store_take(a->store, name, FD_TAG_MONITOR);
         rt->agent_fd = store_take(a->store, name, FD_TAG_AGENT);
-        console_fd = store_take(a->store, name, FD_TAG_CONSOLE);
+        rt->console_fd = store_take(a->store, name, FD_TAG_CONSOLE);
         r = vm_watch_exit(vm);
         if (r >= 0)
                 r = vm_watch_oom(vm);
-        if (r < 0) {
-                safe_close(console_fd);
+        if (r < 0)
                 return r;
-        }
         rt->agent_ready = vm->state != VM_STARTING && rt->agent_fd >= 0;
         rt->monitor_ready = rt->monitor_fd >= 0;
-        r = vm_open_channels(vm, true, console_fd);
+        r = vm_open_channels(vm, true);
         if (r < 0)
                 return r;
         if (rt->agent)

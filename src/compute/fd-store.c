@@ -41,9 +41,9 @@ static char *vm_fd_name(const Vm *vm) {
         return strprintf("vm-%s", vm->name);
 }
 
-void fd_store_push_vm(Vm *vm, int console_fd) {
+void fd_store_push_vm(Vm *vm) {
         _cleanup_free_ char *name = vm_fd_name(vm);
-        int fds[] = { vm->runtime->monitor_fd, vm->runtime->agent_fd, console_fd };
+        int fds[] = { vm->runtime->monitor_fd, vm->runtime->agent_fd, vm->runtime->console_fd };
 
         if (name)
                 fd_store_push(name, fds, ELEMENTSOF(fds));

@@ -27,7 +27,7 @@ FdTag fd_store_get_tag(int fd);
 
 void fd_store_push(const char *name, const int *fds, size_t n);
 void fd_store_remove(const char *name);
-void fd_store_push_vm(Vm *vm, int console_fd);
+void fd_store_push_vm(Vm *vm);
 void fd_store_remove_vm(Vm *vm);
 
 /* shutdown() both ways and close. Returns -EBADF. */

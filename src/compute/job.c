@@ -31,6 +31,7 @@ Job *job_free(Job *j) {
         if (j->vm)
                 j->vm->job = NULL;
         sd_event_source_disable_unref(j->begin);
+        signals_forget_job(j);
         if (j->path) {
                 HASH_DEL(j->manager->jobs, j);
                 j->manager->n_jobs--;
@@ -45,12 +46,11 @@ void job_set_word(Job *j, const char *word) {
         if (!j || j->word == word)
                 return;
         j->word = word;
-        (void) sd_bus_emit_properties_changed(j->manager->bus, j->path, COMPUTE_JOB_INTERFACE, "Step", NULL);
+        signals_job_changed(j);
 }
 
 static void job_end(Job *j, int error, const char *text) {
         _cleanup_free_ char *sentence = NULL;
-        Manager *m = j->manager;
         const char *result = "done";
         Vm *vm = j->vm;
 
@@ -66,8 +66,7 @@ static void job_end(Job *j, int error, const char *text) {
                 log_full(LOG_NOTICE, error, __FILE__, __LINE__, __func__, j->vm_name, NULL, NULL,
                          "Job %s of VM '%s' failed: %s", job_type_to_string(j->type), j->vm_name, text);
         }
-        (void) sd_bus_emit_signal(m->bus, COMPUTE_OBJECT, COMPUTE_MANAGER_INTERFACE, "JobRemoved", "uosss", j->id, j->path,
-                                  j->vm_name, result, error < 0 ? text : "");
+        signals_job_removed(j, result, error < 0 ? text : "");
         job_free(j);
         if (!vm)
                 return;
@@ -188,8 +187,7 @@ int job_new(Vm *vm, JobType type, const JobStep *steps, unsigned n_steps, bool f
         }
         vm->job = j;
         j->vm = vm;
-        (void) sd_bus_emit_signal(m->bus, COMPUTE_OBJECT, COMPUTE_MANAGER_INTERFACE, "JobNew", "uos", j->id, j->path,
-                                  vm->name);
+        signals_job_new(j);
         if (vm->state != VM_PENDING) /* else nobody has heard of it yet */
                 vm_changed(vm, "Job", NULL);
         if (ret)

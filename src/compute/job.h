@@ -4,6 +4,7 @@
 /* A job is one request that takes time: a short list of steps run one after the other on one VM. A VM has at most
  * one. Owned by the Manager until it has ended and JobRemoved was sent. */
 
+#include <sys/queue.h>
 #include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
 #include <uthash.h>
@@ -65,6 +66,8 @@ struct Job {
         char *error_text;
 
         const char *word;       /* Step property */
+        TAILQ_ENTRY(Job) signals;
+        bool signalled;         /* is in there */
         uint64_t done, total;   /* Progress property */
 };
 

@@ -74,12 +74,15 @@ int manager_new(Manager **ret) {
                 .events = { .max = EVENT_RING_ALL },
         };
         TAILQ_INIT(&m->scope_calls);
+        TAILQ_INIT(&m->registrations);
         (void) resources_init(m);
         r = sd_event_default(&m->event);
         if (r < 0)
                 return log_error_errno(r, "Cannot make an event loop: %m");
         (void) sd_event_set_watchdog(m->event, true);
-        r = open_state_directories(m);
+        r = signals_init(m);
+        if (r >= 0)
+                r = open_state_directories(m);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(m);
@@ -91,6 +94,7 @@ Manager *manager_free(Manager *m) {
 
         if (!m)
                 return NULL;
+        signals_done(m);
         /* VMs stay: closing our ends of their sockets leaves PID 1's. */
         m->serving = false;
         HASH_ITER(hh_name, m->vms_by_name, vm, next)
@@ -174,10 +178,7 @@ int manager_quarantine(Manager *m, const char *name, const char *why) {
 
 void manager_add_event(Manager *m, Event *e) {
         (void) event_ring_push(&m->events, e);
-        if (m->serving)
-                (void) sd_bus_emit_signal(m->bus, COMPUTE_OBJECT, COMPUTE_MANAGER_INTERFACE, "Transition", "ttssss",
-                                          e->sequence, e->timestamp, e->vm, vm_state_to_string(e->from),
-                                          vm_state_to_string(e->to), e->reason);
+        signals_transition(m, e);
 }
 
 /* Without a bus there is nothing we can do. The VMs need none; systemd starts us again and we adopt them. */

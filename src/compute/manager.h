@@ -13,6 +13,7 @@
 #include "compute/compute-config.h"
 #include "compute/job.h"
 #include "compute/resources.h"
+#include "compute/signals.h"
 #include "compute/vm.h"
 #include "shared/polkit.h"
 
@@ -41,6 +42,7 @@ struct Manager {
 
         uint64_t next_sequence;
         EventRing events;
+        Signals signals;
 
         Capacity capacity;
         Resources resources;
@@ -49,7 +51,9 @@ struct Manager {
 
         TAILQ_HEAD(, ScopeCall) scope_calls; /* what PID 1 was, or is yet to be, asked: scope.c */
         ScopeCall *scope_jobs;               /* of those, by the path of PID 1's job */
-        unsigned n_scope_starts;
+        unsigned n_scope_starts, n_scope_questions;
+        TAILQ_HEAD(, Vm) registrations; /* not yet sent to machined */
+        unsigned n_registrations;       /* not yet answered */
         uint64_t machined_retry;
 
         Quarantine *quarantined;
@@ -82,7 +86,6 @@ void manager_add_event(Manager *m, Event *e);
 int manager_bus_register(Manager *m);
 void user_emit_added(Vm *vm);
 void user_emit_removed(Vm *vm);
-void vm_emit_added(Vm *vm);
 int vm_bus_register(Manager *m);
 int user_bus_register(Manager *m);
 int job_bus_register(Manager *m);

@@ -104,9 +104,7 @@ static int announce(Vm *vm, JobType type, const JobStep *steps, unsigned n, Job 
                 return r;
         }
         (*ret)->made_vm = true;
-        vm_emit_added(vm);
-        if (vm->spec.user)
-                user_emit_added(vm);
+        signals_vm_added(vm);
         return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "basic/time-util.h"
 #include "compute/manager.h"
 #include "compute/steps.h"
+#include "hypervisor/launch-protocol.h"
 #include "shared/bus-util.h"
 #include "shared/log.h"
 
@@ -19,12 +20,13 @@
 #define TASKS_MAX 512u
 #define SCOPE_INTERFACE "org.freedesktop.systemd1.Scope"
 
-/* One question to PID 1. A start or stop is over when PID 1's job is, the others with the answer. */
+/* One call to PID 1. A start or stop is over when PID 1's job is, the others with the answer. */
 struct ScopeCall {
         TAILQ_ENTRY(ScopeCall) calls;
         UT_hash_handle hh;
         Manager *manager;
         Vm *vm;
+        const char *member;
         scope_done_t done;
         sd_bus_slot *slot; /* the answer is outstanding */
         sd_event_source *timer; /* not of a start: that is the operation's own */
@@ -34,33 +36,26 @@ struct ScopeCall {
 
 static void scope_next(Manager *m);
 
+static void scope_call_answered(ScopeCall *c) {
+        if (!c->slot)
+                return;
+        c->slot = sd_bus_slot_unref(c->slot);
+        if (!c->is_start)
+                c->manager->n_scope_questions--;
+}
+
 static ScopeCall *scope_call_free(ScopeCall *c) {
         Manager *m = c->manager;
 
         if (c->job)
                 HASH_DEL(m->scope_jobs, c);
         TAILQ_REMOVE(&m->scope_calls, c, calls);
-        sd_bus_slot_unref(c->slot);
+        scope_call_answered(c);
         sd_event_source_disable_unref(c->timer);
         if (c->is_start && c->sent)
                 m->n_scope_starts--;
         free(c->job);
         return mfree(c);
-}
-
-static ScopeCall *scope_call_new(Vm *vm, bool is_start, bool is_job, scope_done_t done) {
-        ScopeCall *c;
-
-        c = new0(ScopeCall, 1);
-        if (!c)
-                return NULL;
-        c->manager = vm->manager;
-        c->vm = vm;
-        c->done = done;
-        c->is_start = is_start;
-        c->is_job = is_job;
-        TAILQ_INSERT_TAIL(&c->manager->scope_calls, c, calls);
-        return c;
 }
 
 /* Frees the call before it tells: whoever is told may well free the VM. */
@@ -115,7 +110,7 @@ static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *ret_err
         const char *path;
         int r;
 
-        c->slot = sd_bus_slot_unref(c->slot);
+        scope_call_answered(c);
         e = sd_bus_message_get_error(reply);
         if (e && !c->is_start && c->is_job && sd_bus_error_has_name(e, "org.freedesktop.systemd1.NoSuchUnit")) {
                 scope_call_end(c, 0, NULL); /* to be stopped, and not there */
@@ -136,8 +131,10 @@ static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *ret_err
                 r = -ENOMEM;
         if (r < 0)
                 scope_call_end(c, r, NULL);
-        else
+        else {
                 HASH_ADD_KEYPTR(hh, c->manager->scope_jobs, c->job, strlen(c->job), c);
+                scope_next(c->manager);
+        }
         return 0;
 }
 
@@ -207,7 +204,9 @@ static VmmSpec scope_vmm_spec(const Vm *vm) {
         };
 }
 
+/* The VMM's root has these and nothing else in its /dev; not "closed", which would add terminals. */
 static int append_devices(sd_bus_message *m, const Vm *vm) {
+        static const char *const always[] = { LAUNCH_DEVICES };
         VmmSpec spec = scope_vmm_spec(vm);
         const VmmSandbox *sandbox = vm->hypervisor->sandbox(&spec);
         int r;
@@ -219,6 +218,8 @@ static int append_devices(sd_bus_message *m, const Vm *vm) {
                 r = sd_bus_message_open_container(m, 'v', "a(ss)");
         if (r >= 0)
                 r = sd_bus_message_open_container(m, 'a', "(ss)");
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(always); i++)
+                r = sd_bus_message_append(m, "(ss)", always[i], "rw");
         for (const char *const *d = sandbox ? sandbox->devices : NULL; r >= 0 && d && *d; d++)
                 r = sd_bus_message_append(m, "(ss)", *d, "rw");
         for (unsigned i = 0; r >= 0 && i < 3; i++)
@@ -268,7 +269,7 @@ static int append_properties(sd_bus_message *m, const Vm *vm) {
         r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", description, "Slice", "s",
                                   c->slice, "PIDs", "au", 1, (uint32_t) vm->runtime->process.pid, "CollectMode", "s",
                                   "inactive-or-failed", "Controller", "s", unique, "TimeoutStopUSec", "t", stop, "OOMPolicy",
-                                  "s", "kill", "DevicePolicy", "s", "closed", "After", "as", 1, "hero-computed.service");
+                                  "s", "kill", "DevicePolicy", "s", "strict", "After", "as", 1, "hero-computed.service");
         if (r >= 0)
                 r = append_limits(m, vm);
         if (r >= 0)
@@ -276,15 +277,10 @@ static int append_properties(sd_bus_message *m, const Vm *vm) {
         return r;
 }
 
-static int scope_send_start(ScopeCall *c) {
-        _cleanup_message_ sd_bus_message *m = NULL;
-        Vm *vm = c->vm;
+static int append_start(sd_bus_message *m, const Vm *vm) {
         int r;
 
-        r = sd_bus_message_new_method_call(vm->manager->bus, &m, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT,
-                                           SYSTEMD_MANAGER_INTERFACE, "StartTransientUnit");
-        if (r >= 0)
-                r = sd_bus_message_append(m, "ss", vm->unit, "fail");
+        r = sd_bus_message_append(m, "ss", vm->unit, "fail");
         if (r >= 0)
                 r = sd_bus_message_open_container(m, 'a', "(sv)");
         if (r >= 0)
@@ -293,72 +289,86 @@ static int scope_send_start(ScopeCall *c) {
                 r = sd_bus_message_close_container(m);
         if (r >= 0)
                 r = sd_bus_message_append(m, "a(sa(sv))", 0);
+        return r;
+}
+
+static int scope_send(ScopeCall *c) {
+        _cleanup_message_ sd_bus_message *m = NULL;
+        Vm *vm = c->vm;
+        int r;
+
+        r = sd_bus_message_new_method_call(vm->manager->bus, &m, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT,
+                                           SYSTEMD_MANAGER_INTERFACE, c->member);
+        if (r >= 0)
+                r = c->is_start ? append_start(m, vm) : sd_bus_message_append(m, "s", vm->unit);
+        if (r >= 0 && !c->is_start && c->is_job)
+                r = sd_bus_message_append(m, "s", "replace");
         if (r < 0)
                 return r;
-        /* A busy PID 1 takes seconds (runc had to go from 1 s to 30 s); the operation's own timer decides. */
+        /* A busy PID 1 takes seconds (runc had to go from 1 s to 30 s); timers of our own decide. */
         r = sd_bus_call_async(vm->manager->bus, &c->slot, m, on_reply, c, UINT64_MAX);
         if (r < 0)
                 return r;
         c->sent = true;
-        c->manager->n_scope_starts++;
-        return 0;
+        if (c->is_start) {
+                c->manager->n_scope_starts++;
+                return 0;
+        }
+        c->manager->n_scope_questions++;
+        if (vm->manager->config.scope_timeout == USEC_INFINITY)
+                return 0;
+        return sd_event_add_time_relative(vm->manager->event, &c->timer, CLOCK_MONOTONIC,
+                                          vm->manager->config.scope_timeout, 0, on_call_timeout, c);
 }
 
 static void scope_next(Manager *m) {
-        ScopeCall *c, *next;
+        ScopeCall *c;
 
-        for (c = TAILQ_FIRST(&m->scope_calls); c && m->n_scope_starts < SCOPE_CALLS_MAX; c = next) {
+        TAILQ_FOREACH(c, &m->scope_calls, calls) {
                 int r;
 
-                next = TAILQ_NEXT(c, calls);
-                if (!c->is_start || c->sent)
+                if (c->sent ||
+                    (c->is_start ? m->n_scope_starts >= SCOPE_STARTS_MAX : m->n_scope_questions >= SCOPE_QUESTIONS_MAX))
                         continue;
-                r = scope_send_start(c);
+                r = scope_send(c);
                 if (r < 0) {
-                        scope_call_end(c, r, "Cannot ask systemd for a scope."); /* comes back here for the rest */
+                        scope_call_end(c, r, "Cannot ask systemd."); /* comes back here for the rest */
                         return;
                 }
         }
 }
 
-int scope_start(Vm *vm, scope_done_t done) {
-        if (!scope_call_new(vm, true, true, done))
+static int scope_call(Vm *vm, const char *member, bool is_start, bool is_job, scope_done_t done) {
+        ScopeCall *c;
+
+        c = new0(ScopeCall, 1);
+        if (!c)
                 return -ENOMEM;
+        c->manager = vm->manager;
+        c->vm = vm;
+        c->member = member;
+        c->done = done;
+        c->is_start = is_start;
+        c->is_job = is_job;
+        TAILQ_INSERT_TAIL(&c->manager->scope_calls, c, calls);
         scope_next(vm->manager);
         return 0;
 }
 
-static int scope_ask(Vm *vm, const char *member, bool is_job, scope_done_t done) {
-        ScopeCall *c;
-        int r;
-
-        c = scope_call_new(vm, false, is_job, done);
-        if (!c)
-                return -ENOMEM;
-        if (is_job)
-                r = bus_call_async(vm->manager->bus, &c->slot, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT,
-                                   SYSTEMD_MANAGER_INTERFACE, member, on_reply, c, "ss", vm->unit, "replace");
-        else
-                r = bus_call_async(vm->manager->bus, &c->slot, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT,
-                                   SYSTEMD_MANAGER_INTERFACE, member, on_reply, c, "s", vm->unit);
-        if (r >= 0 && vm->manager->config.scope_timeout != USEC_INFINITY)
-                r = sd_event_add_time_relative(vm->manager->event, &c->timer, CLOCK_MONOTONIC,
-                                               vm->manager->config.scope_timeout, 0, on_call_timeout, c);
-        if (r < 0)
-                scope_call_free(c);
-        return r;
+int scope_start(Vm *vm, scope_done_t done) {
+        return scope_call(vm, "StartTransientUnit", true, true, done);
 }
 
 int scope_stop(Vm *vm, scope_done_t done) {
-        return scope_ask(vm, "StopUnit", true, done);
+        return scope_call(vm, "StopUnit", false, true, done);
 }
 
 int scope_freeze(Vm *vm, scope_done_t done) {
-        return scope_ask(vm, "FreezeUnit", false, done);
+        return scope_call(vm, "FreezeUnit", false, false, done);
 }
 
 int scope_thaw(Vm *vm, scope_done_t done) {
-        return scope_ask(vm, "ThawUnit", false, done);
+        return scope_call(vm, "ThawUnit", false, false, done);
 }
 
 void scope_kill(Vm *vm) {

@@ -2,12 +2,13 @@
 #pragma once
 
 /* A VM's scope, as PID 1 sees it. All calls are asynchronous; the callback comes exactly once unless the VM's
- * runtime is freed first. PID 1 is asked at most SCOPE_CALLS_MAX starts at a time (the bus allows 128 unanswered calls per connection),
- * the others wait their turn. */
+ * runtime is freed first. The bus allows 128 unanswered calls per connection: at most SCOPE_STARTS_MAX starts (until they
+ * are done) and SCOPE_QUESTIONS_MAX others (until they are answered) are with PID 1, the rest waits its turn. */
 
 #include "compute/vm.h"
 
-#define SCOPE_CALLS_MAX 48u
+#define SCOPE_STARTS_MAX 48u
+#define SCOPE_QUESTIONS_MAX 56u
 
 typedef struct Manager Manager;
 

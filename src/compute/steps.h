@@ -37,7 +37,7 @@ int vm_watch_exit(Vm *vm);
 int vm_watch_oom(Vm *vm);
 
 /* vm-channels.c: monitor, agent and console of a VM that was just started or is adopted. */
-int vm_open_channels(Vm *vm, bool adopted, int console_fd);
+int vm_open_channels(Vm *vm, bool adopted);
 
 /* vm-stop.c: a graceful stop under way goes on with the kill, once the loop is back. */
 void vm_stop_by_force(Vm *vm);

@@ -472,15 +472,6 @@ static int vm_enumerate(sd_bus *bus, const char *prefix, void *userdata, char **
         return 1;
 }
 
-void vm_emit_added(Vm *vm) {
-        Manager *m = vm->manager;
-
-        if (!m->serving)
-                return;
-        (void) sd_bus_emit_object_added(m->bus, vm->path);
-        (void) sd_bus_emit_signal(m->bus, COMPUTE_OBJECT, COMPUTE_MANAGER_INTERFACE, "VMNew", "so", vm->name, vm->path);
-}
-
 int vm_bus_register(Manager *m) {
         int r;
 

@@ -108,16 +108,15 @@ static void on_agent(Agent *a, AgentEvent event, int status, const char *text, v
         }
 }
 
-int vm_open_channels(Vm *vm, bool adopted, int console_fd) {
+int vm_open_channels(Vm *vm, bool adopted) {
         VmRuntime *rt = vm->runtime;
         Manager *m = vm->manager;
         int r;
 
-        r = console_new(vm, console_fd, &rt->console);
-        if (r < 0) {
-                safe_close(console_fd);
+        r = console_new(vm, rt->console_fd, &rt->console);
+        if (r < 0)
                 return r;
-        }
+        rt->console_fd = -EBADF;
         if (rt->monitor_fd >= 0) {
                 r = vm->hypervisor->monitor_new(m->event, rt->monitor_fd, adopted, on_monitor, vm, &rt->monitor);
                 if (r < 0)

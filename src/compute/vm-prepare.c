@@ -61,8 +61,10 @@ static void prepare_continue(Vm *vm) {
         r = prepare_image(vm, &text);
         if (r > 0)
                 r = prepare_disk(vm, &text);
-        if (r == 0)
+        if (r == 0) {
+                vm_record_settle(vm);
                 return; /* vm_prepare_resource() follows */
+        }
         if (r < 0) {
                 prepare_failed(vm, r, text);
                 return;
@@ -83,7 +85,7 @@ static int prepare_begin(Vm *vm, char **ret_text) {
         int r;
 
         if (vm->state == VM_PENDING)
-                vm_set_state(vm, VM_PROVISIONING, "Getting image and disk.");
+                vm_set_state_ahead(vm, VM_PROVISIONING, "Getting image and disk.");
         r = vm->state == VM_PROVISIONING ? 0 : -EBADFD;
         if (r >= 0)
                 prepare_continue(vm);

@@ -14,6 +14,7 @@
 #include "basic/strv.h"
 #include "compute/manager.h"
 #include "shared/bus-util.h"
+#include "shared/log.h"
 
 #define RECORD_NAME "vm.json"
 #define RECORD_MAX (1024u * 1024u)
@@ -124,7 +125,20 @@ int vm_record_save(Vm *vm) {
         json_decref(o);
         if (!text)
                 return -ENOMEM;
-        return write_file_atomic(fd, RECORD_NAME, text, strlen(text), 0600);
+        r = write_file_atomic(fd, RECORD_NAME, text, strlen(text), 0600);
+        if (r >= 0)
+                vm->unsaved = false;
+        return r;
+}
+
+void vm_record_settle(Vm *vm) {
+        int r;
+
+        if (!vm->unsaved)
+                return;
+        r = vm_record_save(vm);
+        if (r < 0)
+                log_vm_error_errno(vm, r, "Cannot write the record of VM '%s': %m", vm->name);
 }
 
 static const char *get_string(json_t *o, const char *key) {

@@ -22,6 +22,9 @@ int vm_directory_open(Vm *vm, bool create);
 
 int vm_record_save(Vm *vm);
 
+/* Saves what vm_set_state_ahead() left unsaved. A failure is logged. */
+void vm_record_settle(Vm *vm);
+
 /* Makes a VM of the record in the directory. -EBADMSG with a sentence in *ret_why: quarantine it. */
 int vm_record_load(Manager *m, const char *name, Vm **ret, VmRecordRuntime *ret_runtime, char **ret_why);
 

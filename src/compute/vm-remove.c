@@ -10,7 +10,6 @@
 #include "shared/log.h"
 
 static int remove_begin(Vm *vm, char **ret_text) {
-        Manager *m = vm->manager;
         int r;
 
         if (vm_state_is_active(vm->state)) {
@@ -23,10 +22,7 @@ static int remove_begin(Vm *vm, char **ret_text) {
                 return r;
         }
         log_vm_info(vm, "VM '%s' was deleted.", vm->name);
-        if (vm->spec.user)
-                user_emit_removed(vm);
-        (void) sd_bus_emit_object_removed(m->bus, vm->path);
-        (void) sd_bus_emit_signal(m->bus, COMPUTE_OBJECT, COMPUTE_MANAGER_INTERFACE, "VMRemoved", "so", vm->name, vm->path);
+        signals_vm_removed(vm);
         vm->removed = true;
         job_step_done(vm, 0, NULL); /* ends the job, or what follows needs no VM */
         vm_free(vm);

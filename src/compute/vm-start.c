@@ -117,13 +117,18 @@ static void on_scope(Vm *vm, int error, const char *text) {
         vm->phases.scope = now_usec(CLOCK_MONOTONIC);
         if (vm->failure < 0)
                 return; /* its end is under way */
-        r = vm_arm_timer(vm, vm->manager->config.monitor_timeout, on_start_timeout);
+        /* Before there is a VMM that would be lost with them, and not before PID 1 has made the scope: it compares each
+         * with all it has. */
+        fd_store_push_vm(vm);
+        r = vmm_process_release(&rt->process);
+        if (r >= 0)
+                r = vm_arm_timer(vm, vm->manager->config.monitor_timeout, on_start_timeout);
         if (r >= 0)
                 r = vm_watch_oom(vm);
         if (r >= 0)
-                r = vmm_process_release(&rt->process);
+                r = vm_open_channels(vm, false);
         if (r < 0) {
-                vm_start_fail(vm, r, "Cannot release the launcher.");
+                vm_start_fail(vm, r, "Cannot release the launcher or talk to the VMM.");
                 return;
         }
         vm_changed(vm, "PID", "UID", NULL);
@@ -150,7 +155,6 @@ static int channel(int type, int tag, int *ret_ours, int *ret_theirs) {
 
 typedef struct Launch {
         int console, monitor, agent, overlay; /* the VMM's ends */
-        int our_console;
         VmmCommand command;
         const VmmSandbox *sandbox;
 } Launch;
@@ -160,7 +164,6 @@ static void launch_done(Launch *l) {
         safe_close(l->monitor);
         safe_close(l->agent);
         safe_close(l->overlay);
-        safe_close(l->our_console);
         vmm_command_done(&l->command);
 }
 
@@ -180,7 +183,7 @@ static int launch_prepare(Vm *vm, Launch *l, int root_fd, int kernel_fd, int ini
         if (r >= 0)
                 r = channel(SOCK_STREAM, FD_TAG_AGENT, &rt->agent_fd, &l->agent);
         if (r >= 0)
-                r = channel(SOCK_STREAM, FD_TAG_CONSOLE, &l->our_console, &l->console);
+                r = channel(SOCK_STREAM, FD_TAG_CONSOLE, &rt->console_fd, &l->console);
         if (r < 0)
                 return r;
         spec = (VmmSpec) {
@@ -204,7 +207,7 @@ static int launch_prepare(Vm *vm, Launch *l, int root_fd, int kernel_fd, int ini
 }
 
 static int launch(Vm *vm, int root_fd, int kernel_fd, int initrd_fd, char **ret_text) {
-        _cleanup_(launch_done) Launch l = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, {}, NULL };
+        _cleanup_(launch_done) Launch l = { -EBADF, -EBADF, -EBADF, -EBADF, {}, NULL };
         VmRuntime *rt = vm->runtime;
         int r;
 
@@ -215,17 +218,10 @@ static int launch(Vm *vm, int root_fd, int kernel_fd, int initrd_fd, char **ret_
                 r = vmm_process_spawn(&l.command, l.sandbox, rt->uid, rt->uid, &rt->process);
         if (r < 0)
                 *ret_text = strprintf("Cannot start the launcher of VM '%s': %s.", vm->name, strerror(-r));
-        else {
-                fd_store_push_vm(vm, l.our_console);
+        else
                 r = vm_watch_exit(vm);
-        }
         if (r >= 0)
                 r = sd_event_add_io(vm->manager->event, &rt->control_source, rt->process.control_fd, EPOLLIN, on_launched, vm);
-        /* pid and uid are in the record before there is a scope, so that whoever finds the scope can tell whose it is. */
-        if (r >= 0)
-                r = vm_record_save(vm);
-        if (r >= 0)
-                r = vm_open_channels(vm, false, TAKE_FD(l.our_console));
         if (r < 0)
                 return r;
         job_set_word(vm->job, "scope");
@@ -234,7 +230,9 @@ static int launch(Vm *vm, int root_fd, int kernel_fd, int initrd_fd, char **ret_
                 rt->scope_requested = true;
                 r = scope_start(vm, on_scope);
         }
-        return r;
+        /* While systemd works. pid and uid are in the record before there is a VMM: until it is released the process ends
+         * by itself when we do. */
+        return r < 0 ? r : vm_record_save(vm);
 }
 
 /* Each of these may have to be waited for; when it comes, all are asked again, and those there already answer at once. */
@@ -259,8 +257,10 @@ static void start_continue(Vm *vm) {
         int root_fd, kernel_fd, initrd_fd, r;
 
         r = start_gather(vm, &root_fd, &kernel_fd, &initrd_fd, &text);
-        if (r == 0)
+        if (r == 0) {
+                vm_record_settle(vm);
                 return;
+        }
         if (r > 0)
                 r = launch(vm, root_fd, kernel_fd, initrd_fd, &text);
         if (r < 0)
@@ -299,7 +299,7 @@ static int start_begin(Vm *vm, char **ret_text) {
         vm->exit_status = -1;
         if (vm->phases.requested == 0 || vm->phases.ready > 0)
                 vm->phases = (VmPhases) { .requested = now_usec(CLOCK_MONOTONIC) };
-        vm_set_state(vm, VM_STARTING, "Starting.");
+        vm_set_state_ahead(vm, VM_STARTING, "Starting.");
         start_continue(vm);
         return 0;
 }

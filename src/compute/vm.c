@@ -14,6 +14,7 @@
 #include "compute/agent.h"
 #include "compute/console.h"
 #include "compute/manager.h"
+#include "compute/registration.h"
 #include "compute/scope.h"
 #include "compute/steps.h"
 #include "compute/vm-record.h"
@@ -81,6 +82,7 @@ Vm *vm_free(Vm *vm) {
                 return NULL;
         m = vm->manager;
         if (m) {
+                signals_forget_vm(vm);
                 resources_forget(vm);
                 scope_forget(vm);
                 vm_runtime_free(vm);
@@ -126,6 +128,7 @@ VmRuntime *vm_runtime_new(Vm *vm) {
                 .process = VMM_PROCESS_NULL,
                 .monitor_fd = -EBADF,
                 .agent_fd = -EBADF,
+                .console_fd = -EBADF,
         };
         return vm->runtime = rt;
 }
@@ -135,12 +138,12 @@ void vm_runtime_free(Vm *vm) {
 
         if (!rt)
                 return;
+        registration_forget(vm);
         vm->runtime = NULL;
         sd_event_source_disable_unref(rt->exit_source);
         sd_event_source_disable_unref(rt->control_source);
         sd_event_source_disable_unref(rt->timer);
         sd_event_source_disable_unref(rt->oom_source);
-        sd_bus_slot_unref(rt->unregister_call);
         vmm_process_done(&rt->process);
         if (rt->monitor)
                 vm->hypervisor->monitor_free(rt->monitor);
@@ -148,6 +151,7 @@ void vm_runtime_free(Vm *vm) {
         console_free(rt->console);
         safe_close(rt->monitor_fd);
         safe_close(rt->agent_fd);
+        safe_close(rt->console_fd);
         if (rt->uid != UID_INVALID)
                 uid_pool_give_back(vm->manager, rt->uid);
         free(rt->launch_why);
@@ -155,17 +159,12 @@ void vm_runtime_free(Vm *vm) {
 }
 
 void vm_changed(Vm *vm, const char *property, ...) {
-        char *names[8] = { (char *) property };
-        size_t n = 1;
         va_list ap;
 
-        if (!vm->manager->serving)
-                return;
         va_start(ap, property);
-        while (n < ELEMENTSOF(names) - 1 && (names[n] = va_arg(ap, char *)))
-                n++;
+        for (; property; property = va_arg(ap, const char *))
+                signals_vm_changed(vm, property);
         va_end(ap);
-        (void) sd_bus_emit_properties_changed_strv(vm->manager->bus, vm->path, COMPUTE_VM_INTERFACE, names);
 }
 
 uint64_t vm_state_duration(const Vm *vm, VmState s) {
@@ -188,19 +187,16 @@ static void vm_log_transition(Vm *vm, VmState from, VmState to) {
                  vm_state_to_string(from), vm_state_to_string(to), vm->reason);
 }
 
-void vm_set_state(Vm *vm, VmState to, const char *format, ...) {
+static void set_state(Vm *vm, VmState to, bool save, const char *format, va_list ap) _printf_(4, 0);
+static void set_state(Vm *vm, VmState to, bool save, const char *format, va_list ap) {
         uint64_t now = now_usec(CLOCK_BOOTTIME);
         VmState from = vm->state;
         char reason[512];
-        va_list ap;
         Event *e;
-        int r;
 
         assert(vm_transition_is_allowed(from, to));
-        va_start(ap, format);
         if (vsnprintf(reason, sizeof(reason), format, ap) < 0)
                 reason[0] = 0;
-        va_end(ap);
         /* It may hold words of a guest or a VMM, cut anywhere. */
         (void) free_and_strdup(&vm->reason, utf8_sanitize(reason));
         vm->durations[from] += now - vm->state_since;
@@ -215,11 +211,27 @@ void vm_set_state(Vm *vm, VmState to, const char *format, ...) {
                 manager_add_event(vm->manager, e);
                 event_unref(e);
         }
+        vm->unsaved = true;
         /* The intent is on disk before the first thing is done about it; what follows from it is found out anew. */
-        r = vm_record_save(vm);
-        if (r < 0)
-                log_vm_error_errno(vm, r, "Cannot write the record of VM '%s': %m", vm->name);
+        if (save)
+                vm_record_settle(vm);
         vm_log_transition(vm, from, to);
         vm_changed(vm, "State", "StateReason", NULL);
         vm_waiters_wake(vm);
+}
+
+void vm_set_state(Vm *vm, VmState to, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        set_state(vm, to, true, format, ap);
+        va_end(ap);
+}
+
+void vm_set_state_ahead(Vm *vm, VmState to, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        set_state(vm, to, false, format, ap);
+        va_end(ap);
 }

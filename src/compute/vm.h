@@ -47,7 +47,7 @@ struct VmRuntime {
         VmmProcess process;
         sd_event_source *exit_source, *control_source, *timer, *oom_source;
         sd_bus_slot *call;      /* the one call to PID 1 in flight for this VM */
-        int monitor_fd, agent_fd; /* until monitor and agent take them over */
+        int monitor_fd, agent_fd, console_fd; /* until monitor, agent and console take them over */
         VmmMonitor *monitor;
         Agent *agent;
         Console *console;
@@ -55,7 +55,7 @@ struct VmRuntime {
 
         bool monitor_ready:1, agent_ready:1, agent_lost:1;
         bool scope_requested:1, scope_up:1, scope_gone:1;
-        bool registered:1; /* machined was told of it */
+        bool registering:1, registered:1, unregistering:1; /* see registration.c */
         bool executed:1, exited:1, stop_unit_sent:1, killed_by_us:1;
         unsigned stop_stage;
         sd_bus_slot *unregister_call;
@@ -90,7 +90,13 @@ struct Vm {
         TAILQ_ENTRY(Vm) waiting;
         LIST_HEAD(, VmWaiter) waiters;
 
+        TAILQ_ENTRY(Vm) registrations;
+        TAILQ_ENTRY(Vm) signals;
+        unsigned changed;       /* properties, see signals.c */
+        bool signalled:1, announce:1;
+
         bool disk_reserved:1, memory_reserved:1, removed:1;
+        bool unsaved:1; /* the record is behind, see vm_set_state_ahead() */
         bool loaded:1; /* there is a record whose unknown fields are to be kept */
         unsigned reserved_cpus;
         uint64_t reserved_memory, reserved_disk;
@@ -111,6 +117,9 @@ void vm_runtime_free(Vm *vm); /* closes monitor, agent, console; gives the uid b
 
 /* Moves the VM along the table: ring, record, signal, journal, waiters. A forbidden transition is a bug: asserted. */
 void vm_set_state(Vm *vm, VmState to, const char *format, ...) _printf_(3, 4);
+/* As above for a state in which nothing is done yet that would have to be undone: the record is written with that of the
+ * next state or by vm_record_settle(), which whoever has to wait calls first. */
+void vm_set_state_ahead(Vm *vm, VmState to, const char *format, ...) _printf_(3, 4);
 
 /* The same state, for another reason (adoption). */
 void vm_changed(Vm *vm, const char *property, ...) __attribute__((__sentinel__));

@@ -47,7 +47,8 @@ def test_a_scope_is_asked_for_with_its_limits_before_the_vmm_is_executed(made):
     assert p['Slice'] == 'machine-hero.slice'
     assert p['MemoryMax'] == (64 + 8) << 20 and p['MemorySwapMax'] == 0
     assert p['CPUQuotaPerSecUSec'] == 1_000_000
-    assert p['DevicePolicy'] == 'closed' and p['DeviceAllow'] == []
+    assert p['DevicePolicy'] == 'strict'
+    assert [tuple(d) for d in p['DeviceAllow']] == [('/dev/null', 'rw'), ('/dev/urandom', 'rw')]
     assert p['CollectMode'] == 'inactive-or-failed' and p['OOMPolicy'] == 'kill'
     assert p['TimeoutStopUSec'] == 3_500_000
     assert p['Controller'] == made.systemd.connection.get_name_owner('org.hero.Compute')
