@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
@@ -36,11 +37,18 @@ typedef struct Scope {
         char unit[];
 } Scope;
 
+typedef struct Found {
+        Vm *vm;
+        VmRecordRuntime runtime;
+} Found;
+
 typedef struct Adoption {
         Manager *manager;
         FdStore *store;
         adoption_done_t done;
         Scope *scopes;
+        Found *found; /* the VMs whose records could be read */
+        size_t n_found, allocated_found;
 } Adoption;
 
 static void adoption_free(Adoption *a) {
@@ -50,6 +58,7 @@ static void adoption_free(Adoption *a) {
                 HASH_DEL(a->scopes, s);
                 free(s);
         }
+        free(a->found);
         free(a);
 }
 
@@ -231,9 +240,30 @@ static void adopt_vm(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
         free(s);
 }
 
-static int adopt_records(Adoption *a) {
+static int read_record(Adoption *a, const char *name) {
+        _cleanup_free_ char *why = NULL;
+        Found f = {};
+        int r;
+
+        if (!vm_name_is_valid(name))
+                return manager_quarantine(a->manager, name, "Its directory does not have the name of a VM.");
+        r = vm_record_load(a->manager, name, &f.vm, &f.runtime, &why);
+        if (r < 0) {
+                /* A VMM that may still run keeps its uid. */
+                if (f.runtime.present)
+                        uid_pool_reserve(a->manager, f.runtime.uid);
+                return manager_quarantine(a->manager, name, why ?: strerror(-r));
+        }
+        if (!GREEDY_REALLOC(a->found, a->allocated_found, a->n_found + 1))
+                return log_oom();
+        a->found[a->n_found++] = f;
+        return 0;
+}
+
+static int read_records(Adoption *a) {
         _cleanup_close_ int fd = -EBADF;
         struct dirent *de;
+        int r = 0;
         DIR *d;
 
         fd = fcntl(a->manager->vms_fd, F_DUPFD_CLOEXEC, 3);
@@ -242,30 +272,52 @@ static int adopt_records(Adoption *a) {
                 return log_error_errno(errno, "Cannot read " STATEDIR "/vms: %m");
         TAKE_FD(fd);
         rewinddir(d);
-        while ((de = readdir(d))) {
-                _cleanup_free_ char *why = NULL;
-                VmRecordRuntime record = {};
-                Vm *vm;
-                int r;
-
-                if (de->d_name[0] == '.')
-                        continue;
-                if (!vm_name_is_valid(de->d_name)) {
-                        (void) manager_quarantine(a->manager, de->d_name, "Its directory does not have the name of a VM.");
-                        continue;
-                }
-                r = vm_record_load(a->manager, de->d_name, &vm, &record, &why);
-                if (r < 0) {
-                        /* A VMM that may still run keeps its uid. */
-                        if (record.present)
-                                uid_pool_reserve(a->manager, record.uid);
-                        (void) manager_quarantine(a->manager, de->d_name, why ?: strerror(-r));
-                }
-                else
-                        adopt_vm(a, vm, &record);
-        }
+        while (r >= 0 && (de = readdir(d)))
+                if (de->d_name[0] != '.')
+                        r = read_record(a, de->d_name);
         closedir(d);
+        return r;
+}
+
+static int by_sequence(const void *a, const void *b) {
+        const Event *x = *(Event *const *) a, *y = *(Event *const *) b;
+
+        return x->sequence < y->sequence ? -1 : x->sequence > y->sequence;
+}
+
+/* The history of all VMs, out of what each one's record kept of it. Before anything new happens, whose number
+ * must be above all of them. */
+static int restore_events(Adoption *a) {
+        _cleanup_free_ Event **all = NULL;
+        size_t n = 0;
+
+        for (size_t i = 0; i < a->n_found; i++)
+                n += a->found[i].vm->events.n;
+        if (n == 0)
+                return 0;
+        all = new(Event *, n);
+        if (!all)
+                return log_oom();
+        n = 0;
+        for (size_t i = 0; i < a->n_found; i++)
+                for (unsigned k = 0; k < a->found[i].vm->events.n; k++)
+                        all[n++] = event_ring_get(&a->found[i].vm->events, k);
+        qsort(all, n, sizeof(*all), by_sequence);
+        for (size_t i = 0; i < n; i++)
+                if (event_ring_push(&a->manager->events, all[i]) < 0)
+                        return log_oom();
         return 0;
+}
+
+static int adopt_records(Adoption *a) {
+        int r;
+
+        r = read_records(a);
+        if (r >= 0)
+                r = restore_events(a);
+        for (size_t i = 0; r >= 0 && i < a->n_found; i++)
+                adopt_vm(a, a->found[i].vm, &a->found[i].runtime);
+        return r;
 }
 
 static void stop_orphans(Adoption *a) {

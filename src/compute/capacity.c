@@ -107,3 +107,10 @@ int capacity_grow_disk(Vm *vm, uint64_t disk, sd_bus_error *error) {
         vm->reserved_disk = disk;
         return 0;
 }
+
+void capacity_shrink_disk(Vm *vm, uint64_t disk) {
+        if (!vm->disk_reserved || disk >= vm->reserved_disk)
+                return;
+        vm->manager->capacity.disk_reserved -= vm->reserved_disk - disk;
+        vm->reserved_disk = disk;
+}

@@ -29,3 +29,5 @@ void capacity_release_run(Vm *vm);
 void capacity_force(Vm *vm, bool run);
 /* The disk of a VM grows: 0 or -ENOSPC. */
 int capacity_grow_disk(Vm *vm, uint64_t disk, sd_bus_error *error);
+/* It did not come to it. */
+void capacity_shrink_disk(Vm *vm, uint64_t disk);

@@ -71,8 +71,8 @@ struct Job {
         uint64_t done, total;   /* Progress property */
 };
 
-/* Makes the job and begins its first step once the loop is back (so that the caller can answer first). -EBUSY: the VM
- * has a job; -EDQUOT: too many jobs. error is set. */
+/* Makes the job, announces it (JobNew), and begins its first step once the loop is back, so that the caller can answer
+ * before the job may end. -EBUSY: the VM has a job; -EDQUOT: too many jobs. error is set. */
 int job_new(Vm *vm, JobType type, const JobStep *steps, unsigned n_steps, bool force, Job **ret, sd_bus_error *error);
 
 /* The current step of the VM's job ended: 0, or -errno with a sentence (copied). Begins the next one, or ends the job. */

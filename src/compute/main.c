@@ -106,5 +106,6 @@ int main(int argc, char **argv) {
                 fprintf(stderr, "hero-computed must run as root, as hero-computed.service does.\n");
                 return EXIT_FAILURE;
         }
-        return run() < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        /* The loop's exit code is positive: without the bus, say, the service has failed and is to be started again. */
+        return run() == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -17,6 +17,9 @@
 #include "shared/log-control.h"
 #include "shared/log.h"
 
+/* Some of it is what stands in the broken record. */
+#define QUARANTINE_WHY_MAX 500u
+
 static void on_config_problem(const char *sentence, void *userdata) {
         log_full(LOG_WARNING, 0, __FILE__, __LINE__, __func__, NULL, NULL, CATALOG_CONFIG_PROBLEM, "%s", sentence);
 }
@@ -166,12 +169,14 @@ int manager_quarantine(Manager *m, const char *name, const char *why) {
                  "VM '%s' is left alone: %s", name, why);
         if (!GREEDY_REALLOC(m->quarantined, m->allocated_quarantined, m->n_quarantined + 1))
                 return -ENOMEM;
-        q = (Quarantine) { strdup(name), strdup(why) };
+        q = (Quarantine) { strdup(name), strndup(why, QUARANTINE_WHY_MAX) };
         if (!q.name || !q.why) {
                 free(q.name);
                 free(q.why);
                 return -ENOMEM;
         }
+        (void) utf8_sanitize(q.name);
+        (void) utf8_sanitize(q.why);
         m->quarantined[m->n_quarantined++] = q;
         return 0;
 }

@@ -327,10 +327,12 @@ static int grow_disk(Vm *vm, uint64_t disk, sd_bus_error *error) {
         if (r < 0)
                 return r;
         dir_fd = vm_directory_open(vm, false);
-        fd = dir_fd < 0 ? dir_fd : openat(dir_fd, "overlay.img", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-        r = fd < 0 ? negative_errno() : overlay_grow(fd, disk);
-        if (r < 0)
+        fd = dir_fd < 0 ? -1 : openat(dir_fd, "overlay.img", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        r = dir_fd < 0 ? dir_fd : fd < 0 ? negative_errno() : overlay_grow(fd, disk);
+        if (r < 0) {
+                capacity_shrink_disk(vm, vm->spec.disk);
                 return sd_bus_error_setf(error, SD_BUS_ERROR_FAILED, "Cannot grow the disk of VM '%s': %s.", vm->name, strerror(-r));
+        }
         return 0;
 }
 

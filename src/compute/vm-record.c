@@ -263,7 +263,7 @@ static int vm_from_json(Manager *m, const char *name, json_t *o, Vm **ret, char 
                 return r;
         vm->loaded = true;
         vm->state = s;
-        vm->before = (int) before < 0 ? VM_CONFIGURED : before;
+        vm->before = before == VM_STOPPED ? VM_STOPPED : VM_CONFIGURED;
         vm->created = get_uint(o, "created");
         vm->started = get_uint(o, "started");
         vm->stopped = get_uint(o, "stopped");

@@ -10,6 +10,7 @@
 #include "basic/strv.h"
 #include "compute/compute-config.h"
 #include "hypervisor/hypervisor.h"
+#include "hypervisor/mock/mock-script.h"
 #include "shared/bus-util.h"
 #include "shared/error-names.h"
 #include "storage/overlay.h"
@@ -98,6 +99,7 @@ static int bad(sd_bus_error *error, const char *format, ...) {
 }
 
 static int check_strings(const VmSpec *s, sd_bus_error *error) {
+        MockScript script;
         size_t size = 0;
 
         STRV_FOREACH(i, s->command) {
@@ -124,6 +126,8 @@ static int check_strings(const VmSpec *s, sd_bus_error *error) {
         if (s->image &&
             (isempty(s->image) || strlen(s->image) > IMAGE_REFERENCE_MAX || !utf8_is_clean(s->image, NULL)))
                 return bad(error, "Image must be a reference NAME[:TAG] or a digest.");
+        if (s->mock_script && mock_script_parse(s->mock_script, &script) < 0)
+                return bad(error, "MockScript holds something else than the directives of hero-mock-vmm(8).");
         return 0;
 }
 

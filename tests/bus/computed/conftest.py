@@ -36,6 +36,8 @@ class Host:
         self.images = FakeImages(self.address, self.directory / 'image')
         self.daemon = Daemon(self.directory, self.address)
         self.root = self.client()
+        # Numbers of jobs begin again.
+        self.daemon.before_start = lambda: [c.log.clear() for c in self.clients]
 
     def client(self, uid=0):
         c = Client(self.address, uid)

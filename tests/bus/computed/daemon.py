@@ -179,6 +179,7 @@ class Daemon:
         self.log_path.touch()
         self.notify = NotifySocket(directory / 'notify')
         self.pid = self.status = None
+        self.before_start = lambda: None
         self.environment = {
             'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LANG': 'C.UTF-8', 'DBUS_SYSTEM_BUS_ADDRESS': address,
             'NOTIFY_SOCKET': str(self.notify.path), 'HERO_LOG_LEVEL': 'debug', 'HERO_LOG_TARGET': 'console',
@@ -194,6 +195,7 @@ class Daemon:
         return self.log_path.read_text(errors='replace')
 
     def start(self, wait=True):
+        self.before_start()
         self.notify.prune()
         self.notify.messages.clear()
         stored = [(n, os.dup(fd)) for n, fd in self.notify.store]
