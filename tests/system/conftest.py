@@ -30,7 +30,7 @@ def the_host(build, kernel):
             h.run(['useradd', '-m', user])
         # The first VM makes what all others share: the built-in image, the initrd, the disk template.
         h.run(['systemctl', 'start', 'polkit', 'systemd-machined'])
-        h.mock('warm-up')
+        h.heroctl('provision', 'warm-up', timeout=120)
         h.heroctl('delete', 'warm-up')
         yield h
     finally:
