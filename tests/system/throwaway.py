@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import time
@@ -30,6 +31,21 @@ def wait_until(predicate, what, timeout=20):
             return value
         assert time.monotonic() < deadline, f'not within {timeout} s: {what}'
         time.sleep(0.05)
+
+
+def end(process):
+    """Ends what popen() started; killing nsenter alone would leave the command behind."""
+    try:
+        with open(f'/proc/{process.pid}/task/{process.pid}/children', encoding='utf-8') as f:
+            for child in f.read().split():
+                os.kill(int(child), signal.SIGKILL)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    process.kill()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream:
+            stream.close()
+    process.wait(timeout=10)
 
 
 class Result:
