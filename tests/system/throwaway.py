@@ -4,7 +4,6 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import tempfile
 import time
@@ -34,14 +33,8 @@ def wait_until(predicate, what, timeout=20):
 
 
 def end(process):
-    """Ends what popen() started; killing nsenter alone would leave the command behind."""
-    try:
-        with open(f'/proc/{process.pid}/task/{process.pid}/children', encoding='utf-8') as f:
-            for child in f.read().split():
-                os.kill(int(child), signal.SIGKILL)
-    except (FileNotFoundError, ProcessLookupError):
-        pass
-    process.kill()
+    """Ends what popen() started; the signal goes on to the command."""
+    process.terminate()
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream:
             stream.close()
