@@ -168,7 +168,7 @@ def debian_tar(build):
     """Made once per build directory: mmdebstrap takes a minute or two."""
     path = os.path.join(build, 'debian.tar')
     if not os.path.exists(path):
-        subprocess.run(['mmdebstrap', '--quiet', '--variant=minbase', 'bookworm', path + '.part'], check=True, timeout=500)
+        subprocess.run(['mmdebstrap', '--quiet', '--format=tar', '--variant=minbase', 'bookworm', path + '.part'], check=True, timeout=500)
         os.rename(path + '.part', path)
     return path
 
