@@ -121,7 +121,7 @@ def test_limits_of_the_scope_follow_the_spec(host):
     assert host.unit(unit, 'CPUQuotaPerSecUSec') == '2s'
     assert int(host.unit(unit, 'MemoryMax')) > 64 << 20, 'a cap equal to the guest\'s memory kills full guests'
     assert host.unit(unit, 'Slice') == 'machine-hero.slice'
-    assert host.unit(unit, 'DevicePolicy') == 'closed'
+    assert host.unit(unit, 'DevicePolicy') == 'strict'
     host.heroctl('set-resources', 'limited', '--cpu-weight=50')
     assert host.unit(unit, 'CPUWeight') == '50'
 
