@@ -71,7 +71,8 @@ int read_full_file(int dir_fd, const char *path, size_t max, char **ret, size_t 
         _cleanup_free_ char *buf = NULL;
         size_t n = 0, allocated = 0;
 
-        fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        /* Not blocking: whoever put a FIFO in the place of a file is not waited for. */
+        fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         if (fd < 0)
                 return negative_errno();
         for (;;) {

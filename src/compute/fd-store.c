@@ -93,3 +93,12 @@ void fd_store_done(FdStore *s) {
         s->fds = mfree(s->fds);
         s->n = 0;
 }
+
+void fd_store_forget(FdStore *s) {
+        for (size_t i = 0; i < s->n; i++) {
+                safe_close(s->fds[i].fd);
+                free(s->fds[i].name);
+        }
+        s->fds = mfree(s->fds);
+        s->n = 0;
+}

@@ -47,3 +47,5 @@ typedef struct FdStore {
 int fd_store_receive(FdStore *ret);
 /* Closes what nobody took and has PID 1 forget it. */
 void fd_store_done(FdStore *s);
+/* It did not come to an adoption: PID 1 keeps all of it for the next start. */
+void fd_store_forget(FdStore *s);

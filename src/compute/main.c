@@ -14,6 +14,8 @@
 #include "shared/bus-util.h"
 #include "shared/log.h"
 
+#define NAME_IS_OURS 1u /* DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER */
+
 static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
         Manager *m = userdata;
 
@@ -27,9 +29,11 @@ static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void
 static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         const sd_bus_error *e = sd_bus_message_get_error(reply);
         Manager *m = userdata;
+        uint32_t result;
 
-        if (e) {
-                log_error("Cannot have the bus name " COMPUTE_BUS_NAME ": %s", e->message);
+        if (e || sd_bus_message_read(reply, "u", &result) < 0 || result != NAME_IS_OURS) {
+                log_error("Cannot have the bus name " COMPUTE_BUS_NAME ": %s",
+                          e ? e->message : "somebody else has it; is there another hero-computed?");
                 return sd_event_exit(m->event, EXIT_FAILURE);
         }
         (void) sd_notifyf(false, "READY=1\nSTATUS=Serving %u VMs.", m->n_vms);
@@ -64,7 +68,7 @@ static int add_signals(Manager *m) {
 
 static int run(void) {
         _cleanup_(manager_freep) Manager *m = NULL;
-        FdStore store = {};
+        _cleanup_(fd_store_forget) FdStore store = {};
         int r;
 
         r = manager_new(&m);

@@ -162,7 +162,7 @@ static int get_strv(json_t *o, const char *key, char ***ret) {
 }
 
 static int get_spec(json_t *o, VmSpec *s) {
-        s->cpus = (unsigned) get_uint(o, "cpus");
+        s->cpus = (unsigned) MIN2(get_uint(o, "cpus"), (uint64_t) UINT32_MAX);
         s->memory = get_uint(o, "memory");
         s->disk = get_uint(o, "disk");
         s->cpu_weight = get_uint(o, "cpu_weight");

@@ -14,20 +14,24 @@
 #include "shared/peer-watch.h"
 
 /* dbus-daemon allows 128 unanswered calls per connection; keep some for everybody else. A person may think about a
- * password for minutes, so those who wait for one leave room for finding out who the next caller is (which may be root,
- * who waits for nobody), and for other users. */
-#define QUERIES_MAX 64u
-#define QUESTIONS_MAX 48u
-#define QUESTIONS_PER_USER_MAX 16u
+ * password for minutes, so those who wait for one leave room for others, and for finding out who the next caller is
+ * (which may be root, who waits for nobody). Calls of a caller who is being looked up just wait for that. */
+#define QUERIES_MAX 2048u
+#define LOOKUPS_MAX 24u
+#define QUESTIONS_MAX 40u
+#define QUESTIONS_PER_USER_MAX 24u
+#define INTERACTIVE_PER_USER_MAX 12u
 /* Right after the bus, which has the higher priority and so dispatches the call first; not IDLE, for a busy loop is
  * never idle. */
 #define QUERY_FREE_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 1)
 #define SENDERS_MAX 128u
+#define SENDER_NAME_MAX 32u
 #define LOGINS_MAX 32u
+#define LOGIN_WAITERS_MAX 64u
 #define LOGIN_LIFETIME (60 * USEC_PER_SEC)
 
 typedef struct Sender {
-        char name[32]; /* ":1.123456"; the bus never gives one out twice */
+        char name[SENDER_NAME_MAX]; /* ":1.123456"; the bus never gives one out twice */
         uid_t uid;
 } Sender;
 
@@ -36,6 +40,12 @@ typedef struct Login {
         char *name;
         uint64_t until;
 } Login;
+
+typedef enum Waits {
+        WAITS_FOR_NOBODY,
+        WAITS_FOR_SENDER,
+        WAITS_FOR_LOGIN,
+} Waits;
 
 typedef struct Query Query;
 struct Query {
@@ -47,9 +57,10 @@ struct Query {
         sd_event_source *defer;
         PeerWatch *watch;  /* the caller: nothing is done for who has left */
         char *fingerprint; /* what was asked of polkit; NULL before */
-        uid_t uid;         /* UID_INVALID: not known yet */
+        uid_t uid;         /* who waits for polkit or for a login name; else UID_INVALID */
         int error;
-        bool asked;
+        bool asked, interactive;
+        Waits waits; /* for the lookup that another query does */
 };
 
 struct Polkit {
@@ -128,16 +139,18 @@ static Query *query_find(Polkit *p, sd_bus_message *call) {
 }
 
 /* Before somebody has to be waited for: how many do so already? */
-static int query_admit(Polkit *p, const Query *query, uid_t uid, sd_bus_error *error) {
-        unsigned n = 0, n_user = 0;
+static int query_admit(Polkit *p, const Query *query, uid_t uid, bool interactive, sd_bus_error *error) {
+        unsigned n = 0, n_user = 0, n_interactive = 0;
         const Query *q;
 
         TAILQ_FOREACH(q, &p->queries, queries)
-                if (q != query && q->uid != UID_INVALID) {
+                if (q != query && !q->waits && q->uid != UID_INVALID && !q->reply) {
                         n++;
                         n_user += q->uid == uid;
+                        n_interactive += q->uid == uid && q->interactive;
                 }
-        if (n >= QUESTIONS_MAX || n_user >= QUESTIONS_PER_USER_MAX)
+        if (n >= QUESTIONS_MAX || n_user >= QUESTIONS_PER_USER_MAX ||
+            (interactive && n_interactive >= INTERACTIVE_PER_USER_MAX))
                 return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED,
                                          "%u calls are waiting for authorisation already, %u of them of the same user; try "
                                          "again later.",
@@ -195,47 +208,87 @@ static void query_hold(Query *q) {
                 (void) sd_event_source_set_enabled(q->defer, SD_EVENT_OFF);
 }
 
-static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        Query *q = userdata;
-        Polkit *p = q->polkit;
-        bool found = false;
+/* A lookup is over: for the query that did it and for those that waited for the same, in the order of the calls. */
+static void queries_wake(Query *done, Waits waits, int error) {
+        Polkit *p = done->polkit;
+        const uid_t uid = done->uid;
+        char sender[SENDER_NAME_MAX];
+        Query *q, *next;
+
+        (void) snprintf(sender, sizeof(sender), "%s", sd_bus_message_get_sender(done->request));
+        for (q = TAILQ_FIRST(&p->queries); q; q = next) {
+                next = TAILQ_NEXT(q, queries);
+                if (q != done && (q->waits != waits ||
+                                  (waits == WAITS_FOR_SENDER ? !streq(sd_bus_message_get_sender(q->request), sender) : q->uid != uid)))
+                        continue;
+                q->waits = WAITS_FOR_NOBODY;
+                q->error = error;
+                if (!q->asked)
+                        q->uid = UID_INVALID;
+                query_dispatch_again(q); /* may free it */
+        }
+}
+
+static int read_credentials(sd_bus_message *m, uid_t *ret) {
         uint32_t uid = UID_INVALID;
         int r;
 
-        q->slot = sd_bus_slot_unref(q->slot);
-        if (sd_bus_message_is_method_error(m, NULL)) {
-                q->error = -EACCES; /* the sender left the bus, or worse: nobody to trust */
-                query_dispatch_again(q);
-                return 0;
-        }
+        if (sd_bus_message_is_method_error(m, NULL))
+                return -EACCES; /* the sender left the bus, or worse: nobody to trust */
         r = sd_bus_message_enter_container(m, 'a', "{sv}");
         while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
                 const char *key;
 
                 r = sd_bus_message_read(m, "s", &key);
-                if (r >= 0 && streq(key, "UnixUserID")) {
+                if (r >= 0 && streq(key, "UnixUserID"))
                         r = sd_bus_message_read(m, "v", "u", &uid);
-                        found = r >= 0;
-                } else if (r >= 0)
+                else if (r >= 0)
                         r = sd_bus_message_skip(m, "v");
                 if (r >= 0)
                         r = sd_bus_message_exit_container(m);
-                if (r < 0)
-                        break;
         }
-        if (r < 0 || !found || uid == UID_INVALID || uid > INT32_MAX)
-                q->error = r < 0 ? r : -EACCES;
-        else {
-                Sender *s = p->senders + p->next_sender++ % SENDERS_MAX;
-                const char *name = sd_bus_message_get_sender(q->request);
+        if (r < 0)
+                return r;
+        if (uid > INT32_MAX) /* or not there at all */
+                return -EACCES;
+        *ret = uid;
+        return 0;
+}
 
-                if (strlen(name) < sizeof(s->name)) {
-                        strcpy(s->name, name);
-                        s->uid = uid;
-                } else
-                        q->error = -ENAMETOOLONG;
+static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        Query *q = userdata;
+        Polkit *p = q->polkit;
+        const char *name = sd_bus_message_get_sender(q->request);
+        uid_t uid;
+        int r;
+
+        q->slot = sd_bus_slot_unref(q->slot);
+        r = read_credentials(m, &uid);
+        if (r >= 0 && strlen(name) >= SENDER_NAME_MAX)
+                r = -ENAMETOOLONG;
+        if (r >= 0) {
+                Sender *s = p->senders + p->next_sender++ % SENDERS_MAX;
+
+                strcpy(s->name, name);
+                s->uid = uid;
         }
-        query_dispatch_again(q);
+        queries_wake(q, WAITS_FOR_SENDER, r);
+        return 0;
+}
+
+/* Somebody asks the bus about this sender already: 1; nobody, and one may: 0; or too many others are asked about. */
+static int lookup_under_way(Polkit *p, const char *name, sd_bus_error *error) {
+        unsigned n = 0;
+        const Query *q;
+
+        TAILQ_FOREACH(q, &p->queries, queries)
+                if (q->slot && !q->asked) {
+                        if (streq(sd_bus_message_get_sender(q->request), name))
+                                return 1;
+                        n++;
+                }
+        if (n >= LOOKUPS_MAX)
+                return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED, "%u callers are being looked up already, try again later.", n);
         return 0;
 }
 
@@ -243,7 +296,7 @@ static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error
 static int need_uid(Polkit *p, sd_bus_message *call, Query **query, uid_t *ret, sd_bus_error *error) {
         const char *name = sd_bus_message_get_sender(call);
         const Sender *s;
-        int r;
+        int r, under_way;
 
         if (*query && (*query)->error < 0)
                 return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED, "Cannot tell who is calling: %s.",
@@ -255,10 +308,15 @@ static int need_uid(Polkit *p, sd_bus_message *call, Query **query, uid_t *ret, 
                 *ret = s->uid;
                 return 1;
         }
-        if (!*query) {
+        r = under_way = lookup_under_way(p, name, error);
+        if (r >= 0 && !*query)
                 r = query_new(p, call, query, error);
-                if (r < 0)
-                        return r;
+        if (r < 0)
+                return r;
+        query_hold(*query);
+        if (under_way) {
+                (*query)->waits = WAITS_FOR_SENDER;
+                return 0;
         }
         r = bus_call_async(p->bus, &(*query)->slot, "org.freedesktop.DBus", "/org/freedesktop/DBus",
                            "org.freedesktop.DBus", "GetConnectionCredentials", on_credentials, *query, "s", name);
@@ -266,7 +324,6 @@ static int need_uid(Polkit *p, sd_bus_message *call, Query **query, uid_t *ret, 
                 *query = query_free(*query);
                 return r;
         }
-        query_hold(*query);
         return 0;
 }
 
@@ -282,36 +339,56 @@ static void on_getent(int status, const char *output, void *userdata) {
         l->until = now_usec(CLOCK_MONOTONIC) + LOGIN_LIFETIME;
         if (status == 0 && n > 0 && output[n] == ':')
                 l->name = strndup(output, n);
-        query_dispatch_again(q);
+        queries_wake(q, WAITS_FOR_LOGIN, 0);
+}
+
+/* As lookup_under_way(). */
+static int getent_under_way(Polkit *p, uid_t uid, sd_bus_error *error) {
+        bool under_way = false;
+        unsigned n = 0;
+        const Query *q;
+
+        TAILQ_FOREACH(q, &p->queries, queries)
+                if (q->uid == uid) {
+                        under_way = under_way || q->getent;
+                        n += q->waits == WAITS_FOR_LOGIN;
+                }
+        if (n >= LOGIN_WAITERS_MAX)
+                return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED, "%u calls wait for the name of user %u already, try again later.",
+                                         n, uid);
+        return under_way;
 }
 
 static int need_login(Polkit *p, sd_bus_message *call, uid_t uid, Query **query, const char **ret, sd_bus_error *error) {
         char number[16], *argv[] = { (char *) "/usr/bin/getent", (char *) "passwd", number, NULL };
         const Login *l;
-        int r;
+        int r, under_way;
 
         l = login_find(p, uid);
         if (l) {
                 *ret = l->name;
                 return 1;
         }
-        r = query_admit(p, *query, uid, error);
+        r = under_way = getent_under_way(p, uid, error);
+        if (r == 0)
+                r = query_admit(p, *query, uid, false, error);
+        if (r >= 0 && !*query)
+                r = query_new(p, call, query, error);
         if (r < 0)
                 return r;
-        if (!*query) {
-                r = query_new(p, call, query, error);
-                if (r < 0)
-                        return r;
+        query_hold(*query);
+        (*query)->uid = uid;
+        if (under_way) {
+                (*query)->waits = WAITS_FOR_LOGIN;
+                return 0;
         }
         snprintf(number, sizeof(number), "%u", uid);
-        (*query)->uid = uid;
         r = child_run(sd_bus_get_event(p->bus), argv, -EBADF, 10 * USEC_PER_SEC, on_getent, *query, &(*query)->getent);
         if (r < 0) {
                 *query = query_free(*query);
                 return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED, "Cannot look up the name of user %u: %s.", uid,
                                          strerror(-r));
         }
-        query_hold(*query);
         return 0;
 }
 
@@ -331,11 +408,8 @@ static int on_polkit_reply(sd_bus_message *m, void *userdata, sd_bus_error *erro
 static int ask_polkit(Query *q, const char *action, const PolkitQuestion *k) {
         const char *const details[] = { "vm", k->vm, "user", k->user, "verb", k->verb };
         _cleanup_message_ sd_bus_message *m = NULL;
-        int r, interactive;
+        int r;
 
-        interactive = sd_bus_message_get_allow_interactive_authorization(q->request);
-        if (interactive < 0)
-                return interactive;
         r = peer_watch_new(q->polkit->bus, sd_bus_message_get_sender(q->request), on_caller_gone, q, &q->watch);
         if (r < 0)
                 return r;
@@ -353,11 +427,11 @@ static int ask_polkit(Query *q, const char *action, const PolkitQuestion *k) {
         if (r >= 0)
                 r = sd_bus_message_close_container(m);
         if (r >= 0)
-                r = sd_bus_message_append(m, "us", (uint32_t) !!interactive, "");
+                r = sd_bus_message_append(m, "us", (uint32_t) q->interactive, "");
         if (r < 0)
                 return r;
         /* A person may take as long as it takes to find the password. */
-        r = sd_bus_call_async(q->polkit->bus, &q->slot, m, on_polkit_reply, q, interactive ? UINT64_MAX : 0);
+        r = sd_bus_call_async(q->polkit->bus, &q->slot, m, on_polkit_reply, q, q->interactive ? UINT64_MAX : 0);
         if (r >= 0)
                 query_hold(q);
         return r;
@@ -391,6 +465,7 @@ int polkit_check(Polkit *p, sd_bus_message *call, const PolkitQuestion *k, sd_bu
         _cleanup_free_ char *fingerprint = NULL;
         Query *q = query_find(p, call);
         const char *login = NULL, *action;
+        bool interactive;
         uid_t uid;
         int r;
 
@@ -414,7 +489,8 @@ int polkit_check(Polkit *p, sd_bus_message *call, const PolkitQuestion *k, sd_bu
                                                 "What was to be authorised changed meanwhile, try again.");
                 return read_polkit_reply(q, action, error);
         }
-        r = query_admit(p, q, uid, error);
+        interactive = sd_bus_message_get_allow_interactive_authorization(call) > 0;
+        r = query_admit(p, q, uid, interactive, error);
         if (r < 0)
                 return r;
         if (!q) {
@@ -425,6 +501,7 @@ int polkit_check(Polkit *p, sd_bus_message *call, const PolkitQuestion *k, sd_bu
         q->uid = uid;
         q->fingerprint = TAKE_PTR(fingerprint);
         q->asked = true;
+        q->interactive = interactive;
         r = ask_polkit(q, action, k);
         if (r < 0)
                 query_free(q);

@@ -253,10 +253,11 @@ class Daemon:
         self.wait()
 
     def reload(self):
-        n = sum(m.get('RELOADING') == '1' for m, _, _ in self.notify.messages)
+        self.notify.drain()
+        self.notify.messages.clear()
         os.kill(self.pid, signal.SIGHUP)
-        done = lambda: any(m.get('READY') for m, _, _ in self.notify.messages[-1:])
-        run_until(lambda: sum(m.get('RELOADING') == '1' for m, _, _ in self.notify.messages) > n and done())
+        words = lambda: [k for m, _, _ in self.notify.messages for k in m if k in ('RELOADING', 'READY')]
+        run_until(lambda: words() == ['RELOADING', 'READY'], 20, 'the configuration is not read again')
 
     def n_fds(self):
         return len(os.listdir(f'/proc/{self.pid}/fd'))

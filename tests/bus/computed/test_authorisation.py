@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Authorise first, act after: every method, every answer polkit can give, and everything that can change while it thinks."""
 
-import xml.etree.ElementTree as ET
+import os
 
 import pytest
 from bus_client import COMPUTE, DENIED, ERROR, JOB, MANAGER, ROOT, USER, VM, BusError, run_for, run_until, spec, user_path, vm_path
@@ -292,6 +292,29 @@ def test_one_user_cannot_use_up_the_places_for_pending_questions(alices):
         with pytest.raises(BusError) as e:
             alices.bob.vm('alice', 'Suspend')
         assert e.value.name == DENIED
+
+
+def test_calls_sent_at_once_on_a_new_connection_are_all_answered(alices):
+    """Who it is is looked up once."""
+    new = alices.client()
+    calls = [new.send(vm_path('alice'), VM, 'GetTransitions') for _ in range(120)]
+    for c in calls:
+        c.result()
+    assert [m for p, m, _ in new.log if p == 'reply'] == ['GetTransitions'] * 120
+
+
+def test_a_user_who_calls_often_at_once_is_looked_up_once_and_answered_as_far_as_the_limit_goes(alices):
+    alices.polkit.answer_is = lambda action, details: 'yes' if action.endswith('-own') else 'no'
+    calls = [alices.alice.send(vm_path('alice'), VM, 'Logs', 'tt', 0, 0) for _ in range(40)]
+    good = 0
+    for c in calls:
+        try:
+            os.close(c.result())
+            good += 1
+        except BusError as e:
+            assert e.name == ERROR + 'LimitExceeded'
+    assert good >= 20
+    os.close(alices.alice.vm('alice', 'Logs', 'tt', 0, 0))
 
 
 def test_many_users_waiting_for_polkit_leave_root_its_place(alices):
