@@ -36,16 +36,6 @@ def test_a_user_gets_a_real_guest_runs_a_command_sleeps_wakes_and_goes(host):
     assert host.vms() == []
 
 
-def test_what_a_guest_writes_survives_a_stop_and_goes_with_the_vm(host):
-    host.heroctl('provision', 'alice', timeout=120)
-    host.heroctl('exec', 'alice', '--', 'sh', '-c', 'echo kept >/root/file && sync')
-    host.heroctl('restart', 'alice', timeout=120)
-    assert host.heroctl('exec', 'alice', '--', 'cat', '/root/file').out == 'kept\n'
-    host.heroctl('deprovision', 'alice')
-    host.heroctl('provision', 'alice', timeout=120)
-    assert host.heroctl('exec', 'alice', '--', 'cat', '/root/file', check=False).status != 0
-
-
 def test_the_guests_clock_is_right_after_a_suspension(host):
     host.heroctl('provision', 'alice', timeout=120)
     host.heroctl('suspend', 'alice')
@@ -109,12 +99,6 @@ def test_a_vm_that_ends_by_itself_is_stopped_with_its_exit_status(host):
     assert host.get('short', 'ExitStatus') == 3
 
 
-def test_a_stop_without_help_from_the_guest_ends_in_time(host):
-    host.mock('stubborn', script='ignore-shutdown,ignore-powerdown')
-    host.heroctl('stop', 'stubborn', timeout=120)
-    assert host.state('stubborn') == 'stopped'
-
-
 def test_limits_of_the_scope_follow_the_spec(host):
     host.mock('limited', '--cpus=2')
     unit = 'hero-vm-limited.scope'
@@ -152,16 +136,6 @@ def test_machinectl_shows_the_vm(host):
     assert 'seen' in host.run('machinectl list').out
     host.heroctl('delete', 'seen')
     assert 'seen' not in host.run('machinectl list').out
-
-
-def test_a_vm_starts_where_machined_is_not(host):
-    host.run('systemctl mask --runtime systemd-machined; systemctl stop systemd-machined')
-    try:
-        host.mock('unseen')
-        assert host.state('unseen') == 'running'
-    finally:
-        host.run('systemctl unmask --runtime systemd-machined')
-        host.run('systemctl start systemd-machined')
 
 
 def test_events_tell_every_transition_since_a_number(host):
