@@ -52,6 +52,9 @@ struct Manager {
         TAILQ_HEAD(, ScopeCall) scope_calls; /* what PID 1 was, or is yet to be, asked: scope.c */
         ScopeCall *scope_jobs;               /* of those, by the path of PID 1's job */
         unsigned n_scope_starts, n_scope_questions;
+        sd_bus_slot *stops_call; /* for PID 1's jobs */
+        bool stops_unseen;       /* it had new ones meanwhile */
+        bool stops_waiting;      /* there are stops of ours that PID 1 has not begun with */
         TAILQ_HEAD(, Vm) registrations; /* not yet sent to machined */
         unsigned n_registrations;       /* not yet answered */
         uint64_t machined_retry;

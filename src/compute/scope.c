@@ -18,7 +18,6 @@
 
 /* QEMU has a handful of threads plus one per CPU and up to 64 of the thread pool. */
 #define TASKS_MAX 512u
-#define SCOPE_INTERFACE "org.freedesktop.systemd1.Scope"
 
 /* One call to PID 1. A start or stop is over when PID 1's job is, the others with the answer. */
 struct ScopeCall {
@@ -144,37 +143,92 @@ static int on_call_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
         return 0;
 }
 
-/* Somebody (systemctl, or PID 1 at shutdown) wants the scope to stop. As its controller we get to do it gracefully;
- * PID 1 kills after TimeoutStopUSec. */
-static int on_request_stop(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-        _cleanup_free_ char *unit = NULL;
-        Manager *m = userdata;
-        const char *name;
+/* Somebody (systemctl, or PID 1 at shutdown) wants the scope to stop. KillSignal= does nothing to a VMM, so we get to
+ * do it gracefully; PID 1 kills after TimeoutStopUSec. */
+static void on_stop_wanted(Vm *vm) {
+        /* PID 1 thaws a frozen unit before it stops it. */
+        static const JobStep graceful[] = { STEP_STOP };
+        _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
+        Job *j;
+
+        vm->runtime->end = VM_END_HOST_STOP;
+        if (vm->job)
+                vm_kill(vm); /* in the middle of something: its undo takes over */
+        else if ((vm->state == VM_RUNNING || vm->state == VM_SUSPENDED) &&
+                 job_new(vm, JOB_STOP, graceful, 1, false, &j, &e) < 0)
+                vm_kill(vm);
+}
+
+/* The VM whose scope the unit is, unless a stop of it would be our own doing. */
+static Vm *vm_to_stop(Manager *m, const char *unit) {
+        _cleanup_free_ char *name = NULL;
+        const char *rest;
+        size_t n;
         Vm *vm;
 
-        if (sd_bus_path_decode(sd_bus_message_get_path(message), "/org/freedesktop/systemd1/unit", &unit) <= 0)
-                return 0;
-        name = startswith(unit, "hero-vm-");
-        if (!name || strlen(name) < 7 || !streq(name + strlen(name) - 6, ".scope"))
-                return 0;
-        unit[strlen(unit) - 6] = 0;
-        vm = manager_find_vm(m, name);
-        if (!vm || !vm->runtime || vm->state == VM_STOPPING || vm->runtime->stop_unit_sent || vm->runtime->exited)
-                return 0; /* our own doing */
-        vm->runtime->end = VM_END_HOST_STOP;
-        if (vm->job) {
-                vm_kill(vm); /* in the middle of something: its undo takes over */
-                return 0;
-        }
-        if (vm->state == VM_RUNNING || vm->state == VM_SUSPENDED) {
-                /* PID 1 thaws a frozen unit before it stops it. */
-                const JobStep graceful[] = { STEP_STOP };
-                _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
-                Job *j;
+        rest = startswith(unit, "hero-vm-");
+        n = rest ? strlen(rest) : 0;
+        if (n <= strlen(".scope") || !streq(rest + n - strlen(".scope"), ".scope"))
+                return NULL;
+        name = strndup(rest, n - strlen(".scope"));
+        vm = name ? manager_find_vm(m, name) : NULL;
+        if (!vm || !vm->runtime || !vm->runtime->scope_up || vm->state == VM_STOPPING || vm->runtime->stop_unit_sent ||
+            vm->runtime->exited)
+                return NULL;
+        return vm;
+}
 
-                if (job_new(vm, JOB_STOP, graceful, 1, false, &j, &e) < 0)
-                        vm_kill(vm);
+static int on_jobs(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        const char *unit, *type, *state;
+        Manager *m = userdata;
+        int r;
+
+        m->stops_call = sd_bus_slot_unref(m->stops_call);
+        m->stops_waiting = false;
+        if (sd_bus_message_is_method_error(reply, NULL))
+                return 0;
+        r = sd_bus_message_enter_container(reply, 'a', "(usssoo)");
+        if (r < 0)
+                return 0;
+        while (sd_bus_message_read(reply, "(usssoo)", NULL, &unit, &type, &state, NULL, NULL) > 0) {
+                Vm *vm = streq(type, "stop") ? vm_to_stop(m, unit) : NULL;
+
+                if (vm && streq(state, "running"))
+                        on_stop_wanted(vm);
+                else if (vm)
+                        m->stops_waiting = true; /* for other units, at shutdown */
         }
+        if (m->stops_unseen)
+                scope_look_for_stops(m);
+        return 0;
+}
+
+/* One question, whatever the number of scopes: at shutdown all are stopped at once. */
+void scope_look_for_stops(Manager *m) {
+        m->stops_unseen = m->stops_call;
+        if (!m->stops_call)
+                (void) bus_call_async(m->bus, &m->stops_call, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT, SYSTEMD_MANAGER_INTERFACE,
+                                      "ListJobs", on_jobs, m, NULL);
+}
+
+/* PID 1 has a new job; of which kind, it does not say, but a scope that is up can only be stopped. Not Controller= and
+ * its RequestStop: PID 1 would need a match rule per VM, of which the bus allows it 512 for everything, and would forget
+ * it when we are restarted. */
+static int on_job_new(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        const char *path, *unit;
+        Manager *m = userdata;
+        uint32_t id;
+
+        if (sd_bus_message_read(message, "uos", &id, &path, &unit) >= 0 && vm_to_stop(m, unit))
+                scope_look_for_stops(m);
+        return 0;
+}
+
+static int on_job_changed(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        Manager *m = userdata;
+
+        if (m->stops_waiting)
+                scope_look_for_stops(m);
         return 0;
 }
 
@@ -183,13 +237,23 @@ int scope_register(Manager *m) {
 
         r = sd_bus_match_signal_async(m->bus, NULL, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT, SYSTEMD_MANAGER_INTERFACE,
                                       "JobRemoved", on_job_removed, NULL, m);
-        if (r < 0)
-                return r;
-        return sd_bus_match_signal_async(m->bus, NULL, SYSTEMD_BUS_NAME, NULL, SCOPE_INTERFACE, "RequestStop",
-                                         on_request_stop, NULL, m);
+        if (r >= 0)
+                r = sd_bus_match_signal_async(m->bus, NULL, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT, SYSTEMD_MANAGER_INTERFACE,
+                                              "JobNew", on_job_new, NULL, m);
+        if (r >= 0)
+                r = sd_bus_add_match_async(m->bus, NULL, "type='signal',sender='" SYSTEMD_BUS_NAME "',"
+                                           "path_namespace='" SYSTEMD_OBJECT "/job',"
+                                           "interface='org.freedesktop.DBus.Properties',member='PropertiesChanged'",
+                                           on_job_changed, NULL, m);
+        /* Of other people's jobs PID 1 tells those who asked to be told. */
+        if (r >= 0)
+                r = bus_call_async(m->bus, NULL, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT, SYSTEMD_MANAGER_INTERFACE, "Subscribe",
+                                   NULL, NULL, NULL);
+        return r;
 }
 
 void scope_manager_done(Manager *m) {
+        m->stops_call = sd_bus_slot_unref(m->stops_call);
         while (!TAILQ_EMPTY(&m->scope_calls))
                 scope_call_free(TAILQ_FIRST(&m->scope_calls));
 }
@@ -255,20 +319,16 @@ static int append_limits(sd_bus_message *m, const Vm *vm) {
 static int append_properties(sd_bus_message *m, const Vm *vm) {
         const ComputeConfig *c = &vm->manager->config;
         _cleanup_free_ char *description = NULL;
-        const char *unique = NULL;
         uint64_t stop;
         int r;
 
-        r = sd_bus_get_unique_name(vm->manager->bus, &unique);
-        if (r < 0)
-                return r;
         if (asprintf(&description, vm->spec.user ? "VM %s of user %s" : "VM %s", vm->name, vm->spec.user) < 0)
                 return -ENOMEM;
         stop = c->shutdown_timeout + c->powerdown_timeout + c->stop_timeout;
         /* After= ourselves: at shutdown a VM is stopped while we are still there to ask its guest. */
         r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", description, "Slice", "s",
                                   c->slice, "PIDs", "au", 1, (uint32_t) vm->runtime->process.pid, "CollectMode", "s",
-                                  "inactive-or-failed", "Controller", "s", unique, "TimeoutStopUSec", "t", stop, "OOMPolicy",
+                                  "inactive-or-failed", "KillSignal", "i", SIGCONT, "TimeoutStopUSec", "t", stop, "OOMPolicy",
                                   "s", "kill", "DevicePolicy", "s", "strict", "After", "as", 1, "hero-computed.service");
         if (r >= 0)
                 r = append_limits(m, vm);

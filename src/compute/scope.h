@@ -15,7 +15,7 @@ typedef struct Manager Manager;
 /* error: 0 or -errno; text: a sentence from PID 1, may be NULL. */
 typedef void (*scope_done_t)(Vm *vm, int error, const char *text);
 
-int scope_register(Manager *m); /* matches for JobRemoved and RequestStop */
+int scope_register(Manager *m); /* matches for what PID 1 tells */
 void scope_manager_done(Manager *m);
 
 /* StartTransientUnit with the launcher's pid; done when the job is. */
@@ -24,6 +24,8 @@ int scope_start(Vm *vm, scope_done_t done);
 int scope_stop(Vm *vm, scope_done_t done);
 int scope_freeze(Vm *vm, scope_done_t done);
 int scope_thaw(Vm *vm, scope_done_t done);
+/* Asks PID 1 for its jobs, and stops the VMs whose scopes somebody is stopping. By itself after PID 1 told of a job. */
+void scope_look_for_stops(Manager *m);
 /* SIGKILL for everything in it; no answer is waited for. */
 void scope_kill(Vm *vm);
 /* The weights of a running scope from the VM's spec. */

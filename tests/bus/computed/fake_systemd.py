@@ -7,6 +7,7 @@ import os
 import pathlib
 import signal
 
+import dbus
 from gi.repository import GLib
 
 from bus_client import encode
@@ -65,6 +66,7 @@ class FakeSystemd(FakeService):
         self.directory.mkdir(exist_ok=True)
         self.units = {}
         self.next_job = 1
+        self.stops = {}
         self.start_result = 'done'
         self.machine_calls = []
         super().__init__(address)
@@ -174,6 +176,21 @@ class FakeSystemd(FakeService):
                  for name, u in self.units.items() if u.pids()]
         self.reply(message, 'a(ssssssouso)', units)
 
-    def request_stop(self, name):
-        """systemctl stop: the controller hears of it, and does what it likes."""
-        self.signal(f'{OBJECT}/unit/{encode(name)}', 'org.freedesktop.systemd1.Scope', 'RequestStop', '')
+    def request_stop(self, name, state='running'):
+        """systemctl stop: a job, told of, and a signal that does nothing to a VMM."""
+        number = self.next_job
+        self.next_job += 1
+        self.stops[number] = [name, state]
+        self.signal(OBJECT, MANAGER, 'JobNew', 'uos', number, f'{OBJECT}/job/{number}', name)
+        return number
+
+    def begin_stop(self, number):
+        """The job that waited for others has its turn."""
+        self.stops[number][1] = 'running'
+        self.signal(f'{OBJECT}/job/{number}', 'org.freedesktop.DBus.Properties', 'PropertiesChanged', 'sa{sv}as',
+                    'org.freedesktop.systemd1.Job', dbus.Dictionary({'State': dbus.String('running', variant_level=1)}, signature='sv'), dbus.Array([], signature='s'))
+
+    def do_ListJobs(self, message):
+        self.reply(message, 'a(usssoo)', [
+            (number, name, 'stop', state, f'{OBJECT}/job/{number}', f'{OBJECT}/unit/{encode(name)}')
+            for number, (name, state) in self.stops.items()])

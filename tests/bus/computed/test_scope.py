@@ -51,7 +51,7 @@ def test_a_scope_is_asked_for_with_its_limits_before_the_vmm_is_executed(made):
     assert [tuple(d) for d in p['DeviceAllow']] == [('/dev/null', 'rw'), ('/dev/urandom', 'rw')]
     assert p['CollectMode'] == 'inactive-or-failed' and p['OOMPolicy'] == 'kill'
     assert p['TimeoutStopUSec'] == 3_500_000
-    assert p['Controller'] == made.systemd.connection.get_name_owner('org.hero.Compute')
+    assert 'Controller' not in p and p['KillSignal'] == signal.SIGCONT
     assert p['After'] == ['hero-computed.service'] and 0 < p['TasksMax'] < 1000
     made.systemd.release()
     assert made.root.job(job) == ('done', '')
@@ -163,6 +163,16 @@ def test_a_started_vm_stopped_by_systemctl_goes_down_gracefully_and_says_why(mad
     made.wait_state('web', 'stopped')
     assert 'systemd' in made.root.vm_get('web', 'StateReason')
     assert made.root.transitions('web')[-2:] == [('running', 'stopping'), ('stopping', 'stopped')]
+    check_undone(made, 'stopped')
+
+
+def test_a_stop_that_waits_for_other_units_is_begun_when_systemd_begins_it(made):
+    assert made.root.do('web', 'Start') == ('done', '')
+    number = made.systemd.request_stop('hero-vm-web.scope', state='waiting')
+    run_for(0.2)
+    assert made.root.state('web') == 'running'
+    made.systemd.begin_stop(number)
+    made.wait_state('web', 'stopped')
     check_undone(made, 'stopped')
 
 
