@@ -124,6 +124,12 @@ static uint64_t since(uint64_t *t) {
         return d;
 }
 
+/* The kernel tells of changes in a cgroup at most every 10 ms (CGROUP_FILE_NOTIFY_MIN_INTV): PID 1 would wait for that when
+ * a scope is thawed right after it was frozen, which nobody does. */
+static void sleep_a_while(void) {
+        (void) usleep(50000);
+}
+
 /* What the daemon has to do, without a daemon: the VMM's pause, PID 1's freeze, and back. */
 static int by_hand(Client *c, Vmm *v) {
         uint64_t start = now_usec(CLOCK_MONOTONIC), t = start;
@@ -135,7 +141,8 @@ static int by_hand(Client *c, Vmm *v) {
                 r = unit_call(c, "FreezeUnit", HAND_SCOPE);
         report("hand-freeze", since(&t));
         report("hand-suspend", t - start);
-        start = t;
+        sleep_a_while();
+        start = t = now_usec(CLOCK_MONOTONIC);
         if (r >= 0)
                 r = unit_call(c, "ThawUnit", HAND_SCOPE);
         report("hand-thaw", since(&t));
@@ -143,6 +150,7 @@ static int by_hand(Client *c, Vmm *v) {
                 r = vmm_pause(v, false);
         report("hand-cont", since(&t));
         report("hand-resume", t - start);
+        sleep_a_while();
         return r;
 }
 
@@ -154,10 +162,12 @@ static int ours(Client *c) {
         if (r < 0)
                 return r;
         report("suspend", usec);
+        sleep_a_while();
         r = vm_call(c, USER_NAME, "Resume", &usec);
         if (r < 0)
                 return r;
         report("resume", usec);
+        sleep_a_while();
         return 0;
 }
 
