@@ -35,23 +35,25 @@ def in_order(what, *members):
     return all(m in i for m in members)
 
 
-def test_a_new_vm_is_announced_before_the_answer_and_worked_on_after_it(host):
+def test_a_new_vm_is_announced_after_the_answer(host):
     host.root.log.clear()
     vm, job = host.root.manager('CreateVM', 'sa{sv}', 'web', spec())
-    assert heard(host.root)[:4] == ['JobNew', 'InterfacesAdded', 'VMNew', 'reply']
+    assert heard(host.root) == ['reply']
     assert host.root.job(job) == ('done', '')
-    h = heard(host.root)[4:]
-    assert in_order(h, 'provisioning', 'configured', 'JobRemoved')
-    assert h[-1] in ('JobRemoved', 'Job')
+    run_for(0.1)
+    h = heard(host.root)[1:]
+    assert in_order(h, 'InterfacesAdded', 'VMNew') and in_order(h, 'JobNew', 'JobRemoved')
+    assert in_order(h, 'provisioning', 'configured')
 
 
-def test_an_existing_vms_job_is_announced_before_the_answer_too(host):
+def test_an_existing_vms_job_is_announced_after_the_answer_too(host):
     assert host.root.create('web') == ('done', '')
     run_for(0.05)
     host.root.log.clear()
     job = host.root.vm('web', 'Start')
-    assert heard(host.root) == ['JobNew', 'Job', 'reply']
+    assert heard(host.root) == ['reply']
     assert host.root.job(job) == ('done', '')
+    assert in_order(heard(host.root), 'reply', 'JobNew', 'JobRemoved')
 
 
 def test_everybody_hears_of_a_start_step_by_step(host):
@@ -59,15 +61,16 @@ def test_everybody_hears_of_a_start_step_by_step(host):
     other = host.client()
     job = host.root.vm('web', 'Start')
     assert other.job(job) == ('done', '')
-    run_until(lambda: ('Job' in heard(other)[-2:]))
-    h = heard(other)
-    assert in_order(h, 'JobNew', 'starting', 'State', 'PID', 'running', 'State', 'AgentReady', 'JobRemoved', 'Job')
-    steps = [a[1]['Step'] for p, m, a in other.log if m == 'PropertiesChanged' and 'Step' in a[1]]
-    assert steps == ['start', 'scope', 'boot']
-    states = [a[1]['State'] for p, m, a in other.log if m == 'PropertiesChanged' and 'State' in a[1]]
-    assert states == ['starting', 'running']
-    jobs = [a[1]['Job'] for p, m, a in other.log if m == 'PropertiesChanged' and 'Job' in a[1]]
-    assert jobs == [job, '/']
+    run_for(0.1)
+    assert in_order(heard(other), 'JobNew', 'JobRemoved') and in_order(heard(other), 'starting', 'running')
+    # Properties that change several times within a few milliseconds are told of once, with what they have become.
+    changes = [a[1] for p, m, a in other.log if m == 'PropertiesChanged']
+    states = [c['State'] for c in changes if 'State' in c]
+    assert states in (['running'], ['starting', 'running'])
+    steps = [c['Step'] for c in changes if 'Step' in c]
+    assert in_order(['start', 'scope', 'boot'], *steps)
+    jobs = [c['Job'] for c in changes if 'Job' in c]
+    assert jobs in (['/'], [job, '/'])
 
 
 def test_transition_signals_are_numbered_without_gaps_and_are_what_events_since_says(host):
