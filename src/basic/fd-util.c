@@ -66,15 +66,10 @@ int write_all(int fd, const void *p, size_t n) {
         return 0;
 }
 
-int read_full_file(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_size) {
-        _cleanup_close_ int fd = -EBADF;
+int read_full_fd(int fd, size_t max, char **ret, size_t *ret_size) {
         _cleanup_free_ char *buf = NULL;
         size_t n = 0, allocated = 0;
 
-        /* Not blocking: whoever put a FIFO in the place of a file is not waited for. */
-        fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-        if (fd < 0)
-                return negative_errno();
         for (;;) {
                 ssize_t k;
 
@@ -97,6 +92,16 @@ int read_full_file(int dir_fd, const char *path, size_t max, char **ret, size_t 
         if (ret_size)
                 *ret_size = n;
         return 0;
+}
+
+int read_full_file(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_size) {
+        _cleanup_close_ int fd = -EBADF;
+
+        /* Not blocking: whoever put a FIFO in the place of a file is not waited for. */
+        fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        if (fd < 0)
+                return negative_errno();
+        return read_full_fd(fd, max, ret, ret_size);
 }
 
 int write_file_atomic(int dir_fd, const char *name, const void *p, size_t n, mode_t mode) {

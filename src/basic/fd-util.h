@@ -16,7 +16,10 @@ int fd_cloexec(int fd, bool cloexec);
 /* Writes all of it to a blocking fd. 0 or -errno. */
 int write_all(int fd, const void *p, size_t n);
 
-/* Reads a whole (small) file: at most max bytes, -E2BIG above. *ret is NUL-terminated. */
+/* Reads to the end of file: at most max bytes, -E2BIG above. *ret is NUL-terminated. */
+int read_full_fd(int fd, size_t max, char **ret, size_t *ret_size);
+
+/* The same of a whole (small) file. A FIFO in its place is -EAGAIN or empty, never waited for. */
 int read_full_file(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_size);
 
 /* Replaces dir_fd/name by the given content so that a crash leaves the old or the new one: temporary file,

@@ -63,7 +63,6 @@ int busybox_list_applets(const char *busybox, char **ret) {
         _cleanup_free_ char *text = NULL;
         posix_spawn_file_actions_t actions;
         int r, fds[2], status;
-        char path[32];
         pid_t pid;
 
         if (pipe2(fds, O_CLOEXEC) < 0)
@@ -77,8 +76,7 @@ int busybox_list_applets(const char *busybox, char **ret) {
         if (r < 0)
                 return r;
         write_end = safe_close(write_end);
-        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", read_end);
-        r = read_full_file(AT_FDCWD, path, APPLETS_SIZE_MAX, &text, NULL);
+        r = read_full_fd(read_end, APPLETS_SIZE_MAX, &text, NULL);
         read_end = safe_close(read_end);
         while (waitpid(pid, &status, 0) < 0)
                 if (errno != EINTR)
