@@ -406,6 +406,7 @@ int agent_exec(Agent *a, const ExecOptions *options, int *ret_stdio, int *ret_st
         r = session_new(a, a->next_stream++, ours, &s); /* has the sockets from here on */
         if (r < 0)
                 return r;
+        s->named = true; /* a RESUMED under way was written before the guest heard of it */
         name = session_fd_name(s);
         if (name)
                 fd_store_push(name, ours, _SOCKETS_MAX);

@@ -51,12 +51,14 @@ int conf_parse_buffer(const char *path, char *text, conf_assign_t assign, conf_p
         int problems = 0;
 
         for (char *p = text, *next; p; p = next) {
+                char begin = p[strspn(p, " \t")];
+                bool is_comment = begin == '#' || begin == ';';
                 unsigned first = ++line;
                 char *l, *e;
 
                 next = strchr(p, '\n');
-                /* Join continued lines in place: "a \<newline> b" becomes "a   b". */
-                while (next && next > p && next[-1] == '\\') {
+                /* Join continued lines in place: "a \<newline> b" becomes "a   b". Comments do not go on. */
+                while (!is_comment && next && next > p && next[-1] == '\\') {
                         next[-1] = next[0] = ' ';
                         line++;
                         next = strchr(next, '\n');
@@ -64,7 +66,7 @@ int conf_parse_buffer(const char *path, char *text, conf_assign_t assign, conf_p
                 if (next)
                         *next++ = 0;
                 l = strstrip(p);
-                if (!*l || *l == '#' || *l == ';')
+                if (!*l || is_comment)
                         continue;
                 if (*l != '[') {
                         problems += parse_assignment(path, first, section, l, assign, problem, userdata);

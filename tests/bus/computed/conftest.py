@@ -80,7 +80,7 @@ class Host:
 
     def nothing_left(self, name, files=False):
         """No process, no scope, no stored socket; and no files unless they are to stay."""
-        run_until(lambda: not processes_named(name), 5, f'a VMM of {name} is still there')
+        run_until(lambda: not processes_named(name, self.daemon.pid), 5, f'a VMM of {name} is still there')
         run_until(lambda: not self.systemd.units.get(f'hero-vm-{name}.scope') or
                   not self.systemd.units[f'hero-vm-{name}.scope'].pids(), 5)
         run_until(lambda: not [n for n in self.daemon.notify.names() if n.endswith('-' + name)], 5,

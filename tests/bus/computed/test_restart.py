@@ -73,6 +73,24 @@ def test_what_a_client_wrote_while_there_was_no_daemon_arrives(host, how):
 
 
 @both_ways
+def test_a_command_right_after_a_restart_is_run(host, how):
+    """Before the guest has said where it is: its answer does not know the new session."""
+    pid = host.running('web')
+    old = Exec(host.root, 'web', 'cat')
+    for _ in range(3):
+        os.kill(pid, signal.SIGSTOP)
+        restart(host, how)
+        e = Exec(host.root, 'web', 'echo', 'at', 'once')
+        os.kill(pid, signal.SIGCONT)
+        e.expect(b'at once\n')
+        assert e.result() == 'exit 0'
+        e.close()
+        old.stdio.send(b'still\n')
+        old.expect(b'still\n')
+    old.close()
+
+
+@both_ways
 def test_a_session_that_ended_while_there_was_no_daemon_is_over(host, how):
     host.running('web')
     e = Exec(host.root, 'web', 'sleep', '0.3')
