@@ -235,9 +235,10 @@ class TestBusybox:
         listing = subprocess.run(['unsquashfs', '-lln', tmp_path / 'image'], check=True, capture_output=True, text=True).stdout
         assert 'squashfs-root/bin/sh -> /bin/busybox' in listing
 
-    def test_it_is_made_again_when_busybox_changed(self, tmp_path):
+    def test_it_is_made_again_when_busybox_changed(self, tmp_path, request):
         shutil.copy2('/bin/busybox', tmp_path / 'busybox')
         h = Host(tmp_path, HERO_BUSYBOX=str(tmp_path / 'busybox'))
+        request.addfinalizer(h.close)
         h.play_computed([])
         c = h.connect()
         first = c.open('busybox')[0]
@@ -248,10 +249,10 @@ class TestBusybox:
         wait_for(lambda: h.contents() == [second[7:] + '.squashfs'])  # nobody uses the old one
         os.unlink(tmp_path / 'busybox')
         assert c.open('busybox')[0] == second
-        h.close()
 
-    def test_without_a_static_busybox_it_says_what_to_do(self, tmp_path):
+    def test_without_a_static_busybox_it_says_what_to_do(self, tmp_path, request):
         h = Host(tmp_path, HERO_BUSYBOX=str(tmp_path / 'busybox'))
+        request.addfinalizer(h.close)
         c = h.connect()
         assert 'busybox:latest' not in c.list()
         error, message = c.error('Open', '(s)', 'busybox')
@@ -260,7 +261,6 @@ class TestBusybox:
         error, message = c.error('Open', '(s)', 'busybox')
         assert error == ERROR + 'BadImage' and 'busybox-static' in message
         assert h.contents() == []
-        h.close()
 
     def test_removed_it_comes_back(self, host, bus):
         host.play_computed([])
