@@ -347,6 +347,8 @@ static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
                 r = agent_dispatch(a);
         if (r == -EOWNERDEAD || (r >= 0 && a->lost))
                 return 0;
+        if (r == 0 && revents & EPOLLHUP)
+                r = -ECONNRESET; /* the rest of the frame will not come */
         if (r < 0)
                 agent_lose(a, r == -ECONNRESET ? "end of file" : strerror(-r));
         else if (r > 0)
