@@ -46,7 +46,7 @@ static int check_kernel(Manager *m, sd_bus_message *reply) {
         _cleanup_(kernel_done) Kernel k = {};
         _cleanup_free_ char *why = NULL;
 
-        if (kernel_find(m->config.kernel, kernel_default_roots, &k, &why) < 0)
+        if (kernel_find(m->config.kernel, m->config.kernel_modules, kernel_default_roots, &k, &why) < 0)
                 return tell(reply, "kernel", ERROR, "%s", strempty(why));
         return tell(reply, "kernel", OK, "Guests boot %s.", k.path);
 }

@@ -140,14 +140,9 @@ int resources_need_boot(Vm *vm, int *ret_kernel_fd, int *ret_initrd_fd, char **r
         int error;
 
         if (!r->mkinitrd) {
-                error = kernel_find(m->config.kernel, kernel_default_roots, &k, ret_text);
+                error = kernel_find(m->config.kernel, m->config.kernel_modules, kernel_default_roots, &k, ret_text);
                 if (error < 0)
                         return error;
-                if (m->config.kernel_modules) {
-                        error = free_and_strdup(&k.modules_dir, m->config.kernel_modules);
-                        if (error < 0)
-                                return error;
-                }
                 if (r->initrd_fd >= 0 && streq_ptr(r->kernel_path, k.path) && r->kernel_stamp == stamp_of(&k)) {
                         *ret_kernel_fd = r->kernel_fd;
                         *ret_initrd_fd = r->initrd_fd;

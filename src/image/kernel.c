@@ -87,7 +87,7 @@ static int find_modules(const char *root, const char *version, char **ret) {
         return 0;
 }
 
-static int find_configured(const char *configured, const char *const roots[], Kernel *k, char **ret_why) {
+static int find_configured(const char *configured, const char *modules, const char *const roots[], Kernel *k, char **ret_why) {
         const char *base = strrchr(configured, '/'), *version = base ? startswith(base + 1, PREFIX) : NULL;
         _cleanup_free_ char *root = NULL;
         int r;
@@ -107,6 +107,8 @@ static int find_configured(const char *configured, const char *const roots[], Ke
         root = strndup(configured, (size_t) (base - configured));
         if (!k->path || !k->version || !root)
                 return -ENOMEM;
+        if (modules)
+                return 0; /* kernel_find() takes those */
         if (strrchr(root, '/'))
                 *strrchr(root, '/') = 0;
 
@@ -175,13 +177,13 @@ static int search_root(const char *root, Kernel *best, char **without_modules) {
         return r;
 }
 
-int kernel_find(const char *configured, const char *const roots[], Kernel *ret, char **ret_why) {
+int kernel_find(const char *configured, const char *modules, const char *const roots[], Kernel *ret, char **ret_why) {
         _cleanup_free_ char *without_modules = NULL;
         _cleanup_(kernel_done) Kernel best = {};
         int r = 0;
 
         if (configured)
-                r = find_configured(configured, roots, &best, ret_why);
+                r = find_configured(configured, modules, roots, &best, ret_why);
         else
                 for (size_t i = 0; r >= 0 && roots[i]; i++)
                         r = search_root(roots[i], &best, &without_modules);
@@ -197,6 +199,15 @@ int kernel_find(const char *configured, const char *const roots[], Kernel *ret, 
                 return -ENOPKG;
         }
 
+        if (modules) {
+                if (!is_directory(modules)) {
+                        *ret_why = strprintf("The configured directory of kernel modules %s is not there", modules);
+                        return -ENOPKG;
+                }
+                r = free_and_strdup(&best.modules_dir, modules);
+                if (r < 0)
+                        return r;
+        }
         *ret = best;
         best = (Kernel) {};
         return 0;

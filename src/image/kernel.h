@@ -19,8 +19,9 @@ void kernel_done(Kernel *k);
 extern const char *const kernel_default_roots[];
 
 /* configured: an absolute path .../vmlinuz-VERSION, or NULL. Its modules are looked for in the tree it lies in,
- * then in the roots. -ENOPKG with a sentence in *ret_why (allocated). */
-int kernel_find(const char *configured, const char *const roots[], Kernel *ret, char **ret_why);
+ * then in the roots; or they are in the directory modules, unless that is NULL. -ENOPKG with a sentence in *ret_why
+ * (allocated). */
+int kernel_find(const char *configured, const char *modules, const char *const roots[], Kernel *ret, char **ret_why);
 
 /* As strverscmp(), but "6.10" is newer than "6.9~rc1" and "6.9" newer than "6.9~rc1". */
 int kernel_version_compare(const char *a, const char *b);

@@ -37,8 +37,9 @@ def mount(source, target, kind=None, flags=0, data=None):
     check(LIBC.mount(str(source).encode(), str(target).encode(), kind and kind.encode(), flags, data and data.encode()))
 
 
-def private_directories(directory):
-    """In the child: /var/lib/hero-compute and the like become the test's, whether or not the machine has such."""
+def private_directories(directory, state_size=None):
+    """In the child: /var/lib/hero-compute and the like become the test's, whether or not the machine has such. With a
+    state_size the state is a file system of its own, which the test sees through /proc/PID/root."""
     check(LIBC.unshare(CLONE_NEWNS))
     mount('none', '/', None, MS_REC | MS_PRIVATE)
     scratch = directory / 'scratch'
@@ -53,6 +54,8 @@ def private_directories(directory):
             mount('overlay', parent, 'overlay', 0, f'lowerdir={parent},upperdir={upper},workdir={work}')
             target.mkdir()
         mount(directory / name, target, None, MS_BIND)
+    if state_size:
+        mount('state', '/var/lib/hero-compute', 'tmpfs', 0, f'size={state_size}')
     mount(directory / 'passwd', '/etc/passwd', None, MS_BIND)
 
 
@@ -180,6 +183,7 @@ class Daemon:
         self.notify = NotifySocket(directory / 'notify')
         self.pid = self.status = None
         self.before_start = lambda: None
+        self.state_size = None
         self.environment = {
             'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LANG': 'C.UTF-8', 'DBUS_SYSTEM_BUS_ADDRESS': address,
             'NOTIFY_SOCKET': str(self.notify.path), 'HERO_LOG_LEVEL': 'debug', 'HERO_LOG_TARGET': 'console',
@@ -218,7 +222,7 @@ class Daemon:
         """In the child."""
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         log = os.open(self.log_path, os.O_WRONLY | os.O_APPEND)
-        private_directories(self.directory)
+        private_directories(self.directory, self.state_size)
         high = [(n, os.dup2(fd, 500 + i)) for i, (n, fd) in enumerate(stored)]
         for i, fd in enumerate((os.open('/dev/null', os.O_RDONLY), log, log)):
             os.dup2(fd, i)

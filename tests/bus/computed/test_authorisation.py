@@ -152,6 +152,21 @@ def test_what_only_administrators_choose_is_not_for_owners(alices, key):
     assert alices.polkit.questions[-1][0] == MANAGE
 
 
+@pytest.mark.parametrize('key', [{'CPUs': 3}, {'Memory': 3 << 30}, {'Disk': 11 << 30}], ids=lambda k: next(iter(k)))
+def test_more_than_users_may_take_by_themselves_is_an_administrators_decision(alices, key):
+    """[Users] of compute.conf."""
+    alices.polkit.answer_is = lambda action, details: 'yes' if action.endswith('-own') else 'no'
+    for call in (lambda: alices.bob.provision('bob', **key),
+                 lambda: alices.alice.vm('alice', 'SetResources', 'a{sv}', spec(**key))):
+        with pytest.raises(BusError) as e:
+            call()
+        assert e.value.name == DENIED
+        assert alices.polkit.questions[-1][0] == MANAGE
+    alices.alice.vm('alice', 'SetResources', 'a{sv}', spec(CPUs=2))
+    assert alices.polkit.questions[-1][0] == MANAGE_OWN
+    assert alices.root.vm_get('alice', 'CPUs') == 2
+
+
 def test_a_uid_without_a_name_owns_nothing(alices):
     alices.polkit.answer_is = lambda action, details: 'yes' if action.endswith('-own') else 'no'
     with pytest.raises(BusError) as e:

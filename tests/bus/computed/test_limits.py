@@ -163,3 +163,23 @@ def test_reading_everything_at_once_is_answered_for_many_vms(host):
     assert [v[0] for v in vms] == sorted(v[0] for v in vms) and len(vms) == 100
     assert [u[0] for u in host.root.manager('ListUsers')] == sorted(f'user{i}' for i in range(100))
     assert len(host.root.call(ROOT, 'org.freedesktop.DBus.ObjectManager', 'GetManagedObjects')) == 200
+
+
+@pytest.mark.parametrize('end', ['Stop', 'Delete', 'kill'])
+def test_when_a_vm_ends_its_sessions_and_consoles_hear_of_it(host, end):
+    pid = host.running('web')
+    e = Exec(host.root, 'web', 'cat')
+    c = console(host.root, 'web')
+    if end == 'kill':
+        os.kill(pid, 9)
+        host.wait_state('web', 'failed')
+    else:
+        assert host.root.do('web', end, 't', 1) == ('done', '')
+    assert e.result().startswith('lost ')
+    read_until(e.stdio, b'')
+    c.settimeout(5)
+    while c.recv(65536):
+        pass
+    e.close()
+    c.close()
+    host.nothing_left('web', files=end != 'Delete')

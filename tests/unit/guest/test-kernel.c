@@ -55,7 +55,7 @@ static void find(const char *configured, const char *expected_version) {
         _cleanup_(kernel_done) Kernel k = {};
         _cleanup_free_ char *why = NULL;
 
-        assert_int_equal(kernel_find(configured, roots, &k, &why), 0);
+        assert_int_equal(kernel_find(configured, NULL, roots, &k, &why), 0);
         assert_string_equal(k.version, expected_version);
         assert_true(access(k.path, R_OK) >= 0 && access(k.modules_dir, R_OK) >= 0);
 }
@@ -65,7 +65,7 @@ static void find_none(const char *configured, const char *expected_word) {
         _cleanup_(kernel_done) Kernel k = {};
         _cleanup_free_ char *why = NULL;
 
-        assert_int_equal(kernel_find(configured, roots, &k, &why), -ENOPKG);
+        assert_int_equal(kernel_find(configured, NULL, roots, &k, &why), -ENOPKG);
         assert_non_null(why);
         assert_non_null(strstr(why, expected_word));
 }
@@ -107,6 +107,24 @@ static void kernel_without_modules_is_passed_over(void **state) {
         find(NULL, "6.1.0-1-cloud-amd64");
 }
 
+static void configured_modules_need_not_lie_beside_the_kernel(void **state) {
+        _cleanup_free_ char *path = NULL, *modules = NULL, *why = NULL;
+        const char *const roots[] = { "/nowhere", NULL };
+        _cleanup_(kernel_done) Kernel k = {};
+
+        add("%s/srv/vmlinuz-%s", "6.5.0-own");
+        add("%s/srv/modules/%s", "modules.order");
+        path = strprintf("%s/srv/vmlinuz-6.5.0-own", tree);
+        modules = strprintf("%s/srv/modules", tree);
+        assert_int_equal(kernel_find(path, modules, roots, &k, &why), 0);
+        assert_string_equal(k.version, "6.5.0-own");
+        assert_string_equal(k.modules_dir, modules);
+        kernel_done(&k);
+        k = (Kernel) {};
+        assert_int_equal(kernel_find(path, "/nowhere/modules", roots, &k, &why), -ENOPKG);
+        assert_non_null(strstr(why, "/nowhere/modules"));
+}
+
 static void what_is_missing_is_said(void **state) {
         find_none(NULL, "linux-image-cloud-amd64");
         add("%s/boot/vmlinuz-%s", "6.1.0-2-cloud-amd64");
@@ -132,6 +150,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(any_kernel_is_better_than_none, setup, teardown),
                 cmocka_unit_test_setup_teardown(modules_may_be_below_usr, setup, teardown),
                 cmocka_unit_test_setup_teardown(kernel_without_modules_is_passed_over, setup, teardown),
+                cmocka_unit_test_setup_teardown(configured_modules_need_not_lie_beside_the_kernel, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_missing_is_said, setup, teardown),
                 cmocka_unit_test_setup_teardown(configured_kernel_is_the_one, setup, teardown),
         };
