@@ -121,6 +121,8 @@ static void on_scope(Vm *vm, int error, const char *text) {
          * with all it has. */
         fd_store_push_vm(vm);
         r = vmm_process_release(&rt->process);
+        if (r == -EPIPE)
+                r = 0; /* it could not build the sandbox and has gone; on_launched() is about to read why */
         if (r >= 0)
                 r = vm_arm_timer(vm, vm->manager->config.monitor_timeout, on_start_timeout);
         if (r >= 0)

@@ -259,7 +259,7 @@ static void a_device_that_is_none_is_refused(void **state) {
         int fd;
 
         fd = start(checker, NULL, &sandbox, &p);
-        assert_return_code(vmm_process_release(&p), errno);
+        (void) vmm_process_release(&p); /* -EPIPE when it has found out and gone already */
         assert_int_equal(result(&p, &text), -ENODEV);
         assert_string_equal(text, "/etc/passwd is not a device: No such device.");
         reap(&p);
