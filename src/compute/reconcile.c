@@ -5,6 +5,8 @@
 
 #include "compute/reconcile.h"
 
+#include <signal.h>
+
 #include "basic/string-util.h"
 #include "basic/time-util.h"
 #include "compute/scope.h"
@@ -45,6 +47,9 @@ void reconcile_orphan(Manager *m, const char *unit) {
         if (is_quarantined(m, unit))
                 return; /* left alone with all that belongs to it */
         log_warning("%s belongs to no VM, stopping it.", unit);
+        /* Nobody is there to ask its guest, and its KillSignal= does nothing to a VMM. */
+        (void) bus_call_async(m->bus, NULL, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT, SYSTEMD_MANAGER_INTERFACE, "KillUnit", NULL,
+                              NULL, "ssi", unit, "all", SIGKILL);
         (void) bus_call_async(m->bus, NULL, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT, SYSTEMD_MANAGER_INTERFACE, "StopUnit", NULL,
                               NULL, "ss", unit, "replace");
 }
