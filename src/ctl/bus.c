@@ -9,6 +9,7 @@
 
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
+#include "basic/strv.h"
 #include "basic/time-util.h"
 #include "ctl/heroctl.h"
 #include "ctl/polkit-agent.h"
@@ -49,9 +50,9 @@ static const char *hint(const sd_bus_error *e) {
         } table[] = {
                 { ERROR_NO_SUCH_VM, "See 'heroctl list'." },
                 { ERROR_NO_SUCH_USER, "See 'heroctl list --users'." },
-                { ERROR_NO_SUCH_IMAGE, "See 'heroctl image list'; 'heroctl image import NAME PATH' makes one." },
-                { ERROR_IMAGE_IN_USE, "See 'heroctl list' for the VMs that use it." },
-                { ERROR_AMBIGUOUS_NAME, "Give more of the name; see 'heroctl list'." },
+                { ERROR_NO_SUCH_IMAGE, "Check its name and tag; 'heroctl image list' shows the images that are here." },
+                { ERROR_IMAGE_IN_USE, "See 'heroctl image show IMAGE' for the VMs that use it." },
+                { ERROR_AMBIGUOUS_NAME, "Give more of it; see 'heroctl list' or 'heroctl image list'." },
                 { ERROR_USER_HAS_VM, "'heroctl deprovision USER' removes that VM with its disk." },
                 { ERROR_WRONG_STATE, "See 'heroctl status VM' for its state." },
                 { ERROR_BUSY, "'heroctl wait VM' waits until that has ended." },
@@ -117,10 +118,31 @@ int report_error(int r, const sd_bus_error *e, const char *format, ...) {
         return r > 0 ? -r : -EIO;
 }
 
+/* The strings of as, or of a{ss}, one after the other. */
+static int read_strings(sd_bus_message *m, const char *type, char ***l) {
+        const char *key, *value;
+        int r;
+
+        if (streq(type, "as")) {
+                strv_free(*l);
+                *l = NULL;
+                return sd_bus_message_read_strv(m, l);
+        }
+        r = sd_bus_message_enter_container(m, 'a', "{ss}");
+        while (r >= 0 && (r = sd_bus_message_read(m, "{ss}", &key, &value)) > 0) {
+                r = strv_extend(l, key);
+                if (r >= 0)
+                        r = strv_extend(l, value);
+        }
+        return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
 static int read_property(sd_bus_message *m, const PropertyMap *p, void *target) {
         void *field = (uint8_t *) target + p->offset;
         int r;
 
+        if (p->type[0] == 'a')
+                return read_strings(m, p->type, field);
         if (p->type[0] == '(') {
                 uint64_t *t = field;
 
@@ -169,12 +191,12 @@ static int read_entry(sd_bus_message *m, const PropertyMap *map, void *target) {
         return sd_bus_message_skip(m, "v");
 }
 
-int bus_get_properties(sd_bus *bus, const char *path, const char *interface, const PropertyMap *map, void *target,
-                       sd_bus_error *error) {
+int bus_get_properties_of(sd_bus *bus, const char *service, const char *path, const char *interface,
+                          const PropertyMap *map, void *target, sd_bus_error *error) {
         _cleanup_message_ sd_bus_message *reply = NULL;
         int r;
 
-        r = sd_bus_call_method(bus, HERO_SERVICE, path, "org.freedesktop.DBus.Properties", "GetAll", error, &reply, "s",
+        r = sd_bus_call_method(bus, service, path, "org.freedesktop.DBus.Properties", "GetAll", error, &reply, "s",
                                interface);
         if (r < 0)
                 return r;

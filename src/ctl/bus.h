@@ -25,8 +25,8 @@ int report_error(int r, const sd_bus_error *e, const char *format, ...) _printf_
 #define vm_call(bus, path, method, error, reply, ...) \
         sd_bus_call_method((bus), HERO_SERVICE, (path), HERO_VM, (method), (error), (reply), __VA_ARGS__)
 
-/* One member of a struct that bus_get_properties() fills. Types: s (char *, to be freed), u, t, i (as their C
- * types), b (bool), (ttttt) (uint64_t[5]). */
+/* One member of a struct that bus_get_properties() fills. Types: s (char *, to be freed), as (char **, to be freed),
+ * a{ss} (char **: key, value, …), u, t, i (as their C types), b (bool), (ttttt) (uint64_t[5]). */
 typedef struct PropertyMap {
         const char *name;
         const char *type;
@@ -34,8 +34,10 @@ typedef struct PropertyMap {
 } PropertyMap;
 
 /* All properties of an interface in one round trip; unknown ones are skipped. */
-int bus_get_properties(sd_bus *bus, const char *path, const char *interface, const PropertyMap *map, void *target,
-                       sd_bus_error *error);
+int bus_get_properties_of(sd_bus *bus, const char *service, const char *path, const char *interface,
+                          const PropertyMap *map, void *target, sd_bus_error *error);
+#define bus_get_properties(bus, path, interface, map, target, error) \
+        bus_get_properties_of((bus), HERO_SERVICE, (path), (interface), (map), (target), (error))
 
 /* Takes the fd of type h that the reply consists of, as one's own. */
 int message_take_fd(sd_bus_message *reply, int *ret);

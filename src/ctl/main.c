@@ -28,9 +28,12 @@ static const Verb *const verbs[] = {
         &verb_logs,
         &verb_events,
         &verb_wait,
+        &verb_image_pull,
         &verb_image_import,
         &verb_image_list,
+        &verb_image_show,
         &verb_image_rm,
+        &verb_image_prune,
         &verb_doctor,
 };
 
@@ -115,7 +118,7 @@ static const Verb *find_verb(int argc, char **argv, int *ret_words) {
                         return verbs[i];
         }
         if (streq(argv[0], "image"))
-                fprintf(stderr, "'heroctl image' needs one of: import, list, rm.\n");
+                fprintf(stderr, "'heroctl image' needs one of: pull, import, list, show, rm, prune.\n");
         else
                 fprintf(stderr, "Unknown verb '%s'. See 'heroctl --help'.\n", argv[0]);
         return NULL;

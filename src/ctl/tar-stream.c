@@ -56,8 +56,6 @@ static int tar_stream_open(TarStream *s, int out_fd) {
         archive_entry_linkresolver_set_strategy(s->links, ARCHIVE_FORMAT_TAR_PAX_INTERCHANGE);
         if (archive_write_open_fd(s->tar, out_fd) != ARCHIVE_OK)
                 return failed(s, s->tar, "write", "the tar");
-        if (archive_read_disk_open(s->disk, ".") != ARCHIVE_OK)
-                return failed(s, s->disk, "read", ".");
         return 0;
 }
 
@@ -122,10 +120,13 @@ static int write_entry(TarStream *s, struct archive_entry *entry) {
         return write_contents(s, strna(path));
 }
 
-static int write_entries(TarStream *s) {
+/* All below top, and top itself. */
+static int write_tree(TarStream *s, const char *top) {
         struct archive_entry *entry;
         int r;
 
+        if (archive_read_disk_open(s->disk, top) != ARCHIVE_OK)
+                return failed(s, s->disk, "read", top);
         entry = archive_entry_new();
         if (!entry)
                 return -ENOMEM;
@@ -136,7 +137,7 @@ static int write_entries(TarStream *s) {
                         break;
                 }
                 if (r < ARCHIVE_OK) { /* a warning here is a file or attribute that could not be read: not whole */
-                        r = failed(s, s->disk, "read", archive_entry_pathname(entry) ?: ".");
+                        r = failed(s, s->disk, "read", archive_entry_pathname(entry) ?: top);
                         break;
                 }
                 if (archive_read_disk_can_descend(s->disk))
@@ -147,6 +148,24 @@ static int write_entries(TarStream *s) {
                 archive_entry_clear(entry);
         }
         archive_entry_free(entry);
+        archive_read_close(s->disk);
+        return r;
+}
+
+/* What an OCI image layout consists of, in the order in which a reader of the stream wants it: first what tells it
+ * from a root file system, then the index, then what the index names. Whatever else lies there is none of it. */
+static const char *const oci_layout[] = { "oci-layout", "index.json", "blobs", NULL };
+static const char *const root_directory[] = { ".", NULL };
+
+static bool is_oci_layout(void) {
+        return access("oci-layout", F_OK) >= 0 && access("index.json", F_OK) >= 0;
+}
+
+static int write_trees(TarStream *s) {
+        int r = 0;
+
+        for (const char *const *top = is_oci_layout() ? oci_layout : root_directory; *top && r >= 0; top++)
+                r = write_tree(s, *top);
         return r;
 }
 
@@ -160,7 +179,7 @@ int tar_stream_directory(int dir_fd, int out_fd, char **ret_error) {
         (void) setlocale(LC_CTYPE, "C.UTF-8"); /* names are bytes; libarchive asks the locale what they mean */
         r = tar_stream_open(&s, out_fd);
         if (r >= 0)
-                r = write_entries(&s);
+                r = write_trees(&s);
         if (r >= 0 && archive_write_close(s.tar) != ARCHIVE_OK)
                 r = failed(&s, s.tar, "write", "the tar");
         if (r < 0)

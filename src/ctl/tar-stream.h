@@ -2,8 +2,9 @@
 #pragma once
 
 /* A directory as a tar, written to a pipe as it is read: owners, modes, extended attributes, hard links, device
- * nodes and holes as they are; sockets are left out, other file systems mounted in it are not entered. Blocks: it
- * is for a process of its own. */
+ * nodes and holes as they are; sockets are left out, other file systems mounted in it are not entered. Of an OCI image
+ * layout (a directory with "oci-layout" and "index.json") only what belongs to it, these two first. Blocks: it is for
+ * a process of its own. */
 
 #include "basic/macro.h"
 

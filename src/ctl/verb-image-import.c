@@ -1,49 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* heroctl image import: hands a root file system to the image service as one stream: a tar file or standard input
- * as the descriptor itself, a directory as a tar that a child process writes while the service reads. */
+/* heroctl image import: hands an image to the image service as one stream: an archive or standard input as the
+ * descriptor itself, a directory (a root file system, or an OCI layout) as a tar that a child process writes while the
+ * service reads. What is in the stream, the service finds out. */
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <systemd/sd-event.h>
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
-#include "basic/time-util.h"
 #include "ctl/bus.h"
 #include "ctl/heroctl.h"
+#include "ctl/image-job.h"
 #include "ctl/progress.h"
 #include "ctl/sanitize.h"
-#include "ctl/table.h"
 #include "ctl/tar-stream.h"
 
 #define PIPE_SIZE (1024 * 1024)
-#define PROGRESS_AFTER USEC_PER_SEC
-#define PROGRESS_EVERY (200 * USEC_PER_MSEC)
 #define ERROR_MAX 4096u
 
 typedef struct Import {
-        sd_bus *bus;
-        sd_event *event;
+        ImageJob *job;
         const char *reference;
-        uint32_t id;
-        int tar_fd;         /* what the service reads; of a file, its offset is the progress */
-        uint64_t tar_size;  /* 0: unknown */
-        int write_fd;       /* of a directory: held open until the child has succeeded, see on_child() */
-        int error_fd;       /* what the child has to say */
+        int tar_fd;        /* what the service reads */
+        uint64_t tar_size; /* 0: unknown */
+        int write_fd;      /* of a directory: held open until the child has succeeded, see on_child() */
+        int error_fd;      /* what the child has to say */
         pid_t child;
-        uint64_t begun, shown, bytes;
-        uint32_t entries;
-        bool canceled;
-        char *digest;
-        int result;
 } Import;
 
 static void import_done(Import *i) {
@@ -52,116 +41,19 @@ static void import_done(Import *i) {
                 while (waitpid(i->child, NULL, 0) < 0 && errno == EINTR)
                         ;
         }
+        image_job_free(i->job);
         safe_close(i->tar_fd);
         safe_close(i->write_fd);
         safe_close(i->error_fd);
-        free(i->digest);
-        sd_event_unref(i->event);
 }
 
-static void show_progress(Import *i) {
-        char bytes[FORMAT_BYTES_MAX], span[FORMAT_TIMESPAN_MAX];
-        _cleanup_free_ char *text = NULL, *what = NULL;
-        uint64_t now = now_usec(CLOCK_MONOTONIC), done = 0;
-        off_t offset;
-
-        if (arg_quiet || !isatty(STDERR_FILENO) || now - i->begun < PROGRESS_AFTER || now - i->shown < PROGRESS_EVERY)
-                return;
-        i->shown = now;
-        offset = i->tar_size > 0 ? lseek(i->tar_fd, 0, SEEK_CUR) : -1;
-        if (offset > 0)
-                done = (uint64_t) offset;
-        what = strprintf("Importing %s", i->reference);
-        text = strprintf("%s, %" PRIu32 " entries, %s", format_bytes(bytes, i->bytes), i->entries,
-                         format_timespan(span, now - i->begun));
-        if (what && text)
-                progress_bar(what, done, i->tar_size, text);
-}
-
-static int on_progress(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
-        Import *i = userdata;
-        uint64_t bytes;
-        uint32_t id, entries;
-
-        if (sd_bus_message_read(m, "utu", &id, &bytes, &entries) < 0 || id != i->id)
-                return 0;
-        i->bytes = bytes;
-        i->entries = entries;
-        show_progress(i);
-        return 0;
-}
-
-static void finish(Import *i, int r) {
-        if (i->result == 0)
-                i->result = r;
-        sd_event_exit(i->event, 0);
-}
-
-static int on_done(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
-        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
-        Import *i = userdata;
-        const char *result, *message, *digest;
-        uint32_t id;
-
-        if (sd_bus_message_read(m, "usss", &id, &result, &message, &digest) < 0 || id != i->id)
-                return 0;
-        progress_clear();
-        if (streq(result, "done")) {
-                finish(i, free_and_strdup(&i->digest, digest));
-                return 0;
-        }
-        if (i->result == 0 && !streq(result, "canceled")) {
-                sd_bus_error_set(&error, result, message);
-                report_error(-EIO, &error, "import image '%s'", i->reference);
-        } else if (i->result == 0 && !arg_quiet)
-                fprintf(stderr, "Canceled: import image '%s'.\n", i->reference);
-        finish(i, streq(result, "canceled") ? -ECANCELED : -EIO);
-        return 0;
-}
-
-static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
-        Import *i = userdata;
-        const char *owner;
-
-        if (sd_bus_message_read(m, "sss", NULL, NULL, &owner) < 0 || owner[0])
-                return 0;
-        progress_clear();
-        fprintf(stderr, "Failed to import image '%s': the image service ended; see 'journalctl -u hero-imaged'.\n",
-                i->reference);
-        finish(i, -EHOSTUNREACH);
-        return 0;
-}
-
-static int on_canceled(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+static void on_canceled(ImageJob *j, void *userdata) {
         Import *i = userdata;
 
         i->write_fd = safe_close(i->write_fd); /* nobody takes its end for the tar's any more */
-        /* On failure it was over already or is gone; otherwise ImportDone comes. */
-        if (sd_bus_message_is_method_error(m, NULL))
-                finish(i, -ECANCELED);
-        return 0;
 }
 
-static int cancel(Import *i) {
-        i->canceled = true;
-        return sd_bus_call_method_async(i->bus, NULL, HERO_IMAGES, HERO_IMAGES_PATH, HERO_IMAGES, "CancelImport",
-                                        on_canceled, i, "u", i->id);
-}
-
-static int on_interrupt(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
-        Import *i = userdata;
-
-        progress_clear();
-        if (i->canceled || cancel(i) < 0) {
-                finish(i, -ECANCELED);
-                return 0;
-        }
-        if (!arg_quiet)
-                fprintf(stderr, "Canceling…\n");
-        return 0;
-}
-
-static void report_child(Import *i, const siginfo_t *si) {
+static void report_child(Import *i) {
         _cleanup_free_ char *clean = NULL;
         char text[ERROR_MAX + 1] = "";
         ssize_t n;
@@ -169,7 +61,6 @@ static void report_child(Import *i, const siginfo_t *si) {
         n = read(i->error_fd, text, ERROR_MAX);
         text[n > 0 ? n : 0] = 0;
         clean = sanitize_line(text[0] ? text : "the process that reads the directory was killed");
-        progress_clear();
         fprintf(stderr, "Failed to import image '%s': %s.\n", i->reference, strna(clean));
 }
 
@@ -183,11 +74,9 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata) {
                 i->write_fd = safe_close(i->write_fd);
                 return 0;
         }
-        report_child(i, si);
-        if (i->result == 0)
-                i->result = -EIO;
-        if (!i->canceled && cancel(i) < 0)
-                finish(i, -EIO);
+        progress_clear();
+        report_child(i);
+        image_job_fail(i->job, -EIO);
         return 0;
 }
 
@@ -200,7 +89,8 @@ _Noreturn static void child(pid_t parent, int dir_fd, int out_fd, int error_fd) 
         if (getppid() != parent)
                 _exit(EXIT_FAILURE);
         (void) signal(SIGPIPE, SIG_IGN);
-        (void) signal(SIGINT, SIG_IGN); /* typed Ctrl-C is the parent's business */
+        (void) signal(SIGINT, SIG_IGN); /* typed Ctrl-C, and the terminal's end, are the parent's business */
+        (void) signal(SIGHUP, SIG_IGN);
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
         r = tar_stream_directory(dir_fd, out_fd, &error);
@@ -259,90 +149,48 @@ static int open_path(Import *i, const char *path) {
         return 0;
 }
 
-static int subscribe(Import *i) {
-        int r;
-
-        r = sd_bus_match_signal(i->bus, NULL, HERO_IMAGES, HERO_IMAGES_PATH, HERO_IMAGES, "ImportProgress", on_progress, i);
-        if (r < 0)
-                return r;
-        r = sd_bus_match_signal(i->bus, NULL, HERO_IMAGES, HERO_IMAGES_PATH, HERO_IMAGES, "ImportDone", on_done, i);
-        if (r < 0)
-                return r;
-        return sd_bus_add_match(i->bus, NULL,
-                                "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',"
-                                "interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='" HERO_IMAGES "'",
-                                on_owner_changed, i);
-}
-
-static int call(Import *i, sd_bus_error *error) {
+static int call(Import *i, sd_bus *bus, sd_bus_error *error) {
         _cleanup_message_ sd_bus_message *reply = NULL;
+        const char *job;
         int r;
 
-        r = sd_bus_call_method(i->bus, HERO_IMAGES, HERO_IMAGES_PATH, HERO_IMAGES, "Import", error, &reply, "sha{sv}",
+        r = sd_bus_call_method(bus, HERO_IMAGES, HERO_IMAGES_PATH, HERO_IMAGES, "Import", error, &reply, "sha{sv}",
                                i->reference, i->tar_fd, 0);
         if (r < 0)
                 return r;
-        if (i->tar_size == 0) /* of a pipe: the service holds its end, and only the service */
-                i->tar_fd = safe_close(i->tar_fd);
-        return sd_bus_message_read_basic(reply, 'u', &i->id);
+        i->tar_fd = safe_close(i->tar_fd); /* of a pipe, the service alone holds its end */
+        r = sd_bus_message_read_basic(reply, 'o', &job);
+        return r < 0 ? r : image_job_set(i->job, job, i->tar_size);
 }
 
-static int wait_for_end(Import *i) {
+static int wait_for_end(Import *i, const char **ret_digest) {
         sigset_t ss;
         int r;
 
         sigemptyset(&ss);
-        sigaddset(&ss, SIGINT);
-        sigaddset(&ss, SIGTERM);
         sigaddset(&ss, SIGCHLD);
         if (sigprocmask(SIG_BLOCK, &ss, NULL) < 0)
                 return negative_errno();
-        r = sd_event_new(&i->event);
-        if (r >= 0)
-                r = sd_event_add_signal(i->event, NULL, SIGINT, on_interrupt, i);
-        if (r >= 0)
-                r = sd_event_add_signal(i->event, NULL, SIGTERM, on_interrupt, i);
-        if (r >= 0 && i->child > 0)
-                r = sd_event_add_child(i->event, NULL, i->child, WEXITED, on_child, i);
-        if (r >= 0)
-                r = sd_bus_attach_event(i->bus, i->event, SD_EVENT_PRIORITY_NORMAL);
-        if (r >= 0)
-                r = sd_event_loop(i->event);
-        (void) sd_bus_detach_event(i->bus);
-        progress_clear();
-        return r < 0 ? r : i->result;
-}
-
-static int print_result(const Import *i) {
-        static const Column columns[] = {
-                { NULL, "reference", COLUMN_STRING },
-                { NULL, "digest", COLUMN_STRING },
-        };
-        _cleanup_table_ Table *t = NULL;
-        int r;
-
-        if (arg_json == JSON_OFF) {
-                if (!arg_quiet)
-                        puts(strempty(i->digest));
-                return 0;
+        image_job_on_canceled(i->job, on_canceled, i);
+        if (i->child > 0) {
+                r = sd_event_add_child(image_job_event(i->job), NULL, i->child, WEXITED, on_child, i);
+                if (r < 0)
+                        return r;
         }
-        r = table_new(columns, ELEMENTSOF(columns), &t);
-        if (r >= 0)
-                r = table_add(t, i->reference, i->digest);
-        return r < 0 ? r : table_print_object(t);
+        return image_job_run(i->job, ret_digest);
 }
 
 static int run(int argc, char **argv) {
         _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         _cleanup_bus_ sd_bus *bus = NULL;
         _cleanup_(import_done) Import i = { .tar_fd = -EBADF, .write_fd = -EBADF, .error_fd = -EBADF,
-                                            .reference = argv[0], .begun = now_usec(CLOCK_MONOTONIC) };
+                                            .reference = argv[0] };
+        const char *digest;
         int r;
 
         r = bus_connect(&bus);
         if (r < 0)
                 return r;
-        i.bus = bus;
         r = open_path(&i, argv[1]);
         if (r == -ENOTTY) {
                 fprintf(stderr, "Failed to import image '%s': a terminal is no tar.\n", argv[0]);
@@ -350,21 +198,23 @@ static int run(int argc, char **argv) {
         }
         if (r < 0)
                 return report_error(r, NULL, "open '%s'", argv[1]), STATUS_FAILURE;
-        r = subscribe(&i);
+        r = image_job_new(bus, "import", "Importing", argv[0], false, &i.job);
         if (r >= 0)
-                r = call(&i, &error);
+                r = call(&i, bus, &error);
         if (r < 0)
                 return report_error(r, &error, "import image '%s'", argv[0]);
-        r = wait_for_end(&i);
-        return r < 0 ? r : print_result(&i);
+        r = wait_for_end(&i, &digest);
+        return r < 0 ? r : image_job_print(argv[0], digest, NULL);
 }
 
 const Verb verb_image_import = {
         .name = "image import",
         .arguments = "NAME[:TAG] PATH",
-        .summary = "Make an image from a tar file, standard input (-) or a directory",
-        .help = "\nA tar may be compressed by gzip, xz or zstd. A directory is read as a tar with its owners,\n"
-                "attributes, hard links, devices and holes, without the file systems mounted in it.\n",
+        .summary = "Make an image of a tar, an image archive or a directory",
+        .help = "\nPATH is a root file system (a tar file, or '-' for a tar on standard input, or a directory), an OCI layout\n"
+                "(a directory or an archive of it) or what 'docker save' and 'podman save' write. Tars may be compressed by\n"
+                "gzip, bzip2, xz, lz4 or zstd. A directory is read with its owners, attributes, hard links, devices and\n"
+                "holes, without the file systems mounted in it.\n",
         .min = 2,
         .max = 2,
         .run = run,

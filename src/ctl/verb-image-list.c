@@ -4,23 +4,27 @@
 
 #include "ctl/bus.h"
 #include "ctl/heroctl.h"
+#include "ctl/image-text.h"
 #include "ctl/table.h"
 
+#define IMAGE_ROW "(ssstto)"
+
 static int read_images(sd_bus_message *m, Table *t) {
-        const char *reference, *digest;
+        const char *reference, *digest, *platform;
+        char short_digest[SHORT_DIGEST_MAX];
         uint64_t size, created;
-        uint32_t entries;
         int r;
 
-        r = sd_bus_message_enter_container(m, 'a', "(sstut)");
+        r = sd_bus_message_enter_container(m, 'a', IMAGE_ROW);
         if (r < 0)
                 return r;
-        while ((r = sd_bus_message_read(m, "(sstut)", &reference, &digest, &size, &entries, &created)) > 0) {
+        while ((r = sd_bus_message_read(m, IMAGE_ROW, &reference, &digest, &platform, &size, &created, NULL)) > 0) {
                 if (arg_quiet) {
                         puts(reference);
                         continue;
                 }
-                r = table_add(t, reference, digest, size, (uint64_t) entries, created);
+                r = table_add(t, reference, arg_json == JSON_OFF ? shorten_digest(short_digest, digest) : digest, platform,
+                              size, created);
                 if (r < 0)
                         return r;
         }
@@ -29,8 +33,8 @@ static int read_images(sd_bus_message *m, Table *t) {
 
 static int run(int argc, char **argv) {
         static const Column columns[] = {
-                { "IMAGE", "reference", COLUMN_STRING }, { "DIGEST", "digest", COLUMN_STRING },
-                { "SIZE", "size", COLUMN_BYTES },        { "ENTRIES", "entries", COLUMN_NUMBER },
+                { "IMAGE", "reference", COLUMN_STRING },   { "DIGEST", "digest", COLUMN_STRING },
+                { "PLATFORM", "platform", COLUMN_STRING }, { "SIZE", "size", COLUMN_BYTES },
                 { "CREATED", "created", COLUMN_TIME },
         };
         _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;

@@ -34,7 +34,7 @@ from gi.repository import GLib
 NAME = 'org.hero.Compute'
 ROOT = '/org/hero/Compute'
 MANAGER, VM, JOB = NAME + '.Manager', NAME + '.VM', NAME + '.Job'
-IMAGES = NAME + '.Images'
+IMAGES, IMAGE_JOB = NAME + '.Images', NAME + '.ImageJob'
 PROPERTIES = 'org.freedesktop.DBus.Properties'
 T0 = 1_795_000_000_000_000
 MIB = 1 << 20
@@ -495,71 +495,196 @@ class Manager(dbus.service.Object):
         return dbus.Array([('lost', 'vm.json, line 3: } expected')], signature='(ss)')
 
 
+class ImageJob(dbus.service.Object):
+    """A pull or an import. Of a pull, the reference says what happens:
+        slow/…      two seconds, with layers and bytes
+        stuck/…     never ends by itself
+        shared/…    like stuck, and goes on after Cancel, for somebody else asked for it too
+        missing/…   NoSuchImage          broken/…   PullFailed
+        crash/…     the service leaves the bus while it runs"""
+
+    def __init__(self, images, kind, reference, platform=''):
+        self.images, self.kind, self.reference, self.platform = images, kind, reference, platform
+        self.id, images.next_job = images.next_job, images.next_job + 1
+        self.path = f'{ROOT}/Images/job/{self.id}'
+        self.started, self.amount, self.canceled, self.over = time.monotonic(), 0, False, False
+        super().__init__(images.manager.bus, self.path)
+        images.jobs[self.path] = self
+        images.JobNew(dbus.UInt32(self.id), self.path, reference)
+        first = reference.split('/')[0]
+        if kind == 'import':
+            return
+        if first == 'missing':
+            GLib.timeout_add(50, self.end, NAME + '.Error.NoSuchImage', f"The registry has no image '{reference}'")
+        elif first == 'broken':
+            GLib.timeout_add(50, self.end, NAME + '.Error.PullFailed', 'registry.example: connection refused')
+        elif first == 'crash':
+            GLib.timeout_add(300, lambda: (images.manager.bus.release_name(IMAGES), False)[1])
+        elif first not in ('stuck', 'shared'):
+            GLib.timeout_add(2000 if first == 'slow' else 20, self.end, 'done', '')
+
+    def end(self, result, message):
+        if self.over:
+            return False
+        self.over = True
+        del self.images.jobs[self.path]
+        self.remove_from_connection()
+        digest = ''
+        if result == 'done':
+            digest = self.images.add(self)
+        self.images.JobRemoved(dbus.UInt32(self.id), self.path, self.reference, result, message, digest)
+        return False
+
+    @dbus.service.method(IMAGE_JOB)
+    def Cancel(self):
+        self.images.manager.calls.append(f'Cancel {self.kind} {self.reference}')
+        self.canceled = True
+        if self.kind == 'pull' and not self.reference.startswith('shared'):
+            GLib.timeout_add(50, self.end, 'canceled', '')
+
+    @dbus.service.method(PROPERTIES, in_signature='s', out_signature='a{sv}')
+    def GetAll(self, interface):
+        seconds = time.monotonic() - self.started
+        if self.kind == 'import':
+            step, progress, layers = 'convert', (self.amount, 0), (0, 0)
+        elif seconds < 0.5:
+            step, progress, layers = 'resolve', (0, 0), (0, 0)
+        else:
+            step, progress, layers = 'fetch', (int(seconds * 10 * MIB), 30 * MIB), (int(seconds), 3)
+        return {'Id': dbus.UInt32(self.id), 'Type': self.kind, 'Reference': self.reference, 'Step': step,
+                'Progress': dbus.Struct([dbus.UInt64(n) for n in progress], signature='tt'),
+                'Layers': dbus.Struct([dbus.UInt32(n) for n in layers], signature='uu')}
+
+
+class Image(dbus.service.Object):
+    def __init__(self, images, digest, references, platform, size, **config):
+        self.images, self.digest, self.references = images, digest, references
+        self.platform, self.size, self.config = platform, size, config
+        self.path = f'{ROOT}/Images/image/{digest.removeprefix("sha256:")}'
+        super().__init__(images.manager.bus, self.path)
+
+    @dbus.service.method(PROPERTIES, in_signature='s', out_signature='a{sv}')
+    def GetAll(self, interface):
+        def strings(l):
+            return dbus.Array(l, signature='s')
+        c = self.config
+        return {'References': strings(self.references), 'Digest': self.digest, 'ContentDigest': 'sha256:' + 'd' * 64,
+                'Platform': self.platform, 'Size': dbus.UInt64(self.size), 'Entries': dbus.UInt32(12),
+                'Layers': dbus.UInt32(c.get('layers', 0)), 'Entrypoint': strings(c.get('entrypoint', [])),
+                'Cmd': strings(c.get('cmd', [])), 'Env': strings(c.get('env', [])), 'User': c.get('user', ''),
+                'WorkingDirectory': c.get('directory', ''), 'StopSignal': c.get('signal', ''),
+                'Labels': dbus.Dictionary(c.get('labels', {}), signature='ss'), 'CreatedTimestamp': dbus.UInt64(T0),
+                'PulledTimestamp': dbus.UInt64(T0 + 1000000), 'LastUsedTimestamp': dbus.UInt64(0),
+                'UsedBy': strings(c.get('used_by', [])), 'SomethingNewer': dbus.Array([], signature='(ss)')}
+
+
 class Images(dbus.service.Object):
     """Import reads everything and remembers how much; a stream that begins with 'bad' is refused."""
 
     def __init__(self, manager):
         self.manager = manager
-        self.images = {'busybox:latest': ('sha256:' + 'b' * 64, 2 * MIB, 12, T0)}
-        self.next_import, self.canceled = 1, set()
+        self.next_job, self.jobs, self.tags, self.objects = 1, {}, {}, {}
         super().__init__(manager.bus, ROOT + '/Images')
+        self.put('sha256:' + 'b' * 64, 'busybox:latest', '', 2 * MIB, used_by=['web'])
+        self.put('sha256:' + 'a1' * 32, 'app:1', 'linux/amd64', 5 * MIB, layers=3, entrypoint=['/bin/echo', 'in'],
+                 cmd=['it is', "o'clock"], env=['PATH=/usr/bin:/bin', 'COLOR=\x1b[31mred'], user='app:users', directory='/usr',
+                 signal='SIGQUIT', labels={'vendor': 'Example', 'note': 'two\nlines'})
+        self.put('sha256:' + 'a1' * 32, 'registry.example:5000/team/app:1', '', 0)
+        self.put('sha256:' + 'e5' * 32, 'system:latest', 'linux/amd64', 9 * MIB, layers=1, cmd=['/sbin/init'])
 
-    @dbus.service.method(IMAGES, in_signature='sha{sv}', out_signature='u')
-    def Import(self, reference, tar, options):
-        if not re.fullmatch('[a-z0-9./_-]+(:[A-Za-z0-9._-]+)?', reference):
+    def put(self, digest, reference, platform, size, **config):
+        self.tags[reference] = digest
+        if digest not in self.objects:
+            self.objects[digest] = Image(self, digest, [], platform, size, **config)
+        for o in self.objects.values():
+            o.references = sorted(r for r, d in self.tags.items() if d == o.digest)
+
+    @staticmethod
+    def check(reference):
+        if not re.fullmatch('[a-z0-9./_:-]+(:[A-Za-z0-9._-]+)?', reference):
             raise Error('InvalidArgument', f"'{reference}' is not an image reference")
-        id, self.next_import = self.next_import, self.next_import + 1
-        threading.Thread(target=self.read, args=(id, str(reference), tar.take()), daemon=True).start()
-        return dbus.UInt32(id)
+        return str(reference) if ':' in reference.split('/')[-1] else f'{reference}:latest'
 
-    def read(self, id, reference, fd):
-        n, first = 0, b''
+    def add(self, job):
+        digest = 'sha256:' + ('c' if job.kind == 'import' else 'f') * 64
+        self.put(digest, self.check(job.reference), job.platform or 'linux/amd64', job.amount, cmd=['sh'])
+        return digest
+
+    @dbus.service.method(IMAGES, in_signature='sa{sv}', out_signature='o')
+    def Pull(self, reference, options):
+        self.check(reference)
+        self.manager.calls.append(f'Pull {reference} ' + ' '.join(f'{k}={v}' for k, v in options.items()))
+        return ImageJob(self, 'pull', str(reference), str(options.get('Platform', ''))).path
+
+    @dbus.service.method(IMAGES, in_signature='sha{sv}', out_signature='o')
+    def Import(self, reference, tar, options):
+        self.check(reference)
+        job = ImageJob(self, 'import', str(reference))
+        threading.Thread(target=self.read, args=(job, tar.take()), daemon=True).start()
+        return job.path
+
+    def read(self, job, fd):
+        first = b''
         with open(fd, 'rb', buffering=0) as f, open(os.environ.get('FAKE_TAR', '/dev/null'), 'wb') as copy:
             while data := f.read(65536):
                 first = first or data[:3]
                 if first == b'bad':
-                    GLib.idle_add(self.ImportDone, dbus.UInt32(id), NAME + '.Error.ImportFailed', 'this is not a tar', '')
+                    GLib.idle_add(job.end, NAME + '.Error.ImportFailed', 'this is not a tar')
                     return
                 copy.write(data)
-                n += len(data)
-                if id in self.canceled:
+                job.amount += len(data)
+                if job.canceled:
                     break
-                GLib.idle_add(self.ImportProgress, dbus.UInt32(id), dbus.UInt64(n), dbus.UInt32(n // 512))
-                if reference.startswith('slow'):
+                if job.reference.startswith('slow'):
                     time.sleep(0.2)
-        if id in self.canceled:
-            GLib.idle_add(self.ImportDone, dbus.UInt32(id), 'canceled', '', '')
-            return
-        if ':' not in reference:
-            reference += ':latest'
-        self.images[reference] = ('sha256:' + 'c' * 64, n, n // 512, T0)
-        GLib.idle_add(self.ImportDone, dbus.UInt32(id), 'done', '', 'sha256:' + 'c' * 64)
+        GLib.idle_add(job.end, 'canceled' if job.canceled else 'done', '')
 
-    @dbus.service.method(IMAGES, in_signature='u')
-    def CancelImport(self, id):
-        self.manager.calls.append('CancelImport')
-        self.canceled.add(int(id))
-
-    @dbus.service.method(IMAGES, out_signature='a(sstut)')
+    @dbus.service.method(IMAGES, out_signature='a(ssstto)')
     def List(self):
-        return dbus.Array([(r, *i) for r, i in sorted(self.images.items())], signature='(sstut)')
+        rows = []
+        for reference, digest in sorted(self.tags.items()):
+            o = self.objects[digest]
+            rows.append((reference, digest, o.platform, o.size, T0, dbus.ObjectPath(o.path)))
+        return dbus.Array(rows, signature='(ssstto)')
+
+    @dbus.service.method(IMAGES, in_signature='s', out_signature='o')
+    def Get(self, text):
+        digest = self.tags.get(str(text) if ':' in text.split('/')[-1] else f'{text}:latest')
+        if not digest:
+            hex = text.removeprefix('sha256:')
+            found = [d for d in self.objects if len(hex) >= 6 and d.startswith(f'sha256:{hex}')]
+            if not found:
+                raise Error('NoSuchImage', f"there is no image '{text}'")
+            digest = found[0]
+        return self.objects[digest].path
 
     @dbus.service.method(IMAGES, in_signature='s')
     def Remove(self, reference):
-        if ':' not in reference:
-            reference += ':latest'
+        self.manager.calls.append(f'Remove {reference}')
+        if str(reference) in self.objects:
+            self.tags = {r: d for r, d in self.tags.items() if d != reference}
+            return
+        reference = self.check(reference)
         if reference == 'busybox:latest':
             raise Error('ImageInUse', "VM 'web' uses this image")
-        if reference not in self.images:
+        if reference not in self.tags:
             raise Error('NoSuchImage', f"there is no image '{reference}'")
-        del self.images[reference]
+        del self.tags[reference]
 
-    @dbus.service.signal(IMAGES, signature='utu')
-    def ImportProgress(self, id, amount, entries):
+    @dbus.service.method(IMAGES, in_signature='a{sv}', out_signature='a(sst)')
+    def Prune(self, options):
+        self.manager.calls.append('Prune ' + ' '.join(f'{k}={bool(v)}' for k, v in sorted(options.items())))
+        if not options.get('All'):
+            return dbus.Array([], signature='(sst)')
+        return dbus.Array([('app:1', 'sha256:' + 'a1' * 32, dbus.UInt64(5 * MIB)), ('', 'sha256:' + '9' * 64, dbus.UInt64(3 * MIB))],
+                          signature='(sst)')
+
+    @dbus.service.signal(IMAGES, signature='uos')
+    def JobNew(self, id, job, reference):
         pass
 
-    @dbus.service.signal(IMAGES, signature='usss')
-    def ImportDone(self, id, result, message, digest):
+    @dbus.service.signal(IMAGES, signature='uossss')
+    def JobRemoved(self, id, job, reference, result, message, digest):
         pass
 
 

@@ -144,7 +144,7 @@ def test_errors_are_a_sentence_and_a_hint_with_a_status(bus):
     assert "Failed to start VM 'st': there is no" not in bus.error('start', 's', check=1)
     assert "'s' is the beginning of 3 VMs.\n" in bus.error('start', 's', check=1)
     assert bus.error('create', 'NotAName', check=2).startswith("Failed to create VM 'NotAName': 'NotAName' is not a name")
-    assert "no image 'nope'.\nSee 'heroctl image list'" in bus.error('create', 'x', '--image', 'nope', check=4)
+    assert "no image 'nope'.\nCheck its name and tag;" in bus.error('create', 'x', '--image', 'nope', check=4)
     assert 'UserHasVM' not in bus.error('provision', 'alice', check=1)
     assert "user 'nobody' has no VM" in bus.error('deprovision', 'nobody', check=4)
     assert 'polkit' in bus.error('provision', 'denied', check=5)

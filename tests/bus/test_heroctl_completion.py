@@ -36,7 +36,7 @@ def test_bash_completes_verbs(bus):
     assert complete(bus, 'heroctl ') == sorted(VERBS)
     assert complete(bus, 'heroctl sta') == ['start', 'status']
     assert complete(bus, 'heroctl --json=short --no-legend ev') == ['events']
-    assert complete(bus, 'heroctl image ') == ['import', 'list', 'rm']
+    assert complete(bus, 'heroctl image ') == ['import', 'list', 'prune', 'pull', 'rm', 'show']
 
 
 def test_bash_completes_live_names_by_state(bus):
@@ -60,6 +60,10 @@ def test_bash_completes_users_images_states_and_files(bus, tmp_path):
     assert complete(bus, 'heroctl create x --image b') == ['busybox:latest']
     assert complete(bus, 'heroctl create x --image=b') == ['busybox:latest']
     assert complete(bus, 'heroctl image rm busybox:l') == ['latest']
+    assert complete(bus, 'heroctl image pull --platform linux/arm64 bu') == ['busybox:latest']
+    assert complete(bus, 'heroctl image show registry.example:5000/t') == ['5000/team/app:1']
+    assert complete(bus, 'heroctl image show busybox ') == []
+    assert complete(bus, 'heroctl image pull x --platform linux/a') == ['linux/amd64', 'linux/arm64']
     assert complete(bus, 'heroctl wait web --state st') == ['start-failed', 'starting', 'stopped', 'stopping']
     assert complete(bus, 'heroctl wait web --state=sus') == ['suspended', 'suspending']
     assert complete(bus, 'heroctl list --json=') == ['pretty', 'short']
@@ -68,7 +72,7 @@ def test_bash_completes_users_images_states_and_files(bus, tmp_path):
 
 
 def test_bash_completes_exactly_the_options_there_are(bus):
-    for verb in [v for v in VERBS if v != 'image'] + ['image import', 'image list', 'image rm']:
+    for verb in [v for v in VERBS if v != 'image'] + [f'image {v}' for v in ('import', 'list', 'prune', 'pull', 'rm', 'show')]:
         expected = long_options(bus.text(*verb.split(), '--help'))
         assert set(complete(bus, f'heroctl {verb} --')) == expected - {'--version'}, verb
     assert set(complete(bus, 'heroctl --')) == long_options(bus.text('--help'))
