@@ -26,6 +26,7 @@
 #include "compute/reconcile.h"
 #include "compute/scope.h"
 #include "compute/steps.h"
+#include "compute/vm-exit.h"
 #include "compute/vm-record.h"
 #include "shared/bus-util.h"
 #include "shared/catalog-ids.h"
@@ -195,10 +196,12 @@ static void adopt_ended(Vm *vm) {
                 break;
 
         case VM_STOPPING:
+                vm_exit_set(vm, "stopped");
                 vm_set_state(vm, VM_STOPPED, "Stopped while hero-computed was not running.");
                 break;
 
         default:
+                vm_exit_set(vm, "lost");
                 vm_set_state(vm, VM_STOPPED, "The VM ended while hero-computed was not running.");
                 break;
         }

@@ -14,6 +14,7 @@
 #include "compute/agent-internal.h"
 #include "compute/fd-store.h"
 #include "compute/manager.h"
+#include "compute/run-config.h"
 
 /* Control frames are small; a guest that does not read this many of them does not read at all. */
 #define OUT_MAX (256u * 1024u)
@@ -94,19 +95,28 @@ void agent_activity(Agent *a) {
 }
 
 static int agent_send_boot(Agent *a) {
+        _cleanup_(run_config_done) RunConfig run = {};
         const Vm *vm = a->vm;
         static GpWriter w;
+        int r;
 
         if (a->boot_sent)
                 return 0;
+        r = run_config_compose(&vm->spec, &vm->image_config, &run);
+        if (r < 0)
+                return r;
         a->boot_sent = true;
         gp_writer_init(&w, GP_BOOT, 0);
         gp_writer_string(&w, GP_FIELD_HOSTNAME, vm->name);
         gp_writer_string(&w, GP_FIELD_ROOT_DEVICE, "serial:root");
         gp_writer_string(&w, GP_FIELD_OVERLAY_DEVICE, "serial:overlay");
-        gp_writer_strv(&w, GP_FIELD_ARG, vm->spec.command);
-        gp_writer_strv(&w, GP_FIELD_ENV, vm->spec.environment);
-        gp_writer_string(&w, GP_FIELD_CWD, vm->spec.working_directory);
+        gp_writer_strv(&w, GP_FIELD_ARG, run.args);
+        gp_writer_strv(&w, GP_FIELD_ENV, run.environment);
+        gp_writer_string(&w, GP_FIELD_CWD, run.working_directory);
+        gp_writer_string(&w, GP_FIELD_USER, run.user);
+        gp_writer_u32(&w, GP_FIELD_SIGNAL, (uint32_t) run.stop_signal);
+        if (run.init)
+                gp_writer_u32(&w, GP_FIELD_INIT, 1);
         gp_writer_u64(&w, GP_FIELD_REALTIME, now_usec(CLOCK_REALTIME));
         if (vm->manager->config.console_shell)
                 gp_writer_u32(&w, GP_FIELD_CONSOLE_SHELL, 1);
@@ -254,15 +264,18 @@ static int agent_own_frame(Agent *a, const GpHeader *h, const uint8_t *payload) 
                 return 0;
 
         case GP_BOOT_FAILED:
-                a->callback(a, AGENT_BOOT_FAILED, 0, m.text ?: strerror((int) (m.error & 0xfff)), a->userdata);
+                a->callback(a, AGENT_BOOT_FAILED, m.has_status ? (int) (m.status & 255) : 0,
+                            m.text ?: strerror((int) (m.error & 0xfff)), a->userdata);
                 return 0;
 
         case GP_COMMAND_EXIT:
                 if (a->command_ended)
                         return 0; /* it has one command, which ends once */
                 a->command_ended = true;
-                a->callback(a, AGENT_COMMAND_EXIT, m.has_signal ? 128 + (int) (m.signal & 127) : (int) (m.status & 255), m.text,
-                            a->userdata);
+                if (m.has_signal)
+                        a->callback(a, AGENT_COMMAND_SIGNAL, (int) (m.signal & 127), m.text, a->userdata);
+                else
+                        a->callback(a, AGENT_COMMAND_EXIT, (int) (m.status & 255), m.text, a->userdata);
                 return 0;
 
         case GP_STOPPING:

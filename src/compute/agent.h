@@ -14,8 +14,9 @@
 typedef enum AgentEvent {
         AGENT_HELLO,
         AGENT_READY,
-        AGENT_BOOT_FAILED,   /* text */
-        AGENT_COMMAND_EXIT,  /* status */
+        AGENT_BOOT_FAILED,   /* text; status: 126 or 127 when it was the command that could not be executed, else 0 */
+        AGENT_COMMAND_EXIT,  /* status 0…255 */
+        AGENT_COMMAND_SIGNAL,/* status: the number of the signal that ended it */
         AGENT_STOPPING,
         AGENT_ACTIVITY,      /* exec data went through */
         AGENT_LOST,          /* end of file or nonsense (text); no event follows */

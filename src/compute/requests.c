@@ -143,6 +143,14 @@ static const char *spec_difference(const Vm *vm, const VmSpec *s) {
                 return "Disk";
         if (s->command && !strv_equal(s->command, have->command))
                 return "Command";
+        if (s->entrypoint && (!have->entrypoint || !strv_equal(s->entrypoint, have->entrypoint)))
+                return "Entrypoint";
+        if (s->arguments && (!have->arguments || !strv_equal(s->arguments, have->arguments)))
+                return "Arguments";
+        if (s->run_as && !streq_ptr(s->run_as, have->run_as))
+                return "RunAs";
+        if (s->run_image != RUN_IMAGE_DEFAULT && (s->run_image == RUN_NOTHING) != (have->run_image == RUN_NOTHING))
+                return "RunImage";
         if (s->environment && !strv_equal(s->environment, have->environment))
                 return "Environment";
         if (s->working_directory && !streq_ptr(s->working_directory, have->working_directory))

@@ -21,6 +21,7 @@ struct CachedImage {
         TAILQ_ENTRY(CachedImage) images;
         Manager *manager;
         char *reference, *digest;
+        VmImageConfig config;
         int fd; /* -EBADF: being opened */
         sd_bus_slot *slot;
         VmQueue waiting;
@@ -33,6 +34,7 @@ static CachedImage *image_free(CachedImage *i) {
         safe_close(i->fd);
         free(i->reference);
         free(i->digest);
+        vm_image_config_done(&i->config);
         return mfree(i);
 }
 
@@ -72,24 +74,27 @@ static CachedImage *image_new(Manager *m, const char *reference) {
         return i;
 }
 
-static int read_open_reply(sd_bus_message *reply, char **ret_digest, int *ret_fd) {
+static int read_open_reply(sd_bus_message *reply, CachedImage *i, char **ret_text) {
+        _cleanup_(vm_image_config_done) VmImageConfig config = {};
         _cleanup_close_ int copy = -EBADF;
         const char *digest;
-        char *d;
         int fd, r;
 
         r = sd_bus_message_read(reply, "sh", &digest, &fd);
+        if (r >= 0)
+                r = vm_image_config_read(reply, &config, ret_text);
         if (r < 0)
                 return r;
         /* The message owns its fd. */
         copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         if (copy < 0)
                 return negative_errno();
-        d = strdup(digest);
-        if (!d)
+        i->digest = strdup(digest);
+        if (!i->digest)
                 return -ENOMEM;
-        *ret_digest = d;
-        *ret_fd = TAKE_FD(copy);
+        i->config = config;
+        config = (VmImageConfig) {};
+        i->fd = TAKE_FD(copy);
         return 0;
 }
 
@@ -107,7 +112,7 @@ static int on_opened(sd_bus_message *reply, void *userdata, sd_bus_error *error)
                 text = strprintf(startswith(strna(e->name), HERO_ERROR) ? "%s" : "hero-imaged cannot open the image: %s",
                                  strna(e->message));
         } else
-                r = read_open_reply(reply, &i->digest, &i->fd);
+                r = read_open_reply(reply, i, &text);
         TAILQ_CONCAT(&waiting, &i->waiting, waiting);
         for (Vm *vm = TAILQ_FIRST(&waiting); vm; vm = TAILQ_NEXT(vm, waiting))
                 vm->waiting_queue = &waiting;
@@ -117,7 +122,8 @@ static int on_opened(sd_bus_message *reply, void *userdata, sd_bus_error *error)
         return 0;
 }
 
-int resources_need_image(Vm *vm, const char *reference, const char **ret_digest, int *ret_fd, char **ret_text) {
+int resources_need_image(Vm *vm, const char *reference, const char **ret_digest, int *ret_fd,
+                         const VmImageConfig **ret_config, char **ret_text) {
         _cleanup_message_ sd_bus_message *call = NULL;
         Manager *m = vm->manager;
         CachedImage *i;
@@ -129,6 +135,8 @@ int resources_need_image(Vm *vm, const char *reference, const char **ret_digest,
                 TAILQ_INSERT_HEAD(&m->resources.images, i, images);
                 *ret_digest = i->digest;
                 *ret_fd = i->fd;
+                if (ret_config)
+                        *ret_config = &i->config;
                 return 1;
         }
         if (!i) {

@@ -46,8 +46,10 @@ void resources_done(Manager *m);
 /* Configuration was read again. */
 void resources_flush(Manager *m);
 
-/* reference is what the VM names, or its digest once that is known. *ret_fd stays the cache's. */
-int resources_need_image(Vm *vm, const char *reference, const char **ret_digest, int *ret_fd, char **ret_text);
+/* reference is what the VM names, or its digest once that is known. What is returned stays the cache's; ret_config may be
+ * NULL. */
+int resources_need_image(Vm *vm, const char *reference, const char **ret_digest, int *ret_fd,
+                         const VmImageConfig **ret_config, char **ret_text);
 int resources_need_template(Vm *vm, uint64_t size, int *ret_fd, char **ret_text);
 int resources_need_boot(Vm *vm, int *ret_kernel_fd, int *ret_initrd_fd, char **ret_text);
 int resources_need_accelerator(Vm *vm, Accelerator *ret, char **ret_text);

@@ -22,7 +22,8 @@ struct SignalMessage {
 /* The properties of a VM that emit changes; bit i of Vm.changed is properties[i]. */
 static const char *const properties[] = {
         "State",      "StateReason",      "AgentReady",       "PID",        "UID", "CPUs",   "Memory",
-        "Disk",       "StartedTimestamp", "StoppedTimestamp", "ExitStatus", "Job", "Accelerator", "ImageDigest",
+        "Disk",       "StartedTimestamp", "StoppedTimestamp", "ExitCode", "Job", "Accelerator", "ImageDigest",
+        "ExitReason",
 };
 
 static void emit_vm(Vm *vm) {

@@ -213,21 +213,6 @@ static int read_exec(sd_bus_message *m, ExecOptions *o, sd_bus_error *error) {
         return 0;
 }
 
-/* The VM's own environment, then the caller's. */
-static int merge_environment(const Vm *vm, ExecOptions *o) {
-        _cleanup_strv_free_ char **all = NULL;
-
-        STRV_FOREACH(e, vm->spec.environment)
-                if (strv_extend(&all, *e) < 0)
-                        return -ENOMEM;
-        STRV_FOREACH(e, o->environment)
-                if (strv_extend(&all, *e) < 0)
-                        return -ENOMEM;
-        strv_free(o->environment);
-        o->environment = TAKE_PTR(all);
-        return 0;
-}
-
 static int method_exec(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
         _cleanup_close_ int stdio = -EBADF, standard_error = -EBADF, control = -EBADF;
         _cleanup_(exec_options_done) ExecOptions o = {};
@@ -241,9 +226,8 @@ static int method_exec(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
         if (!vm_agent_is_ready(vm))
                 return sd_bus_error_setf(error, ERROR_NO_AGENT, "The agent in VM '%s' is not there (AgentReady is false).",
                                          vm->name);
-        r = merge_environment(vm, &o);
-        if (r >= 0)
-                r = agent_exec(vm->runtime->agent, &o, &stdio, &standard_error, &control);
+        /* The guest puts the options over what BOOT told it of environment and directory. */
+        r = agent_exec(vm->runtime->agent, &o, &stdio, &standard_error, &control);
         if (r == -EDQUOT)
                 return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED, "VM '%s' has %u exec sessions already.", vm->name,
                                          agent_n_sessions(vm->runtime->agent));
@@ -351,7 +335,8 @@ GETTER(accelerator, "s",
        vm->runtime && vm->hypervisor->needs_kernel ? accelerator_to_string(vm->runtime->accelerator) : "");
 GETTER(pid, "u", (uint32_t) (vm->runtime && !vm->runtime->exited ? vm->runtime->process.pid : 0));
 GETTER(uid, "u", (uint32_t) (vm->runtime && vm->runtime->uid != UID_INVALID ? vm->runtime->uid : 0));
-GETTER(exit_status, "i", (int32_t) vm->exit_status);
+GETTER(exit_code, "i", (int32_t) vm->exit_code);
+GETTER(exit_reason, "s", strempty(vm->exit_reason));
 GETTER(job, "o", vm->job ? vm->job->path : "/");
 
 static uint64_t since(const VmPhases *p, uint64_t t) {
@@ -433,7 +418,8 @@ static const sd_bus_vtable vm_vtable[] = {
         SD_BUS_PROPERTY("LastActivityTimestamp", "t", NULL, offsetof(Vm, last_activity), 0),
         SD_BUS_PROPERTY("StartPhases", "(ttttt)", get_start_phases, 0, 0),
         SD_BUS_PROPERTY("StateDurations", "a{st}", get_state_durations, 0, 0),
-        SD_BUS_PROPERTY("ExitStatus", "i", get_exit_status, 0, CHANGES),
+        SD_BUS_PROPERTY("ExitCode", "i", get_exit_code, 0, CHANGES),
+        SD_BUS_PROPERTY("ExitReason", "s", get_exit_reason, 0, CHANGES),
         SD_BUS_PROPERTY("Job", "o", get_job, 0, CHANGES),
         SD_BUS_VTABLE_END,
 };

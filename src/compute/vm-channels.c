@@ -11,6 +11,7 @@
 #include "compute/console.h"
 #include "compute/manager.h"
 #include "compute/steps.h"
+#include "compute/vm-exit.h"
 #include "compute/vm-wait.h"
 #include "shared/log.h"
 
@@ -79,14 +80,21 @@ static void on_agent(Agent *a, AgentEvent event, int status, const char *text, v
 
         case AGENT_BOOT_FAILED:
                 why = strprintf("The guest could not boot: %s", strempty(text));
-                if (vm->state == VM_STARTING)
-                        vm_start_fail(vm, -ENOEXEC, why);
+                if (vm->state != VM_STARTING)
+                        break;
+                if (status > 0)
+                        vm_exit_not_executed(vm, status);
+                vm_start_fail(vm, -ENOEXEC, why);
                 break;
 
         case AGENT_COMMAND_EXIT:
                 rt->end = VM_END_COMMAND;
-                vm->exit_status = status;
-                vm_changed(vm, "ExitStatus", NULL);
+                vm_exit_command(vm, status);
+                break;
+
+        case AGENT_COMMAND_SIGNAL:
+                rt->end = VM_END_COMMAND;
+                vm_exit_signal(vm, status);
                 break;
 
         case AGENT_STOPPING:

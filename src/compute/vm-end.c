@@ -20,6 +20,7 @@
 #include "compute/registration.h"
 #include "compute/scope.h"
 #include "compute/steps.h"
+#include "compute/vm-exit.h"
 #include "shared/log.h"
 
 static bool oom_killed(int fd) {
@@ -130,7 +131,7 @@ static bool describe_end(Vm *vm, char **ret) {
                 return true;
 
         case VM_END_COMMAND:
-                *ret = strprintf("Its command ended with status %i.", vm->exit_status);
+                *ret = vm_exit_sentence(vm);
                 return false;
 
         case VM_END_GUEST_SHUTDOWN:
@@ -180,8 +181,9 @@ static void vm_gone(Vm *vm) {
         int error = vm->failure;
         bool bad, asked_by_systemd, forced;
 
-        vm->failure = 0;
         bad = describe_end(vm, &end);
+        vm_exit_gone(vm);
+        vm->failure = 0;
         asked_by_systemd = vm->runtime->end == VM_END_HOST_STOP;
         forced = vm->runtime->killed_by_us;
         release(vm);

@@ -9,6 +9,7 @@
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "compute/manager.h"
+#include "compute/run-config.h"
 #include "compute/steps.h"
 #include "compute/vm-record.h"
 #include "shared/log.h"
@@ -19,16 +20,37 @@ static void prepare_failed(Vm *vm, int error, const char *text) {
         job_step_done(vm, error, vm->reason);
 }
 
-/* The image's name is settled to a digest first: from here on a moved tag does not change this VM. */
+/* Found out now rather than when the guest waits for its boot message. */
+static int check_run_config(const Vm *vm, const VmImageConfig *image, char **ret_text) {
+        _cleanup_(run_config_done) RunConfig run = {};
+        int r;
+
+        r = run_config_compose(&vm->spec, image, &run);
+        if (r == -E2BIG) {
+                *ret_text = strprintf("The image's command and environment and those of VM '%s' are larger than 24 KiB together.",
+                                      vm->name);
+                return -EDQUOT;
+        }
+        return r;
+}
+
+/* The image's name is settled to a digest first, and what it says about how to run it is kept: from here on a moved tag
+ * does not change this VM. */
 static int prepare_image(Vm *vm, char **ret_text) {
+        const VmImageConfig *config;
         const char *digest;
         int fd, r;
 
         if (vm->image_digest)
                 return 1;
         job_set_word(vm->job, "image");
-        r = resources_need_image(vm, vm->spec.image, &digest, &fd, ret_text);
+        r = resources_need_image(vm, vm->spec.image, &digest, &fd, &config, ret_text);
         if (r <= 0)
+                return r;
+        r = check_run_config(vm, config, ret_text);
+        if (r >= 0)
+                r = vm_image_config_copy(config, &vm->image_config);
+        if (r < 0)
                 return r;
         r = free_and_strdup(&vm->image_digest, digest);
         return r < 0 ? r : 1;

@@ -46,6 +46,31 @@ static int set_strv(json_t *o, const char *key, char *const *l) {
         return json_object_set_new(o, key, a);
 }
 
+/* Absent when there is none, which is not the same as an empty one. */
+static int set_list(json_t *o, const char *key, char *const *l) {
+        if (l)
+                return set_strv(o, key, l);
+        (void) json_object_del(o, key);
+        return 0;
+}
+
+static int set_image_config(json_t *o, const VmImageConfig *c) {
+        json_t *j = json_object();
+        int r;
+
+        r = set_list(j, "entrypoint", c->entrypoint) | set_list(j, "cmd", c->cmd) | set_list(j, "env", c->environment) |
+                set_string(j, "user", c->user) | set_string(j, "working_directory", c->working_directory) |
+                set_string(j, "stop_signal", c->stop_signal);
+        return json_object_set_new(o, "image_config", j) | r;
+}
+
+static int set_run_image(json_t *o, RunImage run) {
+        if (run != RUN_IMAGE_DEFAULT)
+                return json_object_set_new(o, "run_image", json_boolean(run == RUN_IMAGE));
+        (void) json_object_del(o, "run_image");
+        return 0;
+}
+
 static json_t *events_to_json(const Vm *vm) {
         unsigned skip = vm->events.n > VM_RECORD_EVENTS ? vm->events.n - VM_RECORD_EVENTS : 0;
         json_t *a = json_array();
@@ -71,7 +96,9 @@ static int set_spec(json_t *o, const Vm *vm) {
                 set_uint(o, "cpus", s->cpus) | set_uint(o, "memory", s->memory) | set_uint(o, "disk", s->disk) |
                 set_uint(o, "cpu_weight", s->cpu_weight) | set_uint(o, "io_weight", s->io_weight) |
                 set_strv(o, "command", s->command) | set_strv(o, "environment", s->environment) |
-                set_string(o, "working_directory", s->working_directory) |
+                set_list(o, "entrypoint", s->entrypoint) | set_list(o, "arguments", s->arguments) |
+                set_string(o, "working_directory", s->working_directory) | set_string(o, "run_as", s->run_as) |
+                set_run_image(o, s->run_image) | set_image_config(o, &vm->image_config) |
                 set_string(o, "kernel_arguments", s->kernel_arguments) | set_string(o, "mock_script", s->mock_script);
 }
 
@@ -119,7 +146,8 @@ int vm_record_save(Vm *vm) {
                 set_string(o, "before", vm_state_to_string(vm->before)) | set_string(o, "reason", vm->reason) |
                 set_uint(o, "created", vm->created) | set_uint(o, "started", vm->started) |
                 set_uint(o, "stopped", vm->stopped) | set_uint(o, "last_activity", vm->last_activity) |
-                json_object_set_new(o, "exit_status", json_integer(vm->exit_status)) |
+                json_object_set_new(o, "exit_code", json_integer(vm->exit_code)) |
+                set_string(o, "exit_reason", vm->exit_reason) |
                 json_object_set_new(o, "events", events_to_json(vm)) | set_runtime(o, vm);
         text = r == 0 ? json_dumps(o, JSON_COMPACT) : NULL;
         json_decref(o);
@@ -161,17 +189,53 @@ static int get_strv(json_t *o, const char *key, char ***ret) {
         return 0;
 }
 
+static int get_list(json_t *o, const char *key, char ***ret) {
+        if (json_is_array(json_object_get(o, key))) {
+                *ret = new0(char *, 1);
+                if (!*ret)
+                        return -ENOMEM;
+        }
+        return get_strv(o, key, ret);
+}
+
+static int get_image_config(json_t *o, VmImageConfig *c) {
+        json_t *j = json_object_get(o, "image_config");
+
+        if (get_strv(j, "entrypoint", &c->entrypoint) < 0 || get_strv(j, "cmd", &c->cmd) < 0 ||
+            get_strv(j, "env", &c->environment) < 0 || free_and_strdup(&c->user, get_string(j, "user")) < 0 ||
+            free_and_strdup(&c->working_directory, get_string(j, "working_directory")) < 0 ||
+            free_and_strdup(&c->stop_signal, get_string(j, "stop_signal")) < 0)
+                return -ENOMEM;
+        return 0;
+}
+
+static int get_exit_code(json_t *o) {
+        json_t *j = json_object_get(o, "exit_code") ?: json_object_get(o, "exit_status"); /* as version 0.1 called it */
+        json_int_t v = json_is_integer(j) ? json_integer_value(j) : -1;
+
+        return v < 0 || v > 255 ? -1 : (int) v;
+}
+
+static RunImage get_run_image(json_t *o) {
+        json_t *j = json_object_get(o, "run_image");
+
+        return json_is_boolean(j) ? json_is_true(j) ? RUN_IMAGE : RUN_NOTHING : RUN_IMAGE_DEFAULT;
+}
+
 static int get_spec(json_t *o, VmSpec *s) {
         s->cpus = (unsigned) MIN2(get_uint(o, "cpus"), (uint64_t) UINT32_MAX);
         s->memory = get_uint(o, "memory");
         s->disk = get_uint(o, "disk");
         s->cpu_weight = get_uint(o, "cpu_weight");
         s->io_weight = get_uint(o, "io_weight");
+        s->run_image = get_run_image(o);
         if (free_and_strdup(&s->user, get_string(o, "user")) < 0 || free_and_strdup(&s->image, get_string(o, "image")) < 0 ||
             free_and_strdup(&s->hypervisor, get_string(o, "hypervisor")) < 0 ||
             free_and_strdup(&s->working_directory, get_string(o, "working_directory")) < 0 ||
             free_and_strdup(&s->kernel_arguments, get_string(o, "kernel_arguments")) < 0 ||
             free_and_strdup(&s->mock_script, get_string(o, "mock_script")) < 0 ||
+            free_and_strdup(&s->run_as, get_string(o, "run_as")) < 0 ||
+            get_list(o, "entrypoint", &s->entrypoint) < 0 || get_list(o, "arguments", &s->arguments) < 0 ||
             get_strv(o, "command", &s->command) < 0 || get_strv(o, "environment", &s->environment) < 0)
                 return -ENOMEM;
         return 0;
@@ -234,7 +298,9 @@ static bool id_is_valid(const char *id) {
 
 static int vm_from_json(Manager *m, const char *name, json_t *o, Vm **ret, char **ret_why) {
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_(vm_image_config_done) VmImageConfig image_config = {};
         _cleanup_(vm_spec_done) VmSpec spec = {};
+        _cleanup_free_ char *why = NULL;
         const char *state = get_string(o, "state");
         VmState s, before;
         Vm *vm;
@@ -249,11 +315,16 @@ static int vm_from_json(Manager *m, const char *name, json_t *o, Vm **ret, char 
         if ((int) s < 0)
                 return broken(ret_why, "vm.json holds the unknown state '%s'.", strna(state));
         r = get_spec(o, &spec);
+        if (r >= 0)
+                r = get_image_config(o, &image_config);
         if (r < 0)
                 return r;
         r = vm_spec_check(&spec, &error);
         if (r < 0)
                 return broken(ret_why, "vm.json: %s", strna(error.message));
+        r = vm_image_config_check(&image_config, &why);
+        if (r < 0)
+                return broken(ret_why, "vm.json: %s", strna(why));
         if (!spec.hypervisor || !spec.image || spec.cpus == 0 || spec.memory == 0 || spec.disk == 0)
                 return broken(ret_why, "vm.json lacks hypervisor, image, cpus, memory or disk.");
         r = vm_new(m, name, get_string(o, "id"), &spec, &vm);
@@ -268,9 +339,11 @@ static int vm_from_json(Manager *m, const char *name, json_t *o, Vm **ret, char 
         vm->started = get_uint(o, "started");
         vm->stopped = get_uint(o, "stopped");
         vm->last_activity = get_uint(o, "last_activity");
-        vm->exit_status = json_is_integer(json_object_get(o, "exit_status")) ?
-                (int) json_integer_value(json_object_get(o, "exit_status")) : -1;
+        vm->exit_code = get_exit_code(o);
+        vm->image_config = image_config;
+        image_config = (VmImageConfig) {};
         if (free_and_strdup(&vm->reason, strempty(get_string(o, "reason"))) < 0 ||
+            free_and_strdup(&vm->exit_reason, get_string(o, "exit_reason")) < 0 ||
             free_and_strdup(&vm->image_digest, get_string(o, "image_digest")) < 0 || get_events(o, vm) < 0) {
                 vm_free(vm);
                 return -ENOMEM;

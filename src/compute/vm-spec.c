@@ -18,6 +18,7 @@
 #define IMAGE_REFERENCE_MAX 256u
 #define KERNEL_ARGUMENTS_MAX 1024u
 #define PATH_LENGTH_MAX 4095u
+#define RUN_AS_MAX 256u
 
 void vm_spec_done(VmSpec *s) {
         free(s->name);
@@ -25,8 +26,11 @@ void vm_spec_done(VmSpec *s) {
         free(s->image);
         free(s->hypervisor);
         strv_free(s->command);
+        strv_free(s->entrypoint);
+        strv_free(s->arguments);
         strv_free(s->environment);
         free(s->working_directory);
+        free(s->run_as);
         free(s->kernel_arguments);
         free(s->mock_script);
         *s = (VmSpec) {};
@@ -98,21 +102,46 @@ static int bad(sd_bus_error *error, const char *format, ...) {
         return r < 0 ? r : -EINVAL;
 }
 
-static int check_strings(const VmSpec *s, sd_bus_error *error) {
-        MockScript script;
+/* What is to run in the guest: lists of bounded length, of words that can be shown. */
+static int check_command(const VmSpec *s, sd_bus_error *error) {
+        const struct {
+                const char *key;
+                char *const *list;
+        } lists[] = {
+                { "Command", s->command },
+                { "Entrypoint", s->entrypoint },
+                { "Arguments", s->arguments },
+                { "Environment", s->environment },
+        };
         size_t size = 0;
 
-        STRV_FOREACH(i, s->command) {
-                size += strlen(*i) + 8;
-                if (!utf8_is_clean(*i, "\n\t"))
-                        return bad(error, "Command holds control characters or is not UTF-8.");
+        for (size_t k = 0; k < ELEMENTSOF(lists); k++) {
+                STRV_FOREACH(i, lists[k].list) {
+                        size += strlen(*i) + 8;
+                        if (!utf8_is_clean(*i, "\n\t"))
+                                return bad(error, "%s holds control characters or is not UTF-8.", lists[k].key);
+                }
+                if (strv_length(lists[k].list) > VM_STRINGS_MAX || size > VM_STRINGS_SIZE_MAX)
+                        return bad(error,
+                                   "Command, Entrypoint, Arguments and Environment may have %u entries each and %u bytes together.",
+                                   VM_STRINGS_MAX, VM_STRINGS_SIZE_MAX);
         }
-        STRV_FOREACH(i, s->environment)
-                size += strlen(*i) + 8;
-        if (strv_length(s->command) > VM_STRINGS_MAX || strv_length(s->environment) > VM_STRINGS_MAX ||
-            size > VM_STRINGS_SIZE_MAX)
-                return bad(error, "Command and Environment may have %u entries each and %u bytes together.",
-                           VM_STRINGS_MAX, VM_STRINGS_SIZE_MAX);
+        if (strv_length(s->command) > 0 && (s->entrypoint || s->arguments))
+                return bad(error, "Command is all that runs: give it, or Entrypoint and Arguments.");
+        if (s->run_image == RUN_NOTHING && (strv_length(s->command) > 0 || s->entrypoint || s->arguments))
+                return bad(error, "RunImage=false runs nothing, and Command, Entrypoint or Arguments say what to run.");
+        if (s->run_as && (isempty(s->run_as) || strlen(s->run_as) > RUN_AS_MAX || !utf8_is_clean(s->run_as, NULL)))
+                return bad(error, "RunAs must be USER or USER:GROUP, names or numbers.");
+        return 0;
+}
+
+static int check_strings(const VmSpec *s, sd_bus_error *error) {
+        MockScript script;
+        int r;
+
+        r = check_command(s, error);
+        if (r < 0)
+                return r;
         if (!environment_is_valid(s->environment))
                 return bad(error, "Environment must be a list of NAME=VALUE without control characters.");
         if (s->working_directory &&
@@ -187,6 +216,28 @@ static int read_strv(sd_bus_message *m, const char *key, char ***ret, sd_bus_err
         return sd_bus_message_exit_container(m);
 }
 
+/* As above, where a list that is given and empty is another thing than none. */
+static int read_list(sd_bus_message *m, const char *key, char ***ret, sd_bus_error *error) {
+        int r;
+
+        r = read_strv(m, key, ret, error);
+        if (r >= 0 && !*ret) {
+                *ret = new0(char *, 1);
+                if (!*ret)
+                        return -ENOMEM;
+        }
+        return r;
+}
+
+static int read_run_image(sd_bus_message *m, RunImage *ret, sd_bus_error *error) {
+        int r, b;
+
+        r = bus_read_variant(m, "RunImage", "b", &b, error);
+        if (r >= 0)
+                *ret = b ? RUN_IMAGE : RUN_NOTHING;
+        return r;
+}
+
 /* The zero of a key that was given would read as "not given". */
 static int read_u64(sd_bus_message *m, const char *key, uint64_t *ret, sd_bus_error *error) {
         int r;
@@ -234,6 +285,14 @@ static int read_key(sd_bus_message *m, const char *key, VmSpecKeys keys, VmSpec 
                 return read_string(m, key, &s->hypervisor, error);
         if (streq(key, "Command"))
                 return read_strv(m, key, &s->command, error);
+        if (streq(key, "Entrypoint"))
+                return read_list(m, key, &s->entrypoint, error);
+        if (streq(key, "Arguments"))
+                return read_list(m, key, &s->arguments, error);
+        if (streq(key, "RunAs"))
+                return read_string(m, key, &s->run_as, error);
+        if (streq(key, "RunImage"))
+                return read_run_image(m, &s->run_image, error);
         if (streq(key, "Environment"))
                 return read_strv(m, key, &s->environment, error);
         if (streq(key, "WorkingDirectory"))

@@ -14,9 +14,15 @@
 #define VM_MEMORY_MIN (UINT64_C(64) << 20)
 #define VM_MEMORY_MAX (UINT64_C(1) << 40)
 #define VM_MEMORY_ALIGN (UINT64_C(1) << 20)
-#define VM_STRINGS_MAX 256u         /* entries of Command and of Environment */
+#define VM_STRINGS_MAX 256u         /* entries of each list */
 #define VM_STRINGS_SIZE_MAX 24576u  /* their bytes together: the boot message to the guest is bounded */
 #define VM_WEIGHT_MAX 10000u
+
+typedef enum RunImage {
+        RUN_IMAGE_DEFAULT, /* not given: as RUN_IMAGE */
+        RUN_IMAGE,
+        RUN_NOTHING,
+} RunImage;
 
 typedef struct VmSpec {
         char *name;      /* only from the Name key of ProvisionUser() */
@@ -27,7 +33,10 @@ typedef struct VmSpec {
         uint64_t memory, disk; /* bytes; 0: not given */
         uint64_t cpu_weight, io_weight; /* 0: not given */
         char **command;
+        char **entrypoint, **arguments; /* NULL: not given; may be given and empty */
         char **environment;
+        char *run_as;    /* user[:group] */
+        RunImage run_image;
         char *working_directory;
         char *kernel_arguments;
         char *mock_script;

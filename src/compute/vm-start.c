@@ -21,6 +21,7 @@
 #include "compute/registration.h"
 #include "compute/scope.h"
 #include "compute/steps.h"
+#include "compute/vm-exit.h"
 #include "compute/vm-record.h"
 #include "shared/bus-util.h"
 #include "shared/log.h"
@@ -251,7 +252,7 @@ static int start_gather(Vm *vm, int *ret_root, int *ret_kernel, int *ret_initrd,
                 if (r <= 0)
                         return r;
         }
-        return resources_need_image(vm, vm->image_digest ?: vm->spec.image, &digest, ret_root, ret_text);
+        return resources_need_image(vm, vm->image_digest ?: vm->spec.image, &digest, ret_root, NULL, ret_text);
 }
 
 static void start_continue(Vm *vm) {
@@ -298,7 +299,7 @@ static int start_begin(Vm *vm, char **ret_text) {
         }
         vm->failure = 0;
         vm->failure_text = mfree(vm->failure_text);
-        vm->exit_status = -1;
+        vm_exit_reset(vm);
         if (vm->phases.requested == 0 || vm->phases.ready > 0)
                 vm->phases = (VmPhases) { .requested = now_usec(CLOCK_MONOTONIC) };
         vm_set_state_ahead(vm, VM_STARTING, "Starting.");

@@ -27,7 +27,7 @@ static int vm_init(Vm *vm, const char *name, const char *id, VmSpec *spec) {
         int r;
 
         vm->events.max = EVENT_RING_VM;
-        vm->exit_status = -1;
+        vm->exit_code = -1;
         vm->state_since = now_usec(CLOCK_BOOTTIME);
         vm->spec = *spec;
         *spec = (VmSpec) {};
@@ -99,7 +99,9 @@ Vm *vm_free(Vm *vm) {
         }
         event_ring_done(&vm->events);
         vm_spec_done(&vm->spec);
+        vm_image_config_done(&vm->image_config);
         free(vm->image_digest);
+        free(vm->exit_reason);
         free(vm->failure_text);
         free(vm->reason);
         free(vm->path);

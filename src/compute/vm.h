@@ -10,6 +10,7 @@
 #include <uthash.h>
 
 #include "compute/event-log.h"
+#include "compute/image-config.h"
 #include "compute/lifecycle.h"
 #include "compute/vm-spec.h"
 #include "hypervisor/hypervisor.h"
@@ -37,7 +38,7 @@ typedef enum VmEnd {
         VM_END_KILLED,         /* signal in end_status */
         VM_END_GUEST_SHUTDOWN, /* the guest went down, by itself or because it was told to */
         VM_END_HOST_STOP,      /* systemctl stop asked us, or the VMM got SIGTERM */
-        VM_END_COMMAND,        /* its command ended; exit_status */
+        VM_END_COMMAND,        /* its command ended; exit_code, exit_reason */
         VM_END_OOM,
 } VmEnd;
 
@@ -73,7 +74,8 @@ struct Vm {
 
         VmSpec spec;            /* name and user in here, too */
         const Hypervisor *hypervisor;
-        char *image_digest;
+        char *image_digest;     /* NULL: its creation was never completed */
+        VmImageConfig image_config;
 
         VmState state, before;  /* before: where an undone start goes back to */
         char *reason;
@@ -82,7 +84,8 @@ struct Vm {
         uint64_t state_since;                              /* CLOCK_BOOTTIME */
         uint64_t durations[_VM_STATE_MAX];
         VmPhases phases;
-        int exit_status;        /* -1: none */
+        int exit_code;          /* of its command; -1: none */
+        char *exit_reason;      /* see vm-exit.h; NULL: has not ended */
 
         Job *job;
         VmRuntime *runtime;

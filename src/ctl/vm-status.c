@@ -23,18 +23,19 @@
 unsigned arg_status_lines = 10;
 
 typedef struct VMStatus {
-        char *id, *name, *user, *image, *digest, *hypervisor, *accelerator, *state, *reason, *unit, *job;
+        char *id, *name, *user, *image, *digest, *hypervisor, *accelerator, *state, *reason, *unit, *job,
+                *exit_reason;
         uint32_t cpus, pid, uid;
         uint64_t memory, disk, created, started, stopped, activity;
         uint64_t phases[5];
         uint64_t since; /* of the state: the last transition's time */
         bool agent;
-        int32_t exit_status;
+        int32_t exit_code;
 } VMStatus;
 
 static void vm_status_done(VMStatus *s) {
         char *strings[] = { s->id,          s->name,  s->user,   s->image, s->digest, s->hypervisor,
-                            s->accelerator, s->state, s->reason, s->unit,  s->job };
+                            s->accelerator, s->state, s->reason, s->unit,  s->job,   s->exit_reason };
 
         for (size_t i = 0; i < ELEMENTSOF(strings); i++)
                 free(strings[i]);
@@ -62,7 +63,8 @@ static const PropertyMap properties[] = {
         { "StoppedTimestamp", "t", offsetof(VMStatus, stopped) },
         { "LastActivityTimestamp", "t", offsetof(VMStatus, activity) },
         { "StartPhases", "(ttttt)", offsetof(VMStatus, phases) },
-        { "ExitStatus", "i", offsetof(VMStatus, exit_status) },
+        { "ExitCode", "i", offsetof(VMStatus, exit_code) },
+        { "ExitReason", "s", offsetof(VMStatus, exit_reason) },
         { "Job", "o", offsetof(VMStatus, job) },
         {},
 };
@@ -154,8 +156,10 @@ static void print_fields(const VMStatus *s) {
         print_phases(s);
         if (s->created > 0)
                 field("Created", "%s", format_local_time(local, s->created));
-        if (s->exit_status >= 0)
-                field("Exit status", "%" PRIi32 " of the VM's own command", s->exit_status);
+        if (s->exit_code >= 0)
+                field("Exit", "%s, code %" PRIi32, strempty(s->exit_reason), s->exit_code);
+        else if (!isempty(s->exit_reason))
+                field("Exit", "%s", s->exit_reason);
 }
 
 /* Asks for the transitions and looks at the last one; the reply is kept for printing them. */
@@ -251,8 +255,8 @@ static int print_json(const VMStatus *s) {
                 { NULL, "stopped", COLUMN_TIME },        { NULL, "last-activity", COLUMN_TIME },
                 { NULL, "scope-usec", COLUMN_TIMESPAN }, { NULL, "vmm-usec", COLUMN_TIMESPAN },
                 { NULL, "monitor-usec", COLUMN_TIMESPAN }, { NULL, "kernel-usec", COLUMN_TIMESPAN },
-                { NULL, "agent-usec", COLUMN_TIMESPAN }, { NULL, "exit-status", COLUMN_SIGNED },
-                { NULL, "job", COLUMN_STRING },
+                { NULL, "agent-usec", COLUMN_TIMESPAN }, { NULL, "exit-code", COLUMN_SIGNED },
+                { NULL, "exit-reason", COLUMN_STRING },  { NULL, "job", COLUMN_STRING },
         };
         _cleanup_table_ Table *t = NULL;
         int r;
@@ -263,13 +267,14 @@ static int print_json(const VMStatus *s) {
         r = table_add(t, s->id, s->name, s->user, s->state, s->reason, s->since, (int) s->agent, s->unit, (uint64_t) s->pid,
                       (uint64_t) s->uid, s->image, s->digest, s->hypervisor, s->accelerator, (uint64_t) s->cpus, s->memory,
                       s->disk, s->created, s->started, s->stopped, s->activity, s->phases[0], s->phases[1], s->phases[2],
-                      s->phases[3], s->phases[4], (int64_t) s->exit_status, streq_ptr(s->job, "/") ? NULL : s->job);
+                      s->phases[3], s->phases[4], (int64_t) s->exit_code, s->exit_reason,
+                      streq_ptr(s->job, "/") ? NULL : s->job);
         return r < 0 ? r : table_print_object(t);
 }
 
 int vm_status_print(sd_bus *bus, const char *path, bool *ret_running, sd_bus_error *error) {
         _cleanup_message_ sd_bus_message *transitions = NULL;
-        _cleanup_(vm_status_done) VMStatus s = { .exit_status = -1 };
+        _cleanup_(vm_status_done) VMStatus s = { .exit_code = -1 };
         size_t n;
         int r;
 

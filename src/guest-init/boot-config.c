@@ -2,9 +2,13 @@
 
 #include "guest-init/boot-config.h"
 
+#include <signal.h>
+
 #include "basic/alloc-util.h"
 #include "basic/strv.h"
 #include "guest-init/field.h"
+
+#define SIGNALS_MAX 65u /* of the kernel; the word NSIG means something else to every libc */
 
 void boot_config_done(BootConfig *c) {
         free(c->hostname);
@@ -15,6 +19,19 @@ void boot_config_done(BootConfig *c) {
         strv_free(c->args);
         strv_free(c->environment);
         *c = (BootConfig) {};
+}
+
+static int parse_signal(const GpReader *r, int *ret) {
+        uint32_t v;
+        int k;
+
+        k = gp_reader_u32(r, &v);
+        if (k < 0)
+                return k;
+        if (v == 0 || v >= SIGNALS_MAX)
+                return -EBADMSG;
+        *ret = (int) v;
+        return 0;
 }
 
 static int parse_field(const GpReader *r, BootConfig *c) {
@@ -35,6 +52,10 @@ static int parse_field(const GpReader *r, BootConfig *c) {
                 return field_strv(r, &c->environment);
         case GP_FIELD_REALTIME:
                 return gp_reader_u64(r, &c->realtime);
+        case GP_FIELD_SIGNAL:
+                return parse_signal(r, &c->stop_signal);
+        case GP_FIELD_INIT:
+                return field_bool(r, &c->init);
         case GP_FIELD_CONSOLE_SHELL:
                 return field_bool(r, &c->console_shell);
         default:
@@ -43,7 +64,7 @@ static int parse_field(const GpReader *r, BootConfig *c) {
 }
 
 int boot_config_parse(const uint8_t *payload, size_t n, BootConfig *ret) {
-        _cleanup_(boot_config_done) BootConfig c = {};
+        _cleanup_(boot_config_done) BootConfig c = { .stop_signal = SIGTERM };
         GpReader reader;
         int r;
 

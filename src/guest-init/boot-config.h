@@ -9,7 +9,8 @@ typedef struct BootConfig {
         char *hostname, *root_device, *overlay_device, *cwd, *user;
         char **args, **environment;
         uint64_t realtime; /* 0: not given */
-        bool console_shell;
+        int stop_signal;   /* for the command; SIGTERM where nothing is said */
+        bool console_shell, init;
 } BootConfig;
 
 void boot_config_done(BootConfig *c);

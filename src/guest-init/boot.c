@@ -37,14 +37,24 @@ static void loopback_up(void) {
         (void) ioctl(fd, SIOCSIFFLAGS, &ifr);
 }
 
-void boot_failed(Guest *g, int error, const char *why) {
+static void fail(Guest *g, int error, uint32_t status, const char *why) {
         GpWriter *w = guest_writer(GP_BOOT_FAILED, 0);
 
         gp_writer_string(w, GP_FIELD_MESSAGE, why ?: strerror(-error));
         gp_writer_u32(w, GP_FIELD_ERRNO, (uint32_t) -error);
+        if (status > 0)
+                gp_writer_u32(w, GP_FIELD_STATUS, status);
         guest_send(g, w);
         guest_log("Boot failed: %s", why ?: strerror(-error));
         power_begin(g, GP_POWEROFF);
+}
+
+void boot_failed(Guest *g, int error, const char *why) {
+        fail(g, error, 0, why);
+}
+
+void boot_failed_command(Guest *g, int error, const char *why) {
+        fail(g, error, error == -ENOENT ? 127 : 126, why); /* as shells have it */
 }
 
 void boot_ready(Guest *g) {

@@ -13,5 +13,7 @@ void boot_ready(Guest *g);
 
 /* BOOT_FAILED, and the machine goes off. error: -errno. */
 void boot_failed(Guest *g, int error, const char *why);
+/* Likewise, when it is the command that could not be executed. */
+void boot_failed_command(Guest *g, int error, const char *why);
 
 void boot_set_clock(uint64_t realtime_usec);

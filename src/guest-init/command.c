@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,12 +37,25 @@ static bool check_executed(Guest *g) {
         }
         g->command_pid = 0;
         why = spawn_error_sentence(&e, g->config.args[0], g->config.cwd);
-        boot_failed(g, -e.error, why);
+        boot_failed_command(g, -e.error, why);
         return false;
 }
 
 static void on_error_pipe(Source *source, uint32_t events) {
         (void) check_executed(source->userdata);
+}
+
+/* An image may name a directory that nothing in it makes; like other runtimes we make it, root's. What fails is told by
+ * the chdir() that follows. */
+static void make_directory(const char *path) {
+        _cleanup_free_ char *copy = strdup(path);
+
+        for (char *p = copy; p && (p = strchr(p + 1, '/'));) {
+                *p = 0;
+                (void) mkdir(copy, 0755);
+                *p = '/';
+        }
+        (void) mkdir(path, 0755);
 }
 
 int command_start(Guest *g, char **ret_why) {
@@ -56,6 +70,8 @@ int command_start(Guest *g, char **ret_why) {
                 *ret_why = strprintf("The image has no user %s", strna(c->user));
                 return r;
         }
+        if (c->cwd)
+                make_directory(c->cwd);
         r = environment_build(c->environment, NULL, &user, CONSOLE_TERM, &environment);
         if (r < 0)
                 return r;

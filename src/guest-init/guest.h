@@ -16,6 +16,7 @@ TAILQ_HEAD(SessionList, Session);
 
 typedef enum PowerStage {
         POWER_ON,
+        POWER_ASKING,      /* the command was sent its stop signal, and has time to end */
         POWER_TERMINATING, /* SIGTERM was sent to everybody */
         POWER_KILLING,     /* SIGKILL was */
         POWER_DOWN,        /* nothing runs any more, or refuses to end */

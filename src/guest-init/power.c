@@ -12,23 +12,33 @@
 #include "guest-init/console-shell.h"
 #include "guest-init/session.h"
 
+#define ASK_USEC (10 * USEC_PER_SEC)
 #define TERM_USEC (5 * USEC_PER_SEC)
 #define KILL_USEC (1 * USEC_PER_SEC)
+
+static void terminate(Guest *g, uint64_t now) {
+        g->power = POWER_TERMINATING;
+        g->power_deadline = now + TERM_USEC;
+        (void) kill(-1, SIGTERM);
+        (void) kill(-1, SIGCONT);
+        sessions_hangup(g);
+        console_shell_stop(g);
+        power_reap(g);
+}
 
 void power_begin(Guest *g, GpShutdown mode) {
         if (g->power != POWER_ON)
                 return;
 
         g->phase = GP_PHASE_STOPPING;
-        g->power = POWER_TERMINATING;
         g->power_mode = mode;
-        g->power_deadline = now_usec(CLOCK_MONOTONIC) + TERM_USEC;
-
-        (void) kill(-1, SIGTERM);
-        (void) kill(-1, SIGCONT);
-        sessions_hangup(g);
-        console_shell_stop(g);
-        power_reap(g);
+        if (g->command_pid == 0)
+                return terminate(g, now_usec(CLOCK_MONOTONIC));
+        /* The helpers it may have are its own to end. */
+        g->power = POWER_ASKING;
+        g->power_deadline = now_usec(CLOCK_MONOTONIC) + ASK_USEC;
+        (void) kill(g->command_pid, g->config.stop_signal);
+        (void) kill(g->command_pid, SIGCONT);
 }
 
 void power_reap(Guest *g) {
@@ -47,7 +57,13 @@ void power_pump(Guest *g, uint64_t now) {
         if (g->power == POWER_ON || g->power == POWER_DOWN)
                 return;
 
-        if (!g->children)
+        if (g->power == POWER_ASKING) {
+                if (g->command_pid > 0 && now < g->power_deadline)
+                        return;
+                if (g->command_pid > 0)
+                        (void) kill(g->command_pid, SIGKILL);
+                terminate(g, now);
+        } else if (!g->children)
                 g->power = POWER_DOWN;
         else if (now >= g->power_deadline) {
                 if (g->power == POWER_KILLING)
@@ -61,7 +77,7 @@ void power_pump(Guest *g, uint64_t now) {
 }
 
 uint64_t power_deadline(const Guest *g) {
-        return g->power == POWER_TERMINATING || g->power == POWER_KILLING ? g->power_deadline : USEC_INFINITY;
+        return g->power == POWER_ON || g->power == POWER_DOWN ? USEC_INFINITY : g->power_deadline;
 }
 
 _Noreturn void power_off(Guest *g) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The end: everybody is asked to go (SIGTERM, 5 s), then made to go (SIGKILL), disks are brought in order, and
- * the machine goes off. Nothing in between blocks the loop. */
+/* The end: the VM's command is asked to go by its stop signal (10 s), then everybody is (SIGTERM, 5 s), then made to go
+ * (SIGKILL), disks are brought in order, and the machine goes off. Nothing in between blocks the loop. */
 
 #include "guest-init/guest.h"
 

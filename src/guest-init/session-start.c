@@ -93,7 +93,7 @@ int session_process_start(const BootConfig *config, const ExecRequest *e, Sessio
         _cleanup_(user_done) User user = {};
         int r;
 
-        r = find_user(e->user ?: config->user, &user, ret_why);
+        r = find_user(e->user, &user, ret_why);
         if (r < 0)
                 return r;
         r = environment_build(config->environment, e->environment, &user, e->tty ? "xterm-256color" : NULL,

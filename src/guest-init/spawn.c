@@ -94,7 +94,7 @@ static int execute(const Spawn *s) {
 }
 
 static _Noreturn void child(const Spawn *s, int error_fd) {
-        int r;
+        int r, entered;
 
         reset_signals();
         (void) setsid();
@@ -106,12 +106,15 @@ static _Noreturn void child(const Spawn *s, int error_fd) {
         /* Stolen (1) from a former session, which may not have let go of the console yet. */
         if (s->controlling_tty && ioctl(STDIN_FILENO, TIOCSCTTY, 1) < 0)
                 child_fail(error_fd, SPAWN_TTY, errno);
+        /* Whoever starts the user may lead him where he could not go; but what only he can enter, he may, too. */
+        entered = enter_directory(s);
         r = become(s->user);
         if (r < 0)
                 child_fail(error_fd, SPAWN_USER, -r);
-        r = enter_directory(s);
-        if (r < 0)
-                child_fail(error_fd, SPAWN_CWD, -r);
+        if (entered < 0)
+                entered = enter_directory(s);
+        if (entered < 0)
+                child_fail(error_fd, SPAWN_CWD, -entered);
         r = execute(s);
         child_fail(error_fd, SPAWN_EXEC, -r);
 }

@@ -145,7 +145,7 @@ static int complete_user(User *u) {
         int r;
 
         if (isempty(u->home)) {
-                r = free_and_strdup(&u->home, u->uid == 0 ? "/root" : "/");
+                r = free_and_strdup(&u->home, "/");
                 if (r < 0)
                         return r;
         }

@@ -37,7 +37,7 @@
 #include "basic/macro.h"
 
 #define GP_VERSION_MAJOR 1
-#define GP_VERSION_MINOR 0
+#define GP_VERSION_MINOR 1
 #define GP_PORT_NAME "org.hero.agent"
 
 #define GP_HEADER_SIZE 12u
@@ -52,7 +52,8 @@ typedef enum GpType {
         /* guest → host */
         GP_HELLO = 1,        /* fields: VERSION */
         GP_READY = 2,        /* fields: BOOT_USEC (CLOCK_BOOTTIME of the guest) */
-        GP_BOOT_FAILED = 3,  /* fields: MESSAGE, ERRNO; the guest powers off afterwards */
+        GP_BOOT_FAILED = 3,  /* fields: MESSAGE, ERRNO, STATUS (126 or 127: its command could not be
+                              * executed); the guest powers off afterwards */
         GP_STARTED = 4,      /* stream; fields: PID (in the guest). The command was executed. */
         GP_EXEC_FAILED = 5,  /* stream; fields: ERRNO, MESSAGE. Ends the stream. */
         GP_STDOUT = 6,       /* stream; raw bytes; empty = end of file. A tty session sends only STDOUT. */
@@ -64,7 +65,9 @@ typedef enum GpType {
         GP_STOPPING = 12,    /* answer to SHUTDOWN; the guest is going down */
 
         /* host → guest */
-        GP_BOOT = 64,        /* fields: HOSTNAME, ROOT_DEVICE, OVERLAY_DEVICE, ARG…, ENV…, CWD, USER, REALTIME, CONSOLE_SHELL */
+        GP_BOOT = 64,        /* fields: HOSTNAME, ROOT_DEVICE, OVERLAY_DEVICE, ARG…, ENV…, CWD, USER, SIGNAL (how the
+                              * command is asked to end at SHUTDOWN; absent: SIGTERM), INIT, REALTIME, CONSOLE_SHELL.
+                              * ENV and CWD hold for EXEC, too; USER for the command only. */
         GP_EXEC = 65,        /* stream; fields: ARG…, ENV…, CWD, USER, TTY (with ROWS, COLUMNS) */
         GP_STDIN = 66,       /* stream; raw bytes; empty = end of file */
         GP_RESIZE = 67,      /* stream; fields: ROWS, COLUMNS */
@@ -105,6 +108,7 @@ typedef enum GpField {
         GP_FIELD_KIND = 29,          /* u32 */
         GP_FIELD_OFFSET = 30,        /* u64 */
         GP_FIELD_PHASE = 31,         /* u32: GpPhase */
+        GP_FIELD_INIT = 32,          /* u32: 1 = ARG is an init: it becomes PID 1, and the agent a process beside it */
 } GpField;
 
 typedef enum GpShutdown {

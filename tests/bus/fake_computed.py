@@ -347,7 +347,7 @@ class FakeVM(dbus.service.Object):
             'StartPhases': dbus.Struct([t(v if running else 0) for v in (5000, 9000, 60000, 1300000, 1500000)],
                                        signature='ttttt'),
             'StateDurations': dbus.Dictionary({'running': t(5)}, signature='st'),
-            'ExitStatus': dbus.Int32(-1), 'Job': dbus.ObjectPath('/'), 'SomethingNewer': dbus.Array([], signature='(ss)'),
+            'ExitCode': dbus.Int32(-1), 'ExitReason': '', 'Job': dbus.ObjectPath('/'), 'SomethingNewer': dbus.Array([], signature='(ss)'),
         }
 
 

@@ -67,7 +67,7 @@ def test_status_of_a_stopped_vm_exits_with_3(bus):
 def test_status_json_is_one_object(bus):
     o = json.loads(bus.text('status', 'web', '--json'))
     assert o['name'] == 'web' and o['pid'] == 4711 and o['agent-ready'] is True and o['agent-usec'] == 1500000
-    assert o['created'] == '2026-11-18T11:06:40Z' and o['stopped'] is None and o['exit-status'] == -1 and o['job'] is None
+    assert o['created'] == '2026-11-18T11:06:40Z' and o['stopped'] is None and o['exit-code'] == -1 and o['exit-reason'] is None and o['job'] is None
 
 
 def test_status_without_a_vm_is_the_host(bus):

@@ -54,6 +54,10 @@ static void on_agent(Agent *a, AgentEvent event, int status, const char *text, v
                 host.lost++;
         if (event == AGENT_COMMAND_EXIT)
                 check(status >= 0 && status <= 255);
+        if (event == AGENT_COMMAND_SIGNAL)
+                check(status >= 0 && status <= 127);
+        if (event == AGENT_BOOT_FAILED)
+                check(status >= 0 && status <= 255);
         /* These words go to the bus. */
         check(!text || strlen(text) < 1000);
 }

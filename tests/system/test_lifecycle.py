@@ -96,7 +96,7 @@ def test_a_vm_that_ends_by_itself_is_stopped_with_its_exit_status(host):
     host.heroctl('start', 'short', check=False, timeout=120)
     host.heroctl('wait', 'short', '--state=stopped', check=False, timeout=60)
     host.wait_for_state('short', 'stopped')
-    assert host.get('short', 'ExitStatus') == 3
+    assert host.get('short', 'ExitCode') == 3 and host.get('short', 'ExitReason') == 'exited'
 
 
 def test_limits_of_the_scope_follow_the_spec(host):

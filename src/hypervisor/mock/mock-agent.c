@@ -76,9 +76,46 @@ void mock_agent_start(Mock *m) {
         flush_output(m);
 }
 
-static void handle_boot(Mock *m) {
-        if (m->phase == GP_PHASE_WAITING)
+static int read_boot_field(Mock *m, const GpReader *r) {
+        static const struct {
+                GpField tag;
+                const char *word;
+        } strings[] = {
+                { GP_FIELD_ARG, "arg" },   { GP_FIELD_ENV, "env" },           { GP_FIELD_CWD, "cwd" },
+                { GP_FIELD_USER, "user" }, { GP_FIELD_HOSTNAME, "hostname" },
+        };
+        _cleanup_free_ char *s = NULL;
+        uint32_t v = 0;
+        int k;
+
+        if (r->tag == GP_FIELD_INIT || r->tag == GP_FIELD_SIGNAL) {
+                k = gp_reader_u32(r, &v);
+                return k < 0 ? k : strv_extendf(&m->boot, "%s %u", r->tag == GP_FIELD_INIT ? "init" : "signal", v);
+        }
+        for (size_t i = 0; i < ELEMENTSOF(strings); i++) {
+                if (strings[i].tag != r->tag)
+                        continue;
+                k = gp_reader_string(r, &s);
+                if (k >= 0)
+                        k = strv_extendf(&m->boot, "%s %s", strings[i].word, s);
+                if (k >= 0 && r->tag == GP_FIELD_CWD)
+                        k = free_and_strdup(&m->boot_cwd, s);
+                if (k >= 0 && r->tag == GP_FIELD_ENV)
+                        k = strv_extend(&m->boot_env, s);
+                return k;
+        }
+        return 0;
+}
+
+static void handle_boot(Mock *m, const uint8_t *p, size_t n) {
+        GpReader r;
+
+        if (m->phase == GP_PHASE_WAITING) {
                 m->phase = GP_PHASE_BOOTING;
+                gp_reader_init(&r, p, n);
+                while (gp_reader_next(&r) > 0 && read_boot_field(m, &r) >= 0)
+                        ;
+        }
         if (m->phase == GP_PHASE_BOOTING && !m->script.agent_silent)
                 m->ready_at = now_usec(CLOCK_BOOTTIME) + m->script.slow_ready;
 }
@@ -91,6 +128,8 @@ static void boot_finished(Mock *m, uint64_t now) {
                 w = mock_agent_writer(GP_BOOT_FAILED, 0);
                 gp_writer_string(w, GP_FIELD_MESSAGE, "The mock guest was told to fail its boot.");
                 gp_writer_u32(w, GP_FIELD_ERRNO, EIO);
+                if (m->script.command_exit > 0)
+                        gp_writer_u32(w, GP_FIELD_STATUS, (uint32_t) m->script.command_exit - 1);
                 mock_agent_send(w);
                 flush_output(m);
                 mock_shutdown(m);
@@ -100,6 +139,20 @@ static void boot_finished(Mock *m, uint64_t now) {
         w = mock_agent_writer(GP_READY, 0);
         gp_writer_u64(w, GP_FIELD_BOOT_USEC, now - m->started);
         mock_agent_send(w);
+}
+
+void mock_agent_command_exit(Mock *m) {
+        GpWriter *w;
+
+        if (m->script.command_exit == 0 && m->script.command_signal == 0)
+                return;
+        w = mock_agent_writer(GP_COMMAND_EXIT, 0);
+        if (m->script.command_signal > 0)
+                gp_writer_u32(w, GP_FIELD_SIGNAL, (uint32_t) m->script.command_signal);
+        else
+                gp_writer_u32(w, GP_FIELD_STATUS, (uint32_t) m->script.command_exit - 1);
+        mock_agent_send(w);
+        flush_output(m);
 }
 
 static void handle_shutdown(Mock *m) {
@@ -139,7 +192,11 @@ static int read_exec_field(const GpReader *r, ExecRequest *request) {
 }
 
 static void handle_exec(Mock *m, uint32_t stream, const uint8_t *p, size_t n) {
-        ExecRequest request = {};
+        ExecRequest request = {
+                .env = strv_copy(m->boot_env),
+                .boot = m->boot,
+                .cwd = m->boot_cwd ? strdup(m->boot_cwd) : NULL,
+        };
         GpReader r;
         int k;
 
@@ -218,7 +275,7 @@ static void handle_stream_frame(Mock *m, const GpHeader *h, const uint8_t *p) {
 static void handle_frame(Mock *m, const GpHeader *h, const uint8_t *p) {
         switch (h->type) {
         case GP_BOOT:
-                handle_boot(m);
+                handle_boot(m, p, h->length);
                 break;
         case GP_EXEC:
                 handle_exec(m, h->stream, p, h->length);

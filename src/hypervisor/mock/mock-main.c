@@ -177,8 +177,10 @@ static void script_tick(Mock *m, uint64_t now) {
                 mock_event(m, "guest-panic");
                 m->ended = true;
         }
-        if (m->script.exit_after && now >= m->started + m->script.exit_after)
+        if (m->script.exit_after && now >= m->started + m->script.exit_after) {
+                mock_agent_command_exit(m);
                 mock_shutdown(m);
+        }
         if (m->load_at && now >= m->load_at) {
                 mock_spin(LOAD_PERIOD * m->script.load / 100);
                 m->load_at = now + LOAD_PERIOD;

@@ -10,7 +10,7 @@
 #define MILLISECONDS_MAX UINT64_C(86400000)
 #define FLOOD_MAX (UINT64_C(1) << 30)
 
-typedef enum Kind { FLAG, MILLISECONDS, PERCENT, SIZE } Kind;
+typedef enum Kind { FLAG, MILLISECONDS, PERCENT, SIZE, STATUS, SIGNAL } Kind;
 
 static const struct {
         const char *name;
@@ -33,6 +33,8 @@ static const struct {
         { "ignore-powerdown", FLAG, offsetof(MockScript, ignore_powerdown) },
         { "load", PERCENT, offsetof(MockScript, load) },
         { "console-flood", SIZE, offsetof(MockScript, console_flood) },
+        { "command-exit", STATUS, offsetof(MockScript, command_exit) },
+        { "command-signal", SIGNAL, offsetof(MockScript, command_signal) },
         { "memory", SIZE, offsetof(MockScript, memory) },
 };
 
@@ -49,7 +51,9 @@ static int parse_value(Kind kind, const char *value, void *p) {
         if (!value)
                 return -EINVAL;
         r = kind == SIZE ? parse_size(value, &v) : parse_uint64(value, &v);
-        if (r < 0 || v == 0 || (kind == MILLISECONDS && v > MILLISECONDS_MAX) || (kind == PERCENT && v > 100) ||
+        if (kind == STATUS)
+                v = r >= 0 && v <= 255 ? v + 1 : 0;
+        if (r < 0 || v == 0 || (kind == SIGNAL && v > 64) || (kind == MILLISECONDS && v > MILLISECONDS_MAX) || (kind == PERCENT && v > 100) ||
             (kind == SIZE && v > FLOOD_MAX * 64))
                 return -EINVAL;
         *(uint64_t *) p = kind == MILLISECONDS ? v * USEC_PER_MSEC : v;

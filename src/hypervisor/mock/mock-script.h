@@ -6,6 +6,8 @@
  *
  *     die-at-start        complains on stderr and exits with status 1 before anything else
  *     exit-after=MS       the guest powers off that long after the start
+ *     command-exit=STATUS the VM's own command ended with it: told before exit-after, and with boot-failed
+ *     command-signal=N    the VM's own command was ended by that signal, likewise
  *     crash-after=MS      the VMM dies of SIGABRT
  *     panic-after=MS      the guest panics: event, and the VMM ends
  *     no-agent            the agent channel stays silent
@@ -29,6 +31,8 @@ typedef struct MockScript {
                 crash_on_pause, ignore_shutdown, ignore_powerdown;
         uint64_t exit_after, crash_after, panic_after, slow_ready; /* µs; 0: not */
         uint64_t load, console_flood, memory;
+        uint64_t command_exit;   /* status + 1; 0: not */
+        uint64_t command_signal; /* 0: not */
 } MockScript;
 
 /* NULL or "" is an empty script. -EINVAL: unknown directive or bad value. */

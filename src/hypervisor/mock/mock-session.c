@@ -4,6 +4,7 @@
  *
  *     echo WORD…       complain WORD… (to stderr, status 1)       true, false      pwd, env
  *     cat              stdin to stdout, with flow control         sleep SECONDS    burn SECONDS (of CPU)
+ *     boot             what BOOT said, a line per field
  *     spew SIZE        that many bytes of output                  size             ROWS COLUMNS, now and whenever
  *     sh -c COMMAND    "exit N", or one of these                                   it changes, until EOF
  *
@@ -58,7 +59,7 @@ static void append_words(Session *s, Output *o, char **words) {
         append(o, s->tty ? "\r\n" : "\n", s->tty ? 2 : 1);
 }
 
-static void append_lines(Session *s, char **lines) {
+static void append_lines(Session *s, char *const *lines) {
         STRV_FOREACH(l, lines) {
                 char *one[] = { *l, NULL };
 
@@ -140,6 +141,8 @@ static int begin(Session *s, char **argv, const ExecRequest *request) {
                 s->status = 1;
         } else if (streq(name, "env"))
                 append_lines(s, request->env);
+        else if (streq(name, "boot"))
+                append_lines(s, request->boot);
         else if (streq(name, "pwd"))
                 append_lines(s, cwd);
         else if (streq(name, "sleep"))

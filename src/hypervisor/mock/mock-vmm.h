@@ -29,6 +29,9 @@ typedef struct Mock {
         size_t n_line;
 
         GpPhase phase;
+        char **boot;      /* what BOOT said, a line per field, for the command "boot" */
+        char **boot_env;
+        char *boot_cwd;
         uint64_t ready_at; /* µs; 0: not */
         Session *sessions[GP_SESSIONS_MAX];
 
@@ -46,6 +49,7 @@ void mock_console_input(Mock *m);
 void mock_console_flood(Mock *m, uint64_t usec); /* the share of that much time */
 
 void mock_agent_start(Mock *m);
+void mock_agent_command_exit(Mock *m); /* says that the VM's own command ended, if the script has it */
 short mock_agent_events(const Mock *m); /* for poll() */
 void mock_agent_io(Mock *m, short revents);
 void mock_agent_tick(Mock *m, uint64_t now);
@@ -60,6 +64,7 @@ GpWriter *mock_agent_writer(GpType type, uint32_t stream); /* the only one there
 /* One EXEC; takes over the content of the request. */
 typedef struct ExecRequest {
         char **argv, **env;
+        char *const *boot; /* Mock.boot */
         char *cwd;
         bool tty;
         uint32_t rows, columns;

@@ -128,7 +128,7 @@ def test_a_record_with_an_impossible_value_is_quarantined(three, change, word):
     edit(events=[]), edit(events={}), edit(events=[1, 'a', [], [1, 2, 3, 4, 5], [-1, 0, 'running', 'stopped', 'x']]),
     edit(events=[[2**62, 0, 'running', 'stopped', 'far ahead']]),
     edit(events=[[5, 0, 'running', 'stopped', 'back'], [1, 0, 'running', 'stopped', 'and forth']] * 500),
-    edit(reason=5), edit(exit_status='x'), edit(created=-1), edit(created=2**62), edit(resize_disk='maybe'),
+    edit(reason=5), edit(exit_code='x'), edit(exit_code=2**40), edit(exit_status='x'), edit(created=-1), edit(created=2**62), edit(resize_disk='maybe'),
     edit(image_digest=None), edit(image_digest='sha256:nonsense'),
     edit(reason='line\nbreak \x07'),
 ], ids=str)

@@ -86,6 +86,23 @@ static void strings_that_could_mislead_somebody_are_refused(void **state) {
         assert_true(check((VmSpec) { .image = (char *) "" }) < 0);
 }
 
+static void what_runs_is_said_in_one_way(void **state) {
+        char *words[] = { (char *) "a", NULL }, *none[] = { NULL }, *latin1[] = { (char *) "\xe4", NULL };
+
+        assert_int_equal(check((VmSpec) { .entrypoint = words, .arguments = words }), 0);
+        assert_int_equal(check((VmSpec) { .command = none, .entrypoint = none }), 0);
+        assert_int_equal(check((VmSpec) { .run_image = RUN_IMAGE, .command = words }), 0);
+        assert_int_equal(check((VmSpec) { .run_image = RUN_NOTHING, .environment = NULL, .run_as = (char *) "1:1" }), 0);
+        assert_true(check((VmSpec) { .command = words, .entrypoint = none }) < 0);
+        assert_true(check((VmSpec) { .command = words, .arguments = words }) < 0);
+        assert_true(check((VmSpec) { .run_image = RUN_NOTHING, .command = words }) < 0);
+        assert_true(check((VmSpec) { .run_image = RUN_NOTHING, .arguments = none }) < 0);
+        assert_true(check((VmSpec) { .entrypoint = latin1 }) < 0);
+        assert_true(check((VmSpec) { .arguments = latin1 }) < 0);
+        assert_true(check((VmSpec) { .run_as = (char *) "" }) < 0);
+        assert_true(check((VmSpec) { .run_as = (char *) "a\n" }) < 0);
+}
+
 static void more_than_the_boot_message_holds_is_refused(void **state) {
         _cleanup_strv_free_ char **many = NULL;
         char *large[2] = {};
@@ -107,6 +124,7 @@ int main(void) {
                 cmocka_unit_test(a_user_id_becomes_a_vm_name),
                 cmocka_unit_test(sizes_and_counts_out_of_bounds_are_refused),
                 cmocka_unit_test(strings_that_could_mislead_somebody_are_refused),
+                cmocka_unit_test(what_runs_is_said_in_one_way),
                 cmocka_unit_test(more_than_the_boot_message_holds_is_refused),
         };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -40,6 +41,8 @@ static void boot_says_everything(void **state) {
         gp_writer_string(&writer, GP_FIELD_USER, "www");
         gp_writer_u64(&writer, GP_FIELD_REALTIME, 123);
         gp_writer_u32(&writer, GP_FIELD_CONSOLE_SHELL, 1);
+        gp_writer_u32(&writer, GP_FIELD_SIGNAL, 37);
+        gp_writer_u32(&writer, GP_FIELD_INIT, 1);
         assert_int_equal(parse_boot(&c), 0);
         assert_string_equal(c.hostname, "alice");
         assert_string_equal(c.root_device, "serial:root");
@@ -50,7 +53,27 @@ static void boot_says_everything(void **state) {
         assert_string_equal(c.user, "www");
         assert_int_equal(c.realtime, 123);
         assert_true(c.console_shell);
+        assert_int_equal(c.stop_signal, 37);
+        assert_true(c.init);
         boot_config_done(&c);
+}
+
+static void a_stop_signal_is_one_the_kernel_has(void **state) {
+        static const uint32_t wrong[] = { 0, 65, UINT32_MAX };
+        BootConfig c;
+
+        gp_writer_init(&writer, GP_BOOT, 0);
+        gp_writer_string(&writer, GP_FIELD_ROOT_DEVICE, "serial:root");
+        assert_int_equal(parse_boot(&c), 0);
+        assert_int_equal(c.stop_signal, SIGTERM);
+        assert_false(c.init);
+        boot_config_done(&c);
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                gp_writer_init(&writer, GP_BOOT, 0);
+                gp_writer_string(&writer, GP_FIELD_ROOT_DEVICE, "serial:root");
+                gp_writer_u32(&writer, GP_FIELD_SIGNAL, wrong[i]);
+                assert_int_equal(parse_boot(&c), -EBADMSG);
+        }
 }
 
 static void boot_needs_a_root_disk(void **state) {
@@ -126,6 +149,7 @@ static void terminal_of_impossible_size_is_refused(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(boot_says_everything),
+                cmocka_unit_test(a_stop_signal_is_one_the_kernel_has),
                 cmocka_unit_test(boot_needs_a_root_disk),
                 cmocka_unit_test(field_said_twice_counts_the_last_time),
                 cmocka_unit_test(malformed_boot_is_refused_and_leaks_nothing),

@@ -38,7 +38,7 @@ static void root_needs_no_files(void **state) {
 
         assert_int_equal(user_parse(NULL, NULL, "root", &u), 0);
         assert_int_equal(u.uid, 0);
-        assert_string_equal(u.home, "/root");
+        assert_string_equal(u.home, "/"); /* an image without the file hardly has a /root */
         assert_string_equal(u.shell, "/bin/sh");
         user_done(&u);
 }
