@@ -145,9 +145,9 @@ def exit_of(host, name='web'):
 
 
 @pytest.mark.parametrize('script, expected', [
-    ('exit-after=300,command-exit=0', (0, 'exited')), ('exit-after=300,command-exit=255', (255, 'exited')),
-    ('exit-after=300,command-signal=9', (137, 'signaled')), ('exit-after=300', (-1, 'shutdown')),
-    ('crash-after=300', (-1, 'vmm-failed'))])
+    ('exit-after=500,command-exit=0', (0, 'exited')), ('exit-after=500,command-exit=255', (255, 'exited')),
+    ('exit-after=500,command-signal=9', (137, 'signaled')), ('exit-after=500', (-1, 'shutdown')),
+    ('crash-after=500', (-1, 'vmm-failed'))])
 def test_the_end_is_kept_until_the_next_start(host, script, expected):
     assert host.root.create('web', MockScript=script) == ('done', '')
     assert exit_of(host) == (-1, '')

@@ -401,7 +401,41 @@ static void command_that_is_not_there_fails_the_boot(void **state) {
         assert_false(vm.ready);
         assert_true(vm.boot_failed);
         assert_int_equal(vm.error, ENOENT);
+        assert_int_equal(vm.status, 127);
         assert_non_null(strstr(vm.message, "/no/such/program"));
+        guest_kill(&vm);
+}
+
+static void command_gets_its_directory_and_its_stop_signal(void **state) {
+        char *const command[] = { (char *) "sh", (char *) "-c",
+                (char *) "trap 'echo asked; sleep 1; exit 5' INT; trap '' TERM; id; pwd; echo home $HOME; while :; do sleep 0.1; done",
+                NULL };
+
+        guest_start(&vm);
+        guest_boot_more(&vm, true, command, "1000:44", "/srv/app/data", SIGINT);
+        guest_wait(&vm, &vm.ready, 90);
+        guest_wait_console(&vm, "uid=1000(alice) gid=44(video) groups=44(video)\r\n/srv/app/data\r\nhome /home/alice\r\n");
+        /* Commands of the host find themselves there too, but as root. */
+        assert_string_equal(output_of("pwd; id -un; stat -c %u:%a /srv/app/data"), "/srv/app/data\nroot\n0:755\n");
+        guest_shutdown(&vm);
+        assert_int_equal(guest_wait_gone(&vm, 30), 0);
+        assert_non_null(strstr(vm.console, "asked"));
+        assert_int_equal(vm.status, 5);
+        guest_kill(&vm);
+}
+
+static void command_that_does_not_heed_its_stop_signal_is_killed(void **state) {
+        char *const command[] = { (char *) "sh", (char *) "-c", (char *) "trap '' TERM; echo go; while :; do sleep 1; done", NULL };
+        uint64_t begin;
+
+        guest_start(&vm);
+        guest_boot(&vm, false, command, NULL);
+        guest_wait_console(&vm, "go");
+        begin = now_usec(CLOCK_MONOTONIC);
+        guest_shutdown(&vm);
+        assert_int_equal(guest_wait_gone(&vm, 30), 0);
+        assert_int_equal(vm.status, 128 + SIGKILL);
+        assert_in_range(now_usec(CLOCK_MONOTONIC) - begin, 9 * USEC_PER_SEC, 18 * USEC_PER_SEC);
         guest_kill(&vm);
 }
 
@@ -514,6 +548,8 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(command_s_status_is_reported_and_ends_the_vm),
                 cmocka_unit_test(command_runs_as_the_user_without_an_overlay_disk),
                 cmocka_unit_test(command_that_is_not_there_fails_the_boot),
+                cmocka_unit_test(command_gets_its_directory_and_its_stop_signal),
+                cmocka_unit_test(command_that_does_not_heed_its_stop_signal_is_killed),
                 cmocka_unit_test(disk_that_is_not_there_fails_the_boot),
                 cmocka_unit_test(boot_waits_for_its_configuration),
                 cmocka_unit_test(sessions_survive_a_host_that_goes_away),

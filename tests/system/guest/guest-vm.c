@@ -260,6 +260,7 @@ static void on_vm_frame(GuestVm *vm, const GpHeader *h, Fields *f) {
         case GP_BOOT_FAILED:
                 vm->boot_failed = true;
                 vm->error = f->error;
+                vm->status = f->status;
                 break;
         case GP_COMMAND_EXIT:
                 vm->command_exited = true;
@@ -470,6 +471,10 @@ void guest_put(GuestVm *vm, GpWriter *w) {
 }
 
 void guest_boot(GuestVm *vm, bool overlay, char *const *command, const char *user) {
+        guest_boot_more(vm, overlay, command, user, NULL, 0);
+}
+
+void guest_boot_more(GuestVm *vm, bool overlay, char *const *command, const char *user, const char *cwd, unsigned signal) {
         GpWriter *w;
 
         guest_wait(vm, &vm->hello, 60);
@@ -479,7 +484,10 @@ void guest_boot(GuestVm *vm, bool overlay, char *const *command, const char *use
         gp_writer_string(w, GP_FIELD_OVERLAY_DEVICE, overlay ? "serial:overlay" : NULL);
         gp_writer_string(w, GP_FIELD_ENV, "COLOUR=blue");
         gp_writer_string(w, GP_FIELD_USER, user);
+        gp_writer_string(w, GP_FIELD_CWD, cwd);
         gp_writer_strv(w, GP_FIELD_ARG, command);
+        if (signal > 0)
+                gp_writer_u32(w, GP_FIELD_SIGNAL, signal);
         gp_writer_u64(w, GP_FIELD_REALTIME, now_usec(CLOCK_REALTIME));
         if (!command)
                 gp_writer_u32(w, GP_FIELD_CONSOLE_SHELL, 1);

@@ -70,6 +70,8 @@ void guest_put_bytes(GuestVm *vm, const void *p, size_t n);
 
 /* BOOT with a host name, the root and (overlay) the overlay disk; command may be NULL. */
 void guest_boot(GuestVm *vm, bool overlay, char *const *command, const char *user);
+/* … with a working directory and a stop signal; NULL, 0: none. */
+void guest_boot_more(GuestVm *vm, bool overlay, char *const *command, const char *user, const char *cwd, unsigned signal);
 
 /* A new session of a shell command, or of the writer's fields as they are. */
 uint32_t guest_exec(GuestVm *vm, const char *command);
