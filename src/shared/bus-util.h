@@ -20,6 +20,10 @@
 #define IMAGES_BUS_NAME "org.hero.Compute.Images"
 #define IMAGES_OBJECT "/org/hero/Compute/Images"
 #define IMAGES_INTERFACE "org.hero.Compute.Images"
+#define IMAGE_INTERFACE "org.hero.Compute.Image"
+#define IMAGE_JOB_INTERFACE "org.hero.Compute.ImageJob"
+#define IMAGE_PREFIX "/org/hero/Compute/Images/image"
+#define IMAGE_JOB_PREFIX "/org/hero/Compute/Images/job"
 
 #define SYSTEMD_BUS_NAME "org.freedesktop.systemd1"
 #define SYSTEMD_OBJECT "/org/freedesktop/systemd1"

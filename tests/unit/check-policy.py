@@ -14,7 +14,7 @@ import xml.etree.ElementTree as ET
 # Interface → policy file and bus name; methods that are deliberately for root alone.
 SERVICES = {
     'org.hero.Compute': ('Manager', 'VM', 'User', 'Job'),
-    'org.hero.Compute.Images': ('Images',),
+    'org.hero.Compute.Images': ('Images', 'Image', 'ImageJob'),
 }
 ROOT_ONLY = {('org.hero.Compute.Images', 'Open')}
 
