@@ -29,21 +29,21 @@ static const char *busybox_path(void) {
         return secure_getenv("HERO_BUSYBOX") ?: BUSYBOX;
 }
 
-static int busybox_source(char buf[static STORE_SOURCE_MAX + 1]) {
+static int busybox_source(char buf[static RECORD_SOURCE_MAX + 1]) {
         struct stat st;
 
         if (stat(busybox_path(), &st) < 0)
                 return negative_errno();
         if (!S_ISREG(st.st_mode))
                 return -ENOENT;
-        (void) snprintf(buf, STORE_SOURCE_MAX + 1, "%u-%" PRIu64 "-%" PRIu64 ".%09lu", BUSYBOX_TREE_VERSION,
+        (void) snprintf(buf, RECORD_SOURCE_MAX + 1, "%u-%" PRIu64 "-%" PRIu64 ".%09lu", BUSYBOX_TREE_VERSION,
                         (uint64_t) st.st_size, (uint64_t) st.st_mtim.tv_sec,
                         (unsigned long) st.st_mtim.tv_nsec);
         return 0;
 }
 
 bool builtin_is_possible(void) {
-        char source[STORE_SOURCE_MAX + 1];
+        char source[RECORD_SOURCE_MAX + 1];
 
         return busybox_source(source) >= 0;
 }
@@ -61,7 +61,7 @@ void builtin_free(Imaged *m) {
         m->builtin = build_free(m->builtin);
 }
 
-static void answer_all(Imaged *m, const ImageTag *tag, int error, const char *sentence) {
+static void answer_all(Imaged *m, Image *image, int error, const char *sentence) {
         while (!TAILQ_EMPTY(&m->opens)) {
                 _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
                 WaitingOpen *o = TAILQ_FIRST(&m->opens);
@@ -71,7 +71,7 @@ static void answer_all(Imaged *m, const ImageTag *tag, int error, const char *se
                         sd_bus_error_setf(&e, ERROR_BAD_IMAGE, "The built-in image cannot be made: %s",
                                         sentence);
                 else
-                        r = open_reply(m, o->call, tag, &e);
+                        r = open_reply(m, o->call, image, &e);
                 if (r < 0) {
                         if (!sd_bus_error_is_set(&e))
                                 sd_bus_error_set_errno(&e, r);
@@ -82,7 +82,9 @@ static void answer_all(Imaged *m, const ImageTag *tag, int error, const char *se
 }
 
 static void on_done(const BuildResult *result, void *userdata) {
-        ImageTag tag = { .reference = BUILTIN_REFERENCE };
+        uint64_t now = now_usec(CLOCK_REALTIME);
+        ImageRecord record = { .created = now, .pulled = now, .last_used = now };
+        Image *image = NULL;
         Imaged *m = userdata;
         int r;
 
@@ -91,22 +93,21 @@ static void on_done(const BuildResult *result, void *userdata) {
                 log_error("The built-in image cannot be made: %s", result->sentence);
                 return answer_all(m, NULL, result->error, result->sentence);
         }
-        tag.size = result->size;
-        tag.entries = result->entries;
-        tag.created = now_usec(CLOCK_REALTIME);
-        (void) snprintf(tag.digest, sizeof(tag.digest), "%s", result->digest);
+        record.size = result->size;
+        record.entries = result->entries;
+        (void) snprintf(record.digest, sizeof(record.digest), "%s", result->digest);
+        (void) snprintf(record.content, sizeof(record.content), "%s", result->digest);
         /* A busybox that was replaced meanwhile shows at the next Open(). */
-        r = busybox_source(tag.source);
+        r = busybox_source(record.source);
         if (r >= 0)
-                r = image_store_tag(m->store, &tag);
+                r = catalog_put(&m->catalog, &record, BUILTIN_REFERENCE, &image);
         if (r < 0) {
-                log_error_errno(r, "Failed to write the tag of the built-in image: %m");
-                return answer_all(m, NULL, r, "its tag cannot be written.");
+                log_error_errno(r, "Failed to write the record of the built-in image: %m");
+                return answer_all(m, NULL, r, "its record cannot be written.");
         }
-        log_info("Made the built-in image " BUILTIN_REFERENCE " from %s: %s.", busybox_path(), tag.digest);
-        emit_images_changed(m);
-        answer_all(m, &tag, 0, NULL);
-        collect_contents(m);
+        log_info("Made the built-in image " BUILTIN_REFERENCE " from %s: %s.", busybox_path(), result->digest);
+        answer_all(m, image, 0, NULL);
+        collect_images(m);
 }
 
 static int wait_for_it(Imaged *m, sd_bus_message *call, sd_bus_error *error) {
@@ -124,27 +125,20 @@ static int wait_for_it(Imaged *m, sd_bus_message *call, sd_bus_error *error) {
         return 0;
 }
 
-static bool is_complete(Imaged *m, const ImageTag *tag) {
-        int fd = image_store_open_content(m->store, tag->digest, tag->size);
-
-        safe_close(fd);
-        return fd >= 0;
-}
-
-int builtin_need(Imaged *m, sd_bus_message *call, ImageTag *ret, sd_bus_error *error) {
+int builtin_need(Imaged *m, sd_bus_message *call, Image **ret, sd_bus_error *error) {
         const char *const arguments[] = { "busybox", busybox_path(), NULL };
-        char source[STORE_SOURCE_MAX + 1];
-        ImageTag tag;
+        char source[RECORD_SOURCE_MAX + 1];
+        Image *image;
         bool there;
         int r, k;
 
         if (!m->builtin) {
-                r = image_store_resolve(m->store, BUILTIN_REFERENCE, &tag);
-                there = r >= 0 && is_complete(m, &tag);
+                r = catalog_resolve(&m->catalog, BUILTIN_REFERENCE, &image);
+                there = r >= 0 && image_is_complete(&m->catalog, image);
                 k = busybox_source(source);
                 /* Without the program the image made before is as good as ever. */
-                if (there && (k < 0 || streq(tag.source, source))) {
-                        *ret = tag;
+                if (there && (k < 0 || streq(image->record.source, source))) {
+                        *ret = image;
                         return 1;
                 }
                 if (k < 0)

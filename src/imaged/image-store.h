@@ -1,32 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The images on disk: contents by digest, and tags, which are names that point at them.
+/* The images on disk:
  *
- *   content/HEX.squashfs   read-only once it has this name
- *   tags/NAME@TAG          JSON: version, digest, size, entries, created, source
+ *   content/HEX.squashfs   by digest of the file; read-only once it has this name
+ *   images/HEX.json        what is known of an image (image-record.h), by digest of the image
+ *   tags/REFERENCE         JSON: version, digest of the image
  *
- * Files only: no process, no bus, nothing remembered between calls. Every change is one rename or link,
- * synced, so a crash at any moment leaves the old or the new; what it may leave besides is a file ".#…"
- * (removed when the store is opened) or a content without a tag (image_store_untagged()). One process at a
- * time has the store open. */
+ * Files only: no process, no bus, nothing remembered between calls (image-catalog.h does that). Every change is one rename
+ * or link, synced, and they are made in this order, so a crash at any moment leaves the old or the new; what it may leave besides
+ * is a file ".#…" (removed when the store is opened), a content without a record, or a record without a tag. One process at
+ * a time has the store open. */
 
 #include "basic/macro.h"
+#include "imaged/image-record.h"
 #include "imaged/reference.h"
 
-#define STORE_TAGS_MAX 1024u
-#define STORE_SOURCE_MAX 64u
+#define STORE_TAGS_MAX 4096u
+#define STORE_IMAGES_MAX 4096u
 
 typedef struct ImageStore ImageStore;
-
-typedef struct ImageTag {
-        char reference[REFERENCE_MAX + 1]; /* NAME:TAG */
-        char digest[DIGEST_LENGTH + 1];
-        uint64_t size;    /* of the file */
-        uint64_t created; /* CLOCK_REALTIME */
-        uint32_t entries;
-        char source[STORE_SOURCE_MAX + 1]; /* what a built-in image was made from; "" else */
-} ImageTag;
 
 /* Opens the store in the directory (which must exist), makes what is missing in it. -EBUSY: another process
  * has it open. */
@@ -50,19 +43,28 @@ void image_store_discard(ImageStore *s, StoreFile *f);
  * already is success. The file is closed. */
 int image_store_commit(ImageStore *s, StoreFile *f, const char *digest);
 
-/* Points tag->reference at tag->digest, whose content must be there (-ENOENT). -EDQUOT: too many tags. */
-int image_store_tag(ImageStore *s, const ImageTag *tag);
-int image_store_untag(ImageStore *s, const char *reference); /* -ENOENT */
-
-/* -ENOENT: no such tag; -EUCLEAN: its file is not readable as one. */
-int image_store_resolve(ImageStore *s, const char *reference, ImageTag *ret);
-
-/* All readable tags by name. *ret_broken (may be NULL) says how many others there are. */
-int image_store_list(ImageStore *s, ImageTag **ret, size_t *ret_n, unsigned *ret_broken);
-
 /* The content, open for reading. -ENOENT; -EUCLEAN when it is not of this size (UINT64_MAX: any). */
 int image_store_open_content(ImageStore *s, const char *digest, uint64_t size);
 int image_store_remove_content(ImageStore *s, const char *digest); /* 0 also when it is not there */
 
-/* Digests of contents no tag points at. -EUCLEAN when a tag cannot be read: then nobody knows. */
-int image_store_untagged(ImageStore *s, char ***ret);
+/* A file without a name beside the contents, for what is needed only for a while. */
+int image_store_scratch(ImageStore *s, StoreFile *ret);
+
+/* The record's content must be there (-ENOENT). Replaces one of the same digest. */
+int image_store_write_record(ImageStore *s, const ImageRecord *record);
+int image_store_read_record(ImageStore *s, const char *digest, ImageRecord *ret); /* -ENOENT, -EUCLEAN */
+int image_store_remove_record(ImageStore *s, const char *digest);                 /* 0 also when it is not there */
+
+/* Points the reference at the image, whose record must be there (-ENOENT). */
+int image_store_tag(ImageStore *s, const char *reference, const char *digest);
+int image_store_untag(ImageStore *s, const char *reference);                                        /* -ENOENT */
+int image_store_resolve(ImageStore *s, const char *reference, char digest[static DIGEST_LENGTH + 1]); /* -ENOENT, -EUCLEAN */
+
+/* What there is, by name: digests of contents, digests of records, references. *ret_foreign (may be NULL) counts files whose
+ * names are not such. */
+int image_store_list_contents(ImageStore *s, char ***ret);
+int image_store_list_records(ImageStore *s, char ***ret);
+int image_store_list_tags(ImageStore *s, char ***ret, unsigned *ret_foreign);
+
+/* Bytes free for us on the file system. */
+int image_store_free_space(ImageStore *s, uint64_t *ret);

@@ -9,30 +9,46 @@
 
 #include "basic/macro.h"
 #include "imaged/build.h"
+#include "imaged/image-catalog.h"
 #include "imaged/image-store.h"
+#include "imaged/images-config.h"
+#include "imaged/job.h"
+#include "shared/bus-util.h"
 #include "shared/polkit.h"
 
-#define IMPORTS_MAX 8u
-#define REMOVALS_MAX 32u
-#define OPENS_WAITING_MAX 128u
+#define ACTION_IMAGES "org.hero.compute.images"
+#define ACTION_INSPECT "org.hero.compute.inspect-images"
 
-typedef struct Imaged Imaged;
-typedef struct Import Import;
-typedef struct Removal Removal;
+#define IMPORTS_MAX 8u
+#define OPENS_WAITING_MAX 128u
+#define QUESTIONS_MAX 128u
+
+typedef struct Question Question;
 typedef struct WaitingOpen WaitingOpen;
+
+/* A VM, the reference of its image, and the digest it has been given; "" while that is not known. */
+typedef struct ImageUse {
+        char *vm, *reference;
+        char digest[DIGEST_LENGTH + 1];
+} ImageUse;
 
 struct Imaged {
         sd_event *event;
         sd_bus *bus;
         Polkit *polkit;
+        ImagesConfig config;
         ImageStore *store;
+        Catalog catalog;
+        sd_event_source *changed; /* ImagesChanged is to be sent */
 
-        TAILQ_HEAD(, Import) imports;
-        unsigned n_imports;
-        uint32_t last_import_id;
+        TAILQ_HEAD(, Job) jobs;
+        unsigned n_jobs, n_imports;
+        uint32_t last_job_id;
 
-        TAILQ_HEAD(, Removal) removals;
-        unsigned n_removals;
+        ImageUse *uses; /* what hero-computed said last */
+        size_t n_uses;
+        TAILQ_HEAD(, Question) questions;
+        unsigned n_questions;
         sd_bus_slot *collect_slot; /* the question of a collection in flight */
 
         Build *builtin;                  /* being made */
@@ -43,13 +59,28 @@ struct Imaged {
         bool leaving;
 };
 
-/* import.c: Import() and CancelImport(). */
-int import_new(Imaged *m, const char *reference, const char *sender, int tar_fd, uint32_t *ret_id,
+/* uses.c: which images VMs use. Only hero-computed knows (also of stopped ones, whose image is open nowhere). So an image
+ * goes only after it was asked; where it does not answer, because it is not installed, fails, or whatever, the image stays.
+ * The answer is kept for people to look at, and never used to decide later. */
+int uses_ask(Imaged *m, bool start_it, sd_bus_message_handler_t callback, void *userdata, sd_bus_slot **ret);
+int uses_read(Imaged *m, sd_bus_message *reply); /* into m->uses */
+int uses_unknown(sd_bus_message *reply, int error, const char *what, sd_bus_error *ret); /* Busy, because of this reply */
+void uses_free(Imaged *m);
+
+/* For a method call that is answered when hero-computed has answered: answer() reads the call again from its beginning,
+ * then replies and returns >= 0, or fails as a handler may. */
+typedef int (*uses_answer_t)(Imaged *m, sd_bus_message *call, sd_bus_message *reply, sd_bus_error *error);
+int uses_ask_for(Imaged *m, sd_bus_message *call, bool start_it, uses_answer_t answer, sd_bus_error *error);
+void questions_free(Imaged *m);
+
+/* May the image be removed, as of the answer just read? ImageInUse, Busy. */
+int uses_permit_removal(const Imaged *m, const Image *image, sd_bus_error *error);
+
+/* import.c: Import(). */
+int import_new(Imaged *m, const char *reference, const char *platform, const char *sender, int tar_fd, Job **ret,
                 sd_bus_error *error);
-Import *import_find(Imaged *m, uint32_t id);
-bool import_is_of(const Import *i, const char *sender);
-void import_cancel(Import *i); /* says ImportDone "canceled" */
-void imports_free(Imaged *m);  /* says nothing */
+/* The name of an error of the worker. */
+const char *import_error_name(int error);
 
 /* builtin.c: the image that is made on first use. */
 #define BUILTIN_REFERENCE "busybox:latest"
@@ -57,27 +88,26 @@ void imports_free(Imaged *m);  /* says nothing */
 /* True where there is a busybox to make it from. */
 bool builtin_is_possible(void);
 
-/* 1: tag is it, up to date. 0: it is being made; call is answered then, by open_reply() or with an error. */
-int builtin_need(Imaged *m, sd_bus_message *call, ImageTag *ret, sd_bus_error *error);
+/* 1: *ret is it, up to date. 0: it is being made; call is answered then, by open_reply() or with an error. */
+int builtin_need(Imaged *m, sd_bus_message *call, Image **ret, sd_bus_error *error);
 void builtin_free(Imaged *m);
 
-/* removal.c: Remove(), and contents that lost their last tag.
- *
- * Only hero-computed knows which contents VMs use (also stopped ones, whose image is open nowhere). So a
- * content goes only after it was asked; where it does not answer, because it is not installed, fails, or
- * whatever, the content stays. The answer is never remembered. */
-int removal_new(Imaged *m, sd_bus_message *call, const char *reference, bool by_digest, sd_bus_error *error);
-void removals_free(Imaged *m);
+/* removal.c: Remove(), once it is permitted. */
+int removal_handle(Imaged *m, sd_bus_message *call, const char *reference, sd_bus_error *error);
 
-/* Removes contents without a tag that no VM uses; without starting hero-computed for it. */
-void collect_contents(Imaged *m);
+/* prune.c: Prune(), once it is permitted; and images that lost their last tag. */
+int prune_handle(Imaged *m, sd_bus_message *call, sd_bus_error *error);
+
+/* Removes images without a tag that no VM uses, and what is over the budget; without starting hero-computed for it. */
+void collect_images(Imaged *m);
 
 /* images-bus.c: the object on the bus. */
 int images_bus_register(Imaged *m);
-int open_reply(Imaged *m, sd_bus_message *call, const ImageTag *tag, sd_bus_error *error);
-void emit_import_progress(Imaged *m, uint32_t id, uint64_t bytes, uint32_t entries);
-void emit_import_done(Imaged *m, uint32_t id, const char *result, const char *message, const char *digest);
-void emit_images_changed(Imaged *m);
+int read_reference(sd_bus_message *call, char buf[static REFERENCE_MAX + 1], sd_bus_error *error); /* 1: a digest */
+int open_reply(Imaged *m, sd_bus_message *call, Image *image, sd_bus_error *error);
 
-/* The name of an import's error, for ImportDone. */
-const char *import_error_name(int error);
+/* image-bus.c: the objects of the images. */
+#define IMAGE_PATH_MAX (sizeof(IMAGE_PREFIX "/") + DIGEST_HEX_LENGTH)
+int image_bus_register(Imaged *m);
+void image_path(const Image *i, char buf[static IMAGE_PATH_MAX]);
+void image_changed(CatalogEvent event, const Image *image, void *userdata);

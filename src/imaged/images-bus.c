@@ -2,40 +2,18 @@
 
 /* /org/hero/Compute/Images on the bus; the contract is dbus/org.hero.Compute.Images.xml. */
 
+#include <stdio.h>
+
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
+#include "basic/strv.h"
 #include "imaged/imaged.h"
 #include "shared/bus-util.h"
 #include "shared/error-names.h"
 #include "shared/log.h"
 
-#define ACTION_IMAGES "org.hero.compute.images"
-#define ACTION_INSPECT "org.hero.compute.inspect-images"
-
-static void log_unless_sent(int r, const char *what) {
-        if (r < 0)
-                log_debug_errno(r, "Failed to send %s: %m", what);
-}
-
-void emit_import_progress(Imaged *m, uint32_t id, uint64_t bytes, uint32_t entries) {
-        log_unless_sent(sd_bus_emit_signal(m->bus, IMAGES_OBJECT, IMAGES_INTERFACE, "ImportProgress", "utu",
-                                        id, bytes, entries),
-                        "ImportProgress");
-}
-
-void emit_import_done(Imaged *m, uint32_t id, const char *result, const char *message, const char *digest) {
-        log_unless_sent(sd_bus_emit_signal(m->bus, IMAGES_OBJECT, IMAGES_INTERFACE, "ImportDone", "usss", id,
-                                        result, message, digest),
-                        "ImportDone");
-}
-
-void emit_images_changed(Imaged *m) {
-        log_unless_sent(sd_bus_emit_signal(m->bus, IMAGES_OBJECT, IMAGES_INTERFACE, "ImagesChanged", NULL),
-                        "ImagesChanged");
-}
-
-static int read_reference(sd_bus_message *call, char buf[static REFERENCE_MAX + 1], sd_bus_error *error) {
+int read_reference(sd_bus_message *call, char buf[static REFERENCE_MAX + 1], sd_bus_error *error) {
         const char *text;
         int r;
 
@@ -46,103 +24,98 @@ static int read_reference(sd_bus_message *call, char buf[static REFERENCE_MAX + 
         if (r < 0)
                 return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT,
                                 "\"%.200s\" is not an image reference: that is "
-                                "NAME[:TAG] with a NAME of lower case letters, digits and single . _ / - between them, or "
-                                "sha256:HEX.",
+                                "[REGISTRY[:PORT]/]NAME[:TAG][@sha256:HEX] with a NAME of lower case letters, digits and "
+                                "single . _ / - between them, or sha256:HEX.",
                                 text);
         return r;
 }
 
-static int read_no_options(sd_bus_message *call, sd_bus_error *error) {
-        const char *key;
+/* Platform, which both Pull() and Import() have. */
+static int read_options(sd_bus_message *call, char platform[static OCI_PLATFORM_MAX + 1], sd_bus_error *error) {
+        const char *key, *value;
         int r;
 
+        (void) snprintf(platform, OCI_PLATFORM_MAX + 1, "%s", oci_platform_native());
         r = sd_bus_message_enter_container(call, 'a', "{sv}");
-        if (r >= 0)
-                r = sd_bus_message_enter_container(call, 'e', "sv");
-        if (r <= 0)
-                return r < 0 ? r : sd_bus_message_exit_container(call);
-        r = sd_bus_message_read(call, "s", &key);
-        return r < 0 ? r
-                     : sd_bus_error_setf(
-                                       error, ERROR_INVALID_ARGUMENT, "There is no option \"%.200s\".", key);
+        while (r >= 0 && (r = sd_bus_message_enter_container(call, 'e', "sv")) > 0) {
+                r = sd_bus_message_read(call, "s", &key);
+                if (r < 0)
+                        return r;
+                if (!streq(key, "Platform"))
+                        return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "There is no option \"%.200s\".", key);
+                r = bus_read_variant(call, key, "s", &value, error);
+                if (r < 0)
+                        return r;
+                if (!oci_platform_is_valid(value))
+                        return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT,
+                                        "\"%.200s\" is not a platform, like linux/amd64 or linux/arm64.", value);
+                (void) snprintf(platform, OCI_PLATFORM_MAX + 1, "%s", value);
+                r = sd_bus_message_exit_container(call);
+        }
+        return r < 0 ? r : sd_bus_message_exit_container(call);
+}
+
+/* A name that a new image can be given. */
+static int read_new_name(sd_bus_message *call, char buf[static REFERENCE_MAX + 1], const char *verb, sd_bus_error *error) {
+        int r;
+
+        r = read_reference(call, buf, error);
+        if (r > 0)
+                return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT,
+                                "An image is %s by name: its digest alone does not say what it is.", verb);
+        if (r >= 0 && streq(buf, BUILTIN_REFERENCE))
+                return sd_bus_error_set(error, ERROR_INVALID_ARGUMENT,
+                                "The image " BUILTIN_REFERENCE " is built in, use another name or tag.");
+        return r;
 }
 
 static int method_import(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         const PolkitQuestion question = { .action = ACTION_IMAGES, .verb = "import" };
-        char reference[REFERENCE_MAX + 1];
+        char reference[REFERENCE_MAX + 1], platform[OCI_PLATFORM_MAX + 1];
         Imaged *m = userdata;
-        uint32_t id;
         int r, fd;
+        Job *job;
 
         r = polkit_check(m->polkit, call, &question, error);
         if (r <= 0)
                 return r < 0 ? r : 1; /* will be dispatched again */
-        r = read_reference(call, reference, error);
+        r = read_new_name(call, reference, "imported", error);
         if (r < 0)
                 return r;
-        if (r > 0)
+        if (reference_digest(reference))
                 return sd_bus_error_set(error, ERROR_INVALID_ARGUMENT,
-                                "An image is imported by name: its digest is known only afterwards.");
-        if (streq(reference, BUILTIN_REFERENCE))
-                return sd_bus_error_set(error, ERROR_INVALID_ARGUMENT,
-                                "The image " BUILTIN_REFERENCE " is built in, use another name or tag.");
+                                "The digest of an image is known only when it has been imported.");
         r = sd_bus_message_read(call, "h", &fd);
         if (r >= 0)
-                r = read_no_options(call, error);
+                r = read_options(call, platform, error);
         if (r >= 0)
-                r = import_new(m, reference, sd_bus_message_get_sender(call), fd, &id, error);
+                r = import_new(m, reference, platform, sd_bus_message_get_sender(call), fd, &job, error);
         if (r < 0)
                 return r;
-        log_info("Import %u of %s begins.", id, reference);
-        return sd_bus_reply_method_return(call, "u", id);
-}
-
-static int method_cancel_import(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        const PolkitQuestion question = { .action = ACTION_IMAGES, .verb = "cancel-import" };
-        Imaged *m = userdata;
-        uint32_t id;
-        Import *i;
-        int r;
-
-        r = sd_bus_message_read(call, "u", &id);
-        if (r < 0)
-                return r;
-        i = import_find(m, id);
-        /* Whoever started it can also end it by leaving the bus. */
-        if (!i || !import_is_of(i, sd_bus_message_get_sender(call))) {
-                r = polkit_check(m->polkit, call, &question, error);
-                if (r <= 0)
-                        return r < 0 ? r : 1;
-        }
-        if (!i)
-                return sd_bus_error_setf(error, ERROR_NO_SUCH_JOB, "There is no import %u.", id);
-        import_cancel(i);
-        return sd_bus_reply_method_return(call, NULL);
+        r = sd_bus_reply_method_return(call, "o", job->path);
+        job_announce(job);
+        return r;
 }
 
 static int append_images(Imaged *m, sd_bus_message *reply) {
-        _cleanup_free_ ImageTag *tags = NULL;
         bool builtin = false;
-        unsigned broken;
-        size_t n;
         int r;
 
-        r = image_store_list(m->store, &tags, &n, &broken);
-        if (r >= 0)
-                r = sd_bus_message_open_container(reply, 'a', "(sstut)");
-        for (size_t i = 0; r >= 0 && i < n; i++) {
-                builtin |= streq(tags[i].reference, BUILTIN_REFERENCE);
-                r = sd_bus_message_append(reply, "(sstut)", tags[i].reference, tags[i].digest, tags[i].size,
-                                tags[i].entries, tags[i].created);
+        r = sd_bus_message_open_container(reply, 'a', "(ssstto)");
+        for (const Tag *t = m->catalog.tags; r >= 0 && t; t = t->hh.next) {
+                char path[IMAGE_PATH_MAX];
+                const Image *i = t->image;
+
+                if (!i)
+                        continue;
+                builtin |= streq(t->reference, BUILTIN_REFERENCE);
+                image_path(i, path);
+                r = sd_bus_message_append(reply, "(ssstto)", t->reference, i->record.digest,
+                                strempty(i->record.config.platform), i->record.size, i->record.created, path);
         }
         if (r >= 0 && !builtin && builtin_is_possible())
-                r = sd_bus_message_append(
-                                reply, "(sstut)", BUILTIN_REFERENCE, "", UINT64_C(0), 0u, UINT64_C(0));
-        if (r < 0)
-                return r;
-        if (broken > 0)
-                log_warning("%u tags in the image store cannot be read.", broken);
-        return sd_bus_message_close_container(reply);
+                r = sd_bus_message_append(reply, "(ssstto)", BUILTIN_REFERENCE, "", "", UINT64_C(0), UINT64_C(0), "/");
+        return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
 static int method_list(sd_bus_message *call, void *userdata, sd_bus_error *error) {
@@ -170,44 +143,142 @@ static int method_remove(sd_bus_message *call, void *userdata, sd_bus_error *err
         if (r <= 0)
                 return r < 0 ? r : 1;
         r = read_reference(call, reference, error);
-        return r < 0 ? r : removal_new(m, call, reference, r > 0, error);
+        return r < 0 ? r : removal_handle(m, call, reference, error);
 }
 
-int open_reply(Imaged *m, sd_bus_message *call, const ImageTag *tag, sd_bus_error *error) {
+static int method_prune(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        const PolkitQuestion question = { .action = ACTION_IMAGES, .verb = "prune" };
+        Imaged *m = userdata;
+        int r;
+
+        r = polkit_check(m->polkit, call, &question, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+        return prune_handle(m, call, error);
+}
+
+/* By name, by digest, by the beginning of one. */
+static int find_image(Imaged *m, const char *text, Image **ret, sd_bus_error *error) {
+        const char *hex = digest_abbreviated(text);
+        char reference[REFERENCE_MAX + 1];
+        int r;
+
+        r = reference_normalize(text, reference);
+        if (r < 0 && !hex)
+                return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "\"%.200s\" is not an image reference.", text);
+        if (r >= 0)
+                r = catalog_resolve(&m->catalog, reference, ret);
+        if (r == -EUCLEAN)
+                return sd_bus_error_setf(error, ERROR_BAD_IMAGE, "There is no image behind the tag %s. Remove it.", reference);
+        if (r < 0 && hex)
+                r = catalog_find_abbreviated(&m->catalog, hex, ret);
+        if (r == -ENOTUNIQ)
+                return sd_bus_error_setf(error, ERROR_AMBIGUOUS_NAME, "More than one image has a digest that begins with %s.",
+                                hex);
+        if (r == -ENOENT && streq(reference, BUILTIN_REFERENCE) && builtin_is_possible())
+                return sd_bus_error_setf(error, ERROR_NO_SUCH_IMAGE,
+                                "The image " BUILTIN_REFERENCE " is built in and will be made when a VM needs it.");
+        if (r == -ENOENT)
+                return sd_bus_error_setf(error, ERROR_NO_SUCH_IMAGE, "There is no image %.200s.", text);
+        return r;
+}
+
+static int on_uses_for_get(Imaged *m, sd_bus_message *call, sd_bus_message *reply, sd_bus_error *error) {
+        char path[IMAGE_PATH_MAX];
+        const char *text;
+        Image *image;
+        int r;
+
+        (void) uses_read(m, reply); /* where there is no answer, what it said last is as good as any */
+        r = sd_bus_message_read(call, "s", &text);
+        if (r >= 0)
+                r = find_image(m, text, &image, error);
+        if (r < 0)
+                return r;
+        image_path(image, path);
+        return sd_bus_reply_method_return(call, "o", path);
+}
+
+static int method_get(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        const PolkitQuestion question = { .action = ACTION_INSPECT, .verb = "get-image" };
+        Imaged *m = userdata;
+        const char *text;
+        Image *image;
+        int r;
+
+        r = polkit_check(m->polkit, call, &question, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+        r = sd_bus_message_read(call, "s", &text);
+        if (r >= 0)
+                r = find_image(m, text, &image, error);
+        return r < 0 ? r : uses_ask_for(m, call, false, on_uses_for_get, error);
+}
+
+static int append_strv(sd_bus_message *reply, const char *key, char *const *l) {
+        int r;
+
+        r = sd_bus_message_open_container(reply, 'e', "sv");
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "s", key);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'v', "as");
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "s");
+        STRV_FOREACH(s, l)
+                if (r >= 0)
+                        r = sd_bus_message_append(reply, "s", *s);
+        for (int i = 0; r >= 0 && i < 3; i++)
+                r = sd_bus_message_close_container(reply);
+        return r;
+}
+
+/* How the image wants to be run. */
+static int append_config(sd_bus_message *reply, const ImageRecord *record) {
+        const ImageConfig *c = &record->config;
+        int r;
+
+        r = sd_bus_message_open_container(reply, 'a', "{sv}");
+        if (r >= 0 && record->has_config) {
+                r = sd_bus_message_append(reply, "{sv}{sv}{sv}{sv}", "Platform", "s", strempty(c->platform), "User", "s",
+                                strempty(c->user), "WorkingDirectory", "s", strempty(c->working_directory), "StopSignal",
+                                "s", strempty(c->stop_signal));
+                if (r >= 0)
+                        r = append_strv(reply, "Entrypoint", c->entrypoint);
+                if (r >= 0)
+                        r = append_strv(reply, "Cmd", c->cmd);
+                if (r >= 0)
+                        r = append_strv(reply, "Env", c->env);
+        }
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+int open_reply(Imaged *m, sd_bus_message *call, Image *image, sd_bus_error *error) {
         _cleanup_message_ sd_bus_message *reply = NULL;
+        const ImageRecord *record = &image->record;
         _cleanup_close_ int fd = -EBADF;
         int r;
 
-        fd = image_store_open_content(m->store, tag->digest, tag->size);
+        fd = image_store_open_content(m->store, record->content, record->size);
         if (fd == -ENOENT || fd == -EUCLEAN)
                 return sd_bus_error_setf(error, ERROR_BAD_IMAGE,
-                                "The content of the image %s is %s. Remove it and import it again.",
-                                tag->reference, fd == -ENOENT ? "gone" : "damaged");
+                                "The content of the image %s is %s. Remove it and get it again.",
+                                record->digest, fd == -ENOENT ? "gone" : "damaged");
         if (fd < 0)
                 return fd;
+        catalog_touch(&m->catalog, image);
         r = sd_bus_message_new_method_return(call, &reply);
         if (r >= 0)
-                r = sd_bus_message_append(reply, "sha{sv}", tag->digest, fd, 0);
+                r = sd_bus_message_append(reply, "sh", record->digest, fd);
+        if (r >= 0)
+                r = append_config(reply, record);
         return r < 0 ? r : sd_bus_message_send(reply);
-}
-
-static int open_by_digest(Imaged *m, sd_bus_message *call, const char *digest, sd_bus_error *error) {
-        ImageTag tag = { .size = UINT64_MAX };
-        int fd;
-
-        fd = image_store_open_content(m->store, digest, UINT64_MAX);
-        safe_close(fd);
-        if (fd == -ENOENT)
-                return sd_bus_error_setf(error, ERROR_NO_SUCH_IMAGE, "There is no image %s.", digest);
-        strcpy(tag.reference, digest);
-        strcpy(tag.digest, digest);
-        return open_reply(m, call, &tag, error);
 }
 
 static int method_open(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         char reference[REFERENCE_MAX + 1];
         Imaged *m = userdata;
-        ImageTag tag;
+        Image *image;
         uid_t uid;
         int r;
 
@@ -220,49 +291,55 @@ static int method_open(sd_bus_message *call, void *userdata, sd_bus_error *error
         r = read_reference(call, reference, error);
         if (r < 0)
                 return r;
-        if (r > 0)
-                return open_by_digest(m, call, reference, error);
         if (streq(reference, BUILTIN_REFERENCE)) {
-                r = builtin_need(m, call, &tag, error);
+                r = builtin_need(m, call, &image, error);
                 if (r <= 0)
                         return r < 0 ? r : 1; /* answered when it is made */
-                return open_reply(m, call, &tag, error);
+                return open_reply(m, call, image, error);
         }
-        r = image_store_resolve(m->store, reference, &tag);
+        r = catalog_resolve(&m->catalog, reference, &image);
         if (r == -ENOENT)
                 return sd_bus_error_setf(error, ERROR_NO_SUCH_IMAGE, "There is no image %s.", reference);
         if (r == -EUCLEAN)
                 return sd_bus_error_setf(error, ERROR_BAD_IMAGE,
-                                "The tag %s cannot be read. Remove it and import it again.", reference);
-        return r < 0 ? r : open_reply(m, call, &tag, error);
+                                "There is no image behind the tag %s. Remove it and get it again.", reference);
+        return r < 0 ? r : open_reply(m, call, image, error);
 }
 
 /* clang-format off */
 static const sd_bus_vtable images_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD_WITH_ARGS("Import",
-                SD_BUS_ARGS("s", reference, "h", tar, "a{sv}", options), SD_BUS_RESULT("u", id),
+                SD_BUS_ARGS("s", reference, "h", tar, "a{sv}", options), SD_BUS_RESULT("o", job),
                 method_import, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("CancelImport",
-                SD_BUS_ARGS("u", id), SD_BUS_NO_RESULT,
-                method_cancel_import, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("List",
-                SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sstut)", images),
+                SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ssstto)", images),
                 method_list, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Get",
+                SD_BUS_ARGS("s", reference), SD_BUS_RESULT("o", image),
+                method_get, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Remove",
                 SD_BUS_ARGS("s", reference), SD_BUS_NO_RESULT,
                 method_remove, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Prune",
+                SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(sst)", removed),
+                method_prune, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Open",
                 SD_BUS_ARGS("s", reference), SD_BUS_RESULT("s", digest, "h", rootfs, "a{sv}", config),
                 method_open, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_SIGNAL_WITH_ARGS("ImportProgress", SD_BUS_ARGS("u", id, "t", bytes, "u", entries), 0),
-        SD_BUS_SIGNAL_WITH_ARGS("ImportDone",
-                SD_BUS_ARGS("u", id, "s", result, "s", message, "s", digest), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("JobNew", SD_BUS_ARGS("u", id, "o", job, "s", reference), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("JobRemoved",
+                SD_BUS_ARGS("u", id, "o", job, "s", reference, "s", result, "s", message, "s", digest), 0),
         SD_BUS_SIGNAL("ImagesChanged", NULL, 0),
         SD_BUS_VTABLE_END,
 };
 /* clang-format on */
 
 int images_bus_register(Imaged *m) {
+        int r;
+
+        r = sd_bus_add_object_manager(m->bus, NULL, IMAGES_OBJECT);
+        if (r < 0)
+                return r;
         return sd_bus_add_object_vtable(m->bus, NULL, IMAGES_OBJECT, IMAGES_INTERFACE, images_vtable, m);
 }

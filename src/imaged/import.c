@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Imports in flight: one build each, for a caller that must stay on the bus, and the tag at its end. */
+/* Imports: the work of a job that makes an image of a tar. */
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "basic/alloc-util.h"
@@ -10,37 +11,19 @@
 #include "imaged/imaged.h"
 #include "shared/error-names.h"
 #include "shared/log.h"
-#include "shared/peer-watch.h"
 
-/* Progress is for people: no more often than they can read it, whatever the worker says. */
-#define PROGRESS_INTERVAL (200 * USEC_PER_MSEC)
-
-struct Import {
-        TAILQ_ENTRY(Import) imports;
+typedef struct Import {
+        Job *job;
         Imaged *imaged;
-        uint32_t id;
-        char reference[REFERENCE_MAX + 1];
-        char *sender;
-        PeerWatch *watch;
         Build *build;
-        uint64_t last_progress;
-};
+} Import;
 
-static Import *import_free(Import *i) {
-        if (!i)
-                return NULL;
-        TAILQ_REMOVE(&i->imaged->imports, i, imports);
+static void import_free(void *work) {
+        Import *i = work;
+
         i->imaged->n_imports--;
-        peer_watch_free(i->watch);
         build_free(i->build);
-        free(i->sender);
-        return mfree(i);
-}
-DEFINE_TRIVIAL_CLEANUP_FUNC(Import *, import_free);
-
-void imports_free(Imaged *m) {
-        while (!TAILQ_EMPTY(&m->imports))
-                import_free(TAILQ_FIRST(&m->imports));
+        free(i);
 }
 
 const char *import_error_name(int error) {
@@ -54,118 +37,83 @@ const char *import_error_name(int error) {
         }
 }
 
-Import *import_find(Imaged *m, uint32_t id) {
-        Import *i;
-
-        TAILQ_FOREACH(i, &m->imports, imports)
-                if (i->id == id)
-                        return i;
-        return NULL;
-}
-
-bool import_is_of(const Import *i, const char *sender) {
-        return streq_ptr(i->sender, sender);
-}
-
-static void import_end(Import *i, const char *result, const char *message, const char *digest) {
-        emit_import_done(i->imaged, i->id, result, message, digest);
-        import_free(i);
-}
-
-void import_cancel(Import *i) {
-        log_info("Import %u of %s was canceled.", i->id, i->reference);
-        import_end(i, "canceled", "The import was canceled.", "");
-}
-
-static void on_gone(void *userdata) {
-        Import *i = userdata;
-
-        log_info("Import %u of %s was canceled: its caller left the bus.", i->id, i->reference);
-        import_end(i, "canceled", "The caller of the import left the bus.", "");
-}
-
 static void on_progress(uint64_t bytes, uint32_t entries, void *userdata) {
-        uint64_t now = now_usec(CLOCK_MONOTONIC);
         Import *i = userdata;
 
-        if (now - i->last_progress < PROGRESS_INTERVAL)
-                return;
-        i->last_progress = now;
-        emit_import_progress(i->imaged, i->id, bytes, entries);
+        job_set_progress(i->job, bytes, i->job->total);
 }
 
-static int set_tag(Import *i, const BuildResult *result) {
-        ImageTag tag = {
-                .size = result->size,
-                .created = now_usec(CLOCK_REALTIME),
-                .entries = result->entries,
+static int put_rootfs(Import *i, const BuildResult *result) {
+        uint64_t now = now_usec(CLOCK_REALTIME);
+        ImageRecord record = {
+                .size = result->size, .entries = result->entries, .created = now, .pulled = now, .last_used = now,
         };
 
-        (void) snprintf(tag.reference, sizeof(tag.reference), "%s", i->reference);
-        (void) snprintf(tag.digest, sizeof(tag.digest), "%s", result->digest);
-        return image_store_tag(i->imaged->store, &tag);
+        (void) snprintf(record.digest, sizeof(record.digest), "%s", result->digest);
+        (void) snprintf(record.content, sizeof(record.content), "%s", result->digest);
+        return catalog_put(&i->imaged->catalog, &record, i->job->reference, NULL);
 }
 
-static void on_done(const BuildResult *result, void *userdata) {
+static void on_rootfs(const BuildResult *result, void *userdata) {
         Import *i = userdata;
         Imaged *m = i->imaged;
         int r;
 
         i->build = NULL; /* frees itself */
-        if (result->error < 0) {
-                log_notice("Import %u of %s failed: %s", i->id, i->reference, result->sentence);
-                return import_end(i, import_error_name(result->error), result->sentence, "");
-        }
-        r = set_tag(i, result);
+        if (result->error < 0)
+                return job_fail(i->job, import_error_name(result->error), result->sentence);
+        r = put_rootfs(i, result);
         if (r < 0) {
-                log_error_errno(r, "Failed to write the tag %s: %m", i->reference);
-                import_end(i, import_error_name(r),
-                                r == -EDQUOT ? "There are 1024 images already, remove one first."
-                                             : "The tag of the image could not be written.",
-                                "");
-        } else {
-                log_info("Image %s is %s, %u entries, %llu bytes.", i->reference, result->digest,
-                                result->entries, (unsigned long long) result->size);
-                if (result->dropped_xattrs > 0)
-                        log_notice("%u extended attributes of %s (POSIX ACLs) have no place in a SquashFS and were left out.",
-                                        result->dropped_xattrs, i->reference);
-                emit_images_changed(m);
-                import_end(i, "done", "", result->digest);
+                log_error_errno(r, "Failed to write the record of %s: %m", i->job->reference);
+                return job_fail(i->job, import_error_name(r),
+                                r == -EDQUOT ? "There are too many images already, remove one first."
+                                             : "What is known of the image could not be written.");
         }
-        /* What the tag pointed at before, or the content that got none. */
-        collect_contents(m);
+        log_info("Image %s is %s, %" PRIu32 " entries, %" PRIu64 " bytes.", i->job->reference, result->digest,
+                        result->entries, result->size);
+        if (result->dropped_xattrs > 0)
+                log_notice("%" PRIu32 " extended attributes of %s (POSIX ACLs) have no place in a SquashFS and were left out.",
+                                result->dropped_xattrs, i->job->reference);
+        job_done(i->job, result->digest);
+        /* What the tag pointed at before. */
+        collect_images(m);
 }
 
-int import_new(Imaged *m, const char *reference, const char *sender, int tar_fd, uint32_t *ret_id,
+static int start_rootfs(Import *i, int tar_fd) {
+        char entries[16], bytes[24];
+        const char *const arguments[] = { "tar", entries, bytes, NULL };
+        const ImagesConfig *c = &i->imaged->config;
+
+        (void) snprintf(entries, sizeof(entries), "%u", c->entries_max);
+        (void) snprintf(bytes, sizeof(bytes), "%" PRIu64, MIN2(c->image_size_max, UINT64_C(1) << 60));
+        job_set_step(i->job, STEP_CONVERT);
+        return build_start(i->imaged->event, i->imaged->store, arguments, tar_fd, on_progress, on_rootfs, i, &i->build);
+}
+
+int import_new(Imaged *m, const char *reference, const char *platform, const char *sender, int tar_fd, Job **ret,
                 sd_bus_error *error) {
-        static const char *const arguments[] = { "tar", NULL };
-        _cleanup_(import_freep) Import *i = NULL;
+        _cleanup_(job_freep) Job *j = NULL;
+        Import *i;
         int r;
 
         if (m->n_imports >= IMPORTS_MAX)
-                return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED,
-                                "%u imports are running already, try again later.", IMPORTS_MAX);
-        i = new(Import, 1);
-        if (!i)
-                return -ENOMEM;
-        *i = (Import) { .imaged = m };
-        TAILQ_INSERT_TAIL(&m->imports, i, imports);
-        m->n_imports++;
-        do
-                i->id = ++m->last_import_id;
-        while (i->id == 0);
-        (void) snprintf(i->reference, sizeof(i->reference), "%s", reference);
-        i->sender = strdup(sender);
-        if (!i->sender)
-                return -ENOMEM;
-        r = peer_watch_new(m->bus, sender, on_gone, i, &i->watch);
+                return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED, "%u imports are running already, try again later.",
+                                IMPORTS_MAX);
+        r = job_new(m, JOB_IMPORT, reference, platform, &j, error);
+        if (r >= 0)
+                r = job_request(j, sender, error);
         if (r < 0)
                 return r;
-        r = build_start(m->event, m->store, arguments, tar_fd, on_progress, on_done, i, &i->build);
+        i = new0(Import, 1);
+        if (!i)
+                return -ENOMEM;
+        *i = (Import) { .job = j, .imaged = m };
+        m->n_imports++;
+        j->work = i;
+        j->stop = import_free;
+        r = start_rootfs(i, tar_fd);
         if (r < 0)
-                return sd_bus_error_setf(error, import_error_name(r), "The import cannot be started: %s.",
-                                strerror(-r));
-        *ret_id = i->id;
-        TAKE_PTR(i);
+                return sd_bus_error_setf(error, import_error_name(r), "The import cannot be started: %s.", strerror(-r));
+        *ret = TAKE_PTR(j);
         return 0;
 }

@@ -26,8 +26,7 @@ static uint64_t idle_timeout(void) {
 }
 
 static bool imaged_is_busy(const Imaged *m) {
-        return m->n_imports > 0 || m->n_removals > 0 || m->builtin || m->collect_slot ||
-               !polkit_is_idle(m->polkit);
+        return m->n_jobs > 0 || m->n_questions > 0 || m->builtin || m->collect_slot || !polkit_is_idle(m->polkit);
 }
 
 static int rearm(Imaged *m) {
@@ -56,6 +55,7 @@ static int on_idle(sd_event_source *s, uint64_t usec, void *userdata) {
         if (m->leaving) /* without a name already */
                 return sd_event_exit(m->event, EXIT_SUCCESS);
         m->leaving = true;
+        (void) catalog_flush(&m->catalog);
         image_store_unlock(m->store); /* our successor may be started as soon as the name is free */
         /* First PID 1, so that an activation from now on is queued behind our end and not taken for done. */
         (void) sd_notify(false, "STOPPING=1\nSTATUS=Leaving, nobody wants images.");
@@ -84,8 +84,23 @@ static int on_name_acquired(sd_bus_message *reply, void *userdata, sd_bus_error 
                 return sd_event_exit(m->event, EXIT_FAILURE);
         }
         (void) sd_notify(false, "READY=1\nSTATUS=Keeping images.");
-        collect_contents(m);
+        collect_images(m);
         return 0;
+}
+
+static void on_problem(const char *sentence, void *userdata) {
+        log_warning("%s", sentence);
+}
+
+/* $HERO_CONFIG_DIR is for tests. */
+static int load_config(Imaged *m) {
+        const char *test = secure_getenv("HERO_CONFIG_DIR");
+        const char *const roots[] = { test, NULL };
+        int r;
+
+        images_config_defaults(&m->config);
+        r = images_config_load(&m->config, test ? roots : NULL, on_problem);
+        return r < 0 ? log_error_errno(r, "Failed to read the configuration: %m") : 0;
 }
 
 static int open_store(Imaged *m) {
@@ -95,7 +110,16 @@ static int open_store(Imaged *m) {
         r = image_store_open(directory, &m->store);
         if (r == -EBUSY)
                 return log_error_errno(r, "Another hero-imaged uses %s.", directory);
-        return r < 0 ? log_error_errno(r, "Failed to open the image store %s: %m", directory) : 0;
+        if (r < 0)
+                return log_error_errno(r, "Failed to open the image store %s: %m", directory);
+        r = catalog_load(&m->catalog, m->store, image_changed, m);
+        if (r < 0)
+                return log_error_errno(r, "Failed to read the image store %s: %m", directory);
+        if (m->catalog.n_broken > 0)
+                log_warning("%u images in the image store cannot be read.", m->catalog.n_broken);
+        if (!catalog_is_sure(&m->catalog))
+                log_warning("A tag in the image store cannot be read; images without a tag stay.");
+        return 0;
 }
 
 static int open_event(Imaged *m) {
@@ -132,6 +156,10 @@ static int open_bus(Imaged *m) {
         if (r >= 0)
                 r = images_bus_register(m);
         if (r >= 0)
+                r = image_bus_register(m);
+        if (r >= 0)
+                r = job_bus_register(m);
+        if (r >= 0)
                 r = sd_bus_request_name_async(m->bus, NULL, IMAGES_BUS_NAME, 0, on_name_acquired, m);
         return r < 0 ? log_error_errno(r, "Failed to set up the bus: %m") : 0;
 }
@@ -148,6 +176,8 @@ static int run(Imaged *m) {
                 return negative_errno();
         r = error_names_register();
         if (r >= 0)
+                r = load_config(m);
+        if (r >= 0)
                 r = open_store(m);
         if (r >= 0)
                 r = open_event(m);
@@ -161,20 +191,25 @@ static int run(Imaged *m) {
 }
 
 static void imaged_done(Imaged *m) {
-        imports_free(m);
-        removals_free(m);
+        jobs_free(m);
+        questions_free(m);
+        m->collect_slot = sd_bus_slot_unref(m->collect_slot);
         builtin_free(m);
         polkit_free(m->polkit);
         sd_event_source_disable_unref(m->idle);
+        sd_event_source_disable_unref(m->changed);
+        catalog_done(&m->catalog);
+        uses_free(m);
         sd_bus_flush_close_unref(m->bus);
         sd_event_unref(m->event);
         image_store_free(m->store);
+        images_config_done(&m->config);
 }
 
 int main(int argc, char *argv[]) {
         Imaged m = {
-                .imports = TAILQ_HEAD_INITIALIZER(m.imports),
-                .removals = TAILQ_HEAD_INITIALIZER(m.removals),
+                .jobs = TAILQ_HEAD_INITIALIZER(m.jobs),
+                .questions = TAILQ_HEAD_INITIALIZER(m.questions),
                 .opens = TAILQ_HEAD_INITIALIZER(m.opens),
         };
         int r;

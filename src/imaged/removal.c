@@ -1,243 +1,68 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Taking images away, see imaged.h: the question to hero-computed, and what its answer permits. */
-
-#include <stdio.h>
+/* Taking one image away, see imaged.h. */
 
 #include "basic/alloc-util.h"
-#include "basic/fd-util.h"
 #include "basic/string-util.h"
-#include "basic/strv.h"
 #include "imaged/imaged.h"
 #include "shared/bus-util.h"
 #include "shared/error-names.h"
 #include "shared/log.h"
 
-struct Removal {
-        TAILQ_ENTRY(Removal) removals;
-        Imaged *imaged;
-        sd_bus_message *call;
-        sd_bus_slot *slot;
-        char reference[REFERENCE_MAX + 1];
-        bool by_digest;
-};
-
-static Removal *removal_free(Removal *x) {
-        if (!x)
-                return NULL;
-        TAILQ_REMOVE(&x->imaged->removals, x, removals);
-        x->imaged->n_removals--;
-        sd_bus_slot_unref(x->slot);
-        sd_bus_message_unref(x->call);
-        return mfree(x);
-}
-DEFINE_TRIVIAL_CLEANUP_FUNC(Removal *, removal_free);
-
-void removals_free(Imaged *m) {
-        while (!TAILQ_EMPTY(&m->removals))
-                removal_free(TAILQ_FIRST(&m->removals));
-        m->collect_slot = sd_bus_slot_unref(m->collect_slot);
-}
-
-static int ask_computed(Imaged *m, bool start_it, sd_bus_message_handler_t callback, void *userdata,
-                sd_bus_slot **ret) {
-        _cleanup_message_ sd_bus_message *call = NULL;
+/* What the reference means now. *ret: the image that goes with it; NULL: only the tag goes. */
+static int look(Imaged *m, const char *reference, Image **ret, sd_bus_error *error) {
+        const Tag *t = catalog_tag(&m->catalog, reference);
+        Image *i = NULL;
         int r;
 
-        r = sd_bus_message_new_method_call(m->bus, &call, COMPUTE_BUS_NAME, COMPUTE_OBJECT,
-                        COMPUTE_MANAGER_INTERFACE, "ListImageDigests");
-        if (r >= 0)
-                r = sd_bus_message_set_auto_start(call, start_it);
-        if (r >= 0)
-                r = sd_bus_call_async(m->bus, ret, call, callback, userdata, 0);
-        return r;
-}
-
-/* The digests VMs use. */
-static int read_digests(sd_bus_message *reply, char ***ret) {
-        if (sd_bus_message_is_method_error(reply, NULL))
-                return -sd_bus_message_get_errno(reply);
-        return sd_bus_message_read_strv(reply, ret);
-}
-
-/* The tags with this digest, counted. */
-static int count_tags(Imaged *m, const char *digest, unsigned *ret) {
-        _cleanup_free_ ImageTag *tags = NULL;
-        unsigned k = 0, broken;
-        size_t n;
-        int r;
-
-        r = image_store_list(m->store, &tags, &n, &broken);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < n; i++)
-                k += streq(tags[i].digest, digest);
-        /* One that cannot be read may be another of them. */
-        *ret = k + broken;
-        return 0;
-}
-
-static int untag_all(Imaged *m, const char *digest) {
-        _cleanup_free_ ImageTag *tags = NULL;
-        size_t n;
-        int r;
-
-        r = image_store_list(m->store, &tags, &n, NULL);
-        for (size_t i = 0; r >= 0 && i < n; i++)
-                if (streq(tags[i].digest, digest))
-                        r = image_store_untag(m->store, tags[i].reference);
-        return r;
-}
-
-/* What the reference means now. *ret_last: with it, the content goes, too. */
-static int look(Imaged *m, const char *reference, bool by_digest, char digest[static DIGEST_LENGTH + 1],
-                bool *ret_last, sd_bus_error *error) {
-        unsigned n = 0;
-        ImageTag tag;
-        int r, fd;
-
-        if (by_digest) {
-                fd = image_store_open_content(m->store, reference, UINT64_MAX);
-                safe_close(fd);
-                r = fd == -EUCLEAN ? 0 : MIN2(fd, 0);
-                (void) snprintf(digest, DIGEST_LENGTH + 1, "%s", reference);
-        } else {
-                r = image_store_resolve(m->store, reference, &tag);
-                (void) snprintf(digest, DIGEST_LENGTH + 1, "%s", r >= 0 ? tag.digest : "");
-        }
-        if (r == -ENOENT)
+        r = catalog_resolve(&m->catalog, reference, &i);
+        if (r == -ENOENT || (!t && !digest_is_valid(reference)))
                 return sd_bus_error_setf(error, ERROR_NO_SUCH_IMAGE, "There is no image %s.", reference);
-        if (r == -EUCLEAN) { /* a tag that cannot be read points at nothing: only the tag goes */
-                *ret_last = false;
-                return 0;
-        }
-        if (r < 0 || (!by_digest && (r = count_tags(m, digest, &n)) < 0))
-                return sd_bus_error_set_errno(error, r);
-        *ret_last = by_digest || n <= 1;
+        /* A tag that cannot be read points at nothing. */
+        *ret = t && (!t->image || image_count_tags(&m->catalog, t->image) > 1) ? NULL : i;
         return 0;
 }
 
-static int finish(Imaged *m, sd_bus_message *call, const char *reference, bool by_digest, const char *digest,
-                bool last, sd_bus_error *error) {
+static int finish(Imaged *m, sd_bus_message *call, const char *reference, Image *image, sd_bus_error *error) {
         int r;
 
-        /* The tags first: a tag without content would be a broken image, content without a tag only takes
-         * space. */
-        r = by_digest ? untag_all(m, digest) : image_store_untag(m->store, reference);
-        if (r >= 0 && last)
-                r = image_store_remove_content(m->store, digest);
+        if (image)
+                r = catalog_remove(&m->catalog, image);
+        else
+                r = catalog_untag(&m->catalog, reference);
         if (r < 0)
-                return sd_bus_error_setf(error,
-                                sd_bus_error_is_set(error) ? error->name : SD_BUS_ERROR_FAILED,
-                                "The image cannot be removed: %s.", strerror(-r));
-        log_info("Removed %s%s.", reference, last && !by_digest ? " and its content" : "");
-        emit_images_changed(m);
+                return sd_bus_error_setf(error, SD_BUS_ERROR_FAILED, "The image cannot be removed: %s.", strerror(-r));
+        log_info("Removed %s%s.", reference, image && !digest_is_valid(reference) ? " and its content" : "");
         return sd_bus_reply_method_return(call, NULL);
 }
 
-static int decide(Removal *x, sd_bus_message *reply, sd_bus_error *error) {
-        _cleanup_strv_free_ char **used = NULL;
-        char digest[DIGEST_LENGTH + 1];
-        bool last;
+static int on_uses(Imaged *m, sd_bus_message *call, sd_bus_message *reply, sd_bus_error *error) {
+        char reference[REFERENCE_MAX + 1];
+        Image *image;
         int r;
 
-        r = read_digests(reply, &used);
-        if (r < 0) {
-                const sd_bus_error *e = sd_bus_message_get_error(reply);
-
-                return sd_bus_error_setf(error, ERROR_BUSY,
-                                "hero-computed does not say which images its VMs use (%s), so "
-                                "%s stays. Is hero-computed running?",
-                                e ? strna(e->message) : strerror(-r), x->reference);
-        }
-        /* Read again: a tag can have moved while we asked. */
-        r = look(x->imaged, x->reference, x->by_digest, digest, &last, error);
+        r = read_reference(call, reference, error);
         if (r < 0)
                 return r;
-        if (last && strv_contains(used, digest))
-                return sd_bus_error_setf(error, ERROR_IMAGE_IN_USE, "A VM uses the image %s.", x->reference);
-        return finish(x->imaged, x->call, x->reference, x->by_digest, digest, last, error);
-}
-
-static int on_answer(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
-        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
-        _cleanup_(removal_freep) Removal *x = userdata;
-        int r;
-
-        r = decide(x, reply, &error);
+        r = uses_read(m, reply);
         if (r < 0) {
-                if (!sd_bus_error_is_set(&error))
-                        sd_bus_error_set_errno(&error, r);
-                (void) sd_bus_reply_method_error(x->call, &error);
+                _cleanup_free_ char *what = strprintf("%s stays", reference);
+
+                return uses_unknown(reply, r, strna(what), error);
         }
-        return 0;
+        /* Looked up again: a tag can have moved while we asked. */
+        r = look(m, reference, &image, error);
+        if (r >= 0 && image)
+                r = uses_permit_removal(m, image, error);
+        return r < 0 ? r : finish(m, call, reference, image, error);
 }
 
-int removal_new(Imaged *m, sd_bus_message *call, const char *reference, bool by_digest,
-                sd_bus_error *error) {
-        _cleanup_(removal_freep) Removal *x = NULL;
-        char digest[DIGEST_LENGTH + 1];
-        bool last;
+int removal_handle(Imaged *m, sd_bus_message *call, const char *reference, sd_bus_error *error) {
+        Image *image;
         int r;
 
-        r = look(m, reference, by_digest, digest, &last, error);
+        r = look(m, reference, &image, error);
         if (r < 0)
                 return r;
-        if (!last)
-                return finish(m, call, reference, by_digest, digest, false, error);
-        if (m->n_removals >= REMOVALS_MAX)
-                return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED,
-                                "%u images are being removed already, try again later.", REMOVALS_MAX);
-        x = new(Removal, 1);
-        if (!x)
-                return -ENOMEM;
-        *x = (Removal) { .imaged = m, .call = sd_bus_message_ref(call), .by_digest = by_digest };
-        (void) snprintf(x->reference, sizeof(x->reference), "%s", reference);
-        TAILQ_INSERT_TAIL(&m->removals, x, removals);
-        m->n_removals++;
-        r = ask_computed(m, true, on_answer, x, &x->slot);
-        if (r < 0)
-                return r;
-        TAKE_PTR(x);
-        return 1;
-}
-
-static int on_collect(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
-        _cleanup_strv_free_ char **used = NULL, **untagged = NULL;
-        Imaged *m = userdata;
-        int r;
-
-        m->collect_slot = sd_bus_slot_unref(m->collect_slot);
-        r = read_digests(reply, &used);
-        if (r >= 0)
-                r = image_store_untagged(m->store, &untagged);
-        if (r < 0) {
-                log_debug_errno(r, "Contents without a tag stay for now: %m");
-                return 0;
-        }
-        STRV_FOREACH(d, untagged) {
-                if (strv_contains(used, *d))
-                        continue;
-                r = image_store_remove_content(m->store, *d);
-                if (r < 0)
-                        log_warning_errno(r, "Failed to remove %s, which nothing uses: %m", *d);
-                else
-                        log_info("Removed %s, which nothing uses.", *d);
-        }
-        return 0;
-}
-
-void collect_contents(Imaged *m) {
-        _cleanup_strv_free_ char **untagged = NULL;
-        int r;
-
-        if (m->collect_slot)
-                return;
-        r = image_store_untagged(m->store, &untagged);
-        if (r >= 0 && strv_length(untagged) > 0)
-                r = ask_computed(m, false, on_collect, m, &m->collect_slot);
-        if (r == -EUCLEAN)
-                log_warning("A tag in the image store cannot be read; contents without a tag stay.");
-        else if (r < 0)
-                log_warning_errno(r, "Failed to look for contents that nothing uses: %m");
+        return image ? uses_ask_for(m, call, true, on_uses, error) : finish(m, call, reference, NULL, error);
 }

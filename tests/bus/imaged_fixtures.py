@@ -20,6 +20,8 @@ LIBEXEC = BUILD / 'src/imaged'
 NAME = INTERFACE = 'org.hero.Compute.Images'
 OBJECT = '/org/hero/Compute/Images'
 ERROR = 'org.hero.Compute.Error.'
+IMAGE = 'org.hero.Compute.Image'
+JOB = 'org.hero.Compute.ImageJob'
 
 CONFIG = '''<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -28,8 +30,8 @@ CONFIG = '''<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configurat
 <policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>
 '''
 
-COMPUTED = '''<node><interface name="org.hero.Compute.Manager"><method name="ListImageDigests">
-<arg type="as" direction="out"/></method></interface></node>'''
+COMPUTED = '''<node><interface name="org.hero.Compute.Manager"><method name="ListImageUses">
+<arg type="a(sss)" direction="out"/></method></interface></node>'''
 POLKIT = '''<node><interface name="org.freedesktop.PolicyKit1.Authority"><method name="CheckAuthorization">
 <arg type="(sa{sv})" direction="in"/><arg type="s" direction="in"/><arg type="a{ss}" direction="in"/>
 <arg type="u" direction="in"/><arg type="s" direction="in"/><arg type="(bba{ss})" direction="out"/></method></interface></node>'''
@@ -59,12 +61,14 @@ class Connection:
     def __init__(self, address):
         self.context = GLib.MainContext()
         self.signals = []
+        self.property_changes = []
         self.loop = GLib.MainLoop(self.context)
         self.context.push_thread_default()
         try:
             flags = Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION
             self.bus = Gio.DBusConnection.new_for_address_sync(address, flags, None, None)
             self.bus.signal_subscribe(None, INTERFACE, None, OBJECT, None, Gio.DBusSignalFlags.NONE, self.on_signal)
+            self.bus.signal_subscribe(NAME, 'org.freedesktop.DBus.Properties', None, None, None, Gio.DBusSignalFlags.NONE, self.on_change)
         finally:
             self.context.pop_thread_default()
         self.thread = threading.Thread(target=self.run, daemon=True)
@@ -84,10 +88,13 @@ class Connection:
         self.loop.quit()
         self.thread.join()
 
-    def call(self, method, signature=None, *arguments, fds=(), timeout=30000):
+    def on_change(self, bus, sender, path, interface, member, arguments):
+        self.property_changes.append((path, arguments.unpack()[1]))
+
+    def call(self, method, signature=None, *arguments, fds=(), timeout=30000, path=OBJECT, interface=INTERFACE):
         body = GLib.Variant(signature, arguments) if signature else None
         reply, out = self.bus.call_with_unix_fd_list_sync(
-            NAME, OBJECT, INTERFACE, method, body, None, Gio.DBusCallFlags.NONE, timeout,
+            NAME, path, interface, method, body, None, Gio.DBusCallFlags.NONE, timeout,
             Gio.UnixFDList.new_from_array(list(map(os.dup, fds))) if fds else None, None)
         self.fds = out.steal_fds() if out else []
         return reply.unpack()
@@ -102,9 +109,25 @@ class Connection:
     def start_import(self, reference, fd):
         return self.call('Import', '(sha{sv})', reference, 0, {}, fds=[fd])[0]
 
-    def wait_done(self, number):
-        wait_for(lambda: any(s[:2] == ('ImportDone', number) for s in self.signals), 60)
-        return next(s[2:] for s in self.signals if s[:2] == ('ImportDone', number))
+    def cancel(self, job):
+        self.call('Cancel', path=job, interface=JOB)
+
+    def get(self, reference):
+        """The properties of an image."""
+        path = self.call('Get', '(s)', reference)[0]
+        return self.call('GetAll', '(s)', IMAGE, path=path, interface='org.freedesktop.DBus.Properties')[0]
+
+    def objects(self):
+        return self.call('GetManagedObjects', interface='org.freedesktop.DBus.ObjectManager')[0]
+
+    def wait_done(self, job):
+        """(result, message, digest)"""
+        wait_for(lambda: any(s[0] == 'JobRemoved' and s[2] == job for s in self.signals), 60)
+        return next(s[4:] for s in self.signals if s[0] == 'JobRemoved' and s[2] == job)
+
+    def changes(self, job):
+        """What was said of a job while it ran: [{property: value}]."""
+        return [c for path, c in self.property_changes if path == job]
 
     def import_bytes(self, reference, data):
         """(result, message, digest)"""
@@ -121,11 +144,15 @@ class Connection:
         assert result == 'done', message
         return digest
 
-    def open(self, reference):
-        """(digest, contents of the file)"""
+    def open_with_config(self, reference):
+        """(digest, contents of the file, config)"""
         digest, handle, config = self.call('Open', '(s)', reference)
         with os.fdopen(self.fds[handle], 'rb') as f:
-            data = f.read()
+            return digest, f.read(), config
+
+    def open(self, reference):
+        """(digest, contents of the file) of what was made from a root file system"""
+        digest, data, config = self.open_with_config(reference)
         assert config == {}
         assert digest == 'sha256:' + hashlib.sha256(data).hexdigest()
         return digest, data
@@ -191,12 +218,17 @@ class Host:
                                    None, 0, -1, None).unpack()[0]
         wait_for(owned)
 
+    def stop(self):
+        self.daemon.send_signal(signal.SIGTERM)
+        assert self.daemon.wait(20) == 0
+
     def connect(self):
         self.connections.append(Connection(self.address))
         return self.connections[-1]
 
-    def play_computed(self, digests):
-        self.connect().serve('org.hero.Compute', '/org/hero/Compute', COMPUTED, lambda m, a: GLib.Variant('(as)', (digests,)))
+    def play_computed(self, uses):
+        """uses: [(VM, reference, digest)], may be changed later"""
+        self.connect().serve('org.hero.Compute', '/org/hero/Compute', COMPUTED, lambda m, a: GLib.Variant('(a(sss))', (uses,)))
 
     def play_polkit(self, answer):
         """answer(action, details) → bool"""

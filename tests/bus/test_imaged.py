@@ -18,7 +18,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from gi.repository import GLib
 
-from imaged_fixtures import ERROR, HERE, INTERFACE, LIBEXEC, NAME, OBJECT, Host, make_tar, wait_for
+from imaged_fixtures import ERROR, HERE, IMAGE, INTERFACE, JOB, LIBEXEC, NAME, OBJECT, Host, make_tar, wait_for
 
 SMALL = make_tar({'hello': b'world\n', 'etc/os-release': b'ID=test\n'})
 OTHER = make_tar({'hello': b'moon\n'})
@@ -53,11 +53,14 @@ def unsquash(data, name, tmp_path):
 def test_an_import_can_be_listed_and_opened(bus, tmp_path):
     result, message, digest = bus.import_bytes('library/test:1.0', SMALL)
     assert (result, message) == ('done', '')
-    listed, size, entries, created = bus.list()['library/test:1.0']
-    assert (listed, entries) == (digest, 4)
+    listed, platform, size, created, path = bus.list()['library/test:1.0']
+    assert (listed, platform, path) == (digest, '', f'{OBJECT}/image/{digest[7:]}')
     assert abs(created / 1e6 - time.time()) < 60
     opened, data = bus.open('library/test:1.0')
     assert (opened, len(data)) == (digest, size)
+    image = bus.get('library/test:1.0')
+    assert (image['Entries'], image['Layers'], image['Size'], image['References']) == (4, 0, size, ['library/test:1.0'])
+    assert (image['Digest'], image['ContentDigest'], image['Entrypoint'], image['UsedBy']) == (digest, digest, [], [])
     assert unsquash(data, 'hello', tmp_path) == b'world\n'
     assert bus.open(digest)[0] == digest
     assert ('ImagesChanged',) in bus.signals
@@ -88,10 +91,12 @@ def test_an_import_through_a_slow_pipe_reports_progress(bus):
         time.sleep(0.25)
     os.close(w)
     assert bus.wait_done(number)[0] == 'done'
-    progress = [s[2:] for s in bus.signals if s[:2] == ('ImportProgress', number)]
+    changes = bus.changes(number)
+    progress = [c['Progress'] for c in changes]
     assert len(progress) >= 3
     assert progress == sorted(progress)
     assert 0 < progress[-1][0] <= len(tar)
+    assert {c['Step'] for c in changes} == {'convert'}
 
 
 @pytest.mark.parametrize('data, part', [
@@ -117,7 +122,7 @@ def test_a_failed_import_leaves_the_old_image(bus):
     assert bus.open('a')[0] == digest
 
 
-@pytest.mark.parametrize('reference', ['', 'A', 'a:', 'a//b', '../x', 'a b', 'sha256:abc', 'a' * 129, 'a:' + 'b' * 65])
+@pytest.mark.parametrize('reference', ['', 'A', 'a:', 'a//b', '../x', 'a b', 'sha256:abc', 'a' * 251, 'a:' + 'b' * 129, 'a@b', 'a.b:x/c'])
 def test_a_bad_reference_is_refused_everywhere(bus, reference):
     for method in 'Open', 'Remove':
         assert bus.error(method, '(s)', reference)[0] == ERROR + 'InvalidArgument'
@@ -126,17 +131,17 @@ def test_a_bad_reference_is_refused_everywhere(bus, reference):
 
 
 def test_what_is_not_there_is_said_so(bus):
-    for reference in 'nothing', 'sha256:' + '0' * 64:
-        for method in 'Open', 'Remove':
+    for reference in 'nothing', 'sha256:' + '0' * 64, 'a@sha256:' + '0' * 64:
+        for method in 'Open', 'Remove', 'Get':
             assert bus.error(method, '(s)', reference)[0] == ERROR + 'NoSuchImage'
-    assert bus.error('CancelImport', '(u)', 77)[0] == ERROR + 'NoSuchJob'
+    assert bus.error('Cancel', path=f'{OBJECT}/job/77', interface=JOB)[0] == 'org.freedesktop.DBus.Error.UnknownObject'
 
 
 def test_unknown_options_digests_and_the_builtin_name_are_refused(bus):
     with open('/dev/null') as f:
         error, message = bus.error('Import', '(sha{sv})', 'a', 0, {'Fast': GLib.Variant('b', True)}, fds=[f.fileno()])
         assert error == ERROR + 'InvalidArgument' and '"Fast"' in message
-        for reference in 'busybox', 'sha256:' + '0' * 64:
+        for reference in 'busybox', 'sha256:' + '0' * 64, 'a@sha256:' + '0' * 64:
             assert bus.error('Import', '(sha{sv})', reference, 0, {}, fds=[f.fileno()])[0] == ERROR + 'InvalidArgument'
 
 
@@ -145,11 +150,11 @@ def test_a_canceled_import_leaves_nothing(host, bus):
     number = bus.start_import('never', r)
     os.write(w, SMALL[:1000])
     wait_for(host.workers)
-    bus.call('CancelImport', '(u)', number)
+    bus.cancel(number)
     assert bus.wait_done(number)[0] == 'canceled'
     wait_for(lambda: not host.workers())
     assert host.contents() == []
-    assert bus.error('CancelImport', '(u)', number)[0] == ERROR + 'NoSuchJob'
+    assert bus.error('Cancel', path=number, interface=JOB)[0] == 'org.freedesktop.DBus.Error.UnknownObject'
     os.close(r)
     with pytest.raises(BrokenPipeError):  # nobody reads any more
         for _ in range(100):
@@ -216,7 +221,7 @@ def test_a_daemon_killed_in_an_import_leaves_nothing(host, bus):
 
 class TestBusybox:
     def test_opens_at_the_same_time_share_one_build(self, host, bus, tmp_path):
-        assert bus.list()['busybox:latest'] == ('', 0, 0, 0)
+        assert bus.list()['busybox:latest'] == ('', '', 0, 0, '/')
         answers = []
 
         def open_it():
@@ -296,9 +301,10 @@ class TestRemove:
 
     def test_not_while_a_vm_uses_it(self, host, bus):
         digest = bus.imported('a', SMALL)
-        host.play_computed([digest])
+        host.play_computed([('web', 'a', digest)])
         for reference in 'a', digest:
-            assert bus.error('Remove', '(s)', reference)[0] == ERROR + 'ImageInUse'
+            error, message = bus.error('Remove', '(s)', reference)
+            assert error == ERROR + 'ImageInUse' and 'web' in message
         assert bus.open('a')[0] == digest
 
     def test_not_while_nobody_knows(self, host, bus):
@@ -311,7 +317,7 @@ class TestRemove:
         used = []
         host.play_computed(used)
         old = bus.imported('a', SMALL)
-        used.append(old)
+        used.append(('web', 'a', old))
         new = bus.imported('a', OTHER)
         assert bus.open('a')[0] == new
         assert bus.open(old)[0] == old
@@ -321,8 +327,10 @@ class TestRemove:
 
     def test_a_broken_tag_is_shown_and_goes_alone(self, host, bus):
         digest = bus.imported('a', SMALL)
-        tag = host.state / 'tags/broken@latest'
+        tag = host.state / 'tags/broken=latest'
+        host.stop()
         tag.write_text('{"version":')
+        host.start()
         assert bus.error('Open', '(s)', 'broken')[0] == ERROR + 'BadImage'
         assert set(bus.list()) == {'a:latest', 'busybox:latest'}
         bus.call('Remove', '(s)', 'broken')
@@ -355,7 +363,7 @@ class TestAuthorisation:
 
     def test_without_polkit_nothing_is_permitted(self, host):
         host.connect().imported('a', SMALL)
-        for arguments in ['List'], ['Remove', 's', 'a'], ['CancelImport', 'u', '1'], ['Open', 's', 'a']:
+        for arguments in ['List'], ['Remove', 's', 'a'], ['Prune', 'a{sv}', '0'], ['Get', 's', 'a'], ['Open', 's', 'a']:
             status, text = self.call(host, *arguments)
             assert status != 0 and 'denied' in text, text
         assert 'a:latest' in host.connect().list()
@@ -370,9 +378,11 @@ class TestAuthorisation:
         host.connect().imported('a', SMALL)
         assert self.call(host, 'List')[0] == 0
         assert self.call(host, 'Remove', 's', 'a')[0] != 0
-        assert self.call(host, 'CancelImport', 'u', '1')[0] != 0
+        assert self.call(host, 'Prune', 'a{sv}', '0')[0] != 0
+        assert self.call(host, 'Get', 's', 'a')[0] == 0
         assert asked == [('org.hero.compute.inspect-images', {'verb': 'list-images'}),
-                         ('org.hero.compute.images', {'verb': 'remove'}), ('org.hero.compute.images', {'verb': 'cancel-import'})]
+                         ('org.hero.compute.images', {'verb': 'remove'}), ('org.hero.compute.images', {'verb': 'prune'}),
+                         ('org.hero.compute.inspect-images', {'verb': 'get-image'})]
 
     def test_open_is_for_root_whatever_polkit_says(self, host):
         host.play_polkit(lambda action, details: True)
@@ -440,12 +450,110 @@ def test_no_call_is_lost_while_it_leaves(tmp_path):
     h.close()
 
 
+def members(text, interface):
+    root = ElementTree.fromstring(text)
+    element = next(i for i in root.iter('interface') if i.get('name') == interface)
+    found = {(m.tag, m.get('name')): [(a.get('type'), a.get('name'), a.get('direction', 'out' if m.tag == 'signal' else 'in'))
+                                      for a in m.iter('arg')] for m in element if m.tag != 'property'}
+    found |= {('property', m.get('name')): (m.get('type'), m.get('access'), [a.get('value') for a in m.iter('annotation')])
+              for m in element.iter('property')}
+    return found
+
+
 def test_introspection_is_the_contract(bus):
-    def members(text):
-        root = ElementTree.fromstring(text)
-        interface = next(i for i in root.iter('interface') if i.get('name') == INTERFACE)
-        return {(m.tag, m.get('name')): [(a.get('type'), a.get('name'), a.get('direction', 'out' if m.tag == 'signal' else 'in'))
-                                         for a in m.iter('arg')] for m in interface}
-    live = bus.bus.call_sync(NAME, OBJECT, 'org.freedesktop.DBus.Introspectable', 'Introspect', None, None, 0, -1, None).unpack()[0]
-    contract = (HERE.parent.parent / 'dbus/org.hero.Compute.Images.xml').read_text()
-    assert members(live) == members(contract)
+    digest = bus.imported('a', SMALL)
+    r, w = os.pipe()
+    job = bus.start_import('never', r)
+    os.close(r)
+    for interface, path in (INTERFACE, OBJECT), (IMAGE, f'{OBJECT}/image/{digest[7:]}'), (JOB, job):
+        live = bus.call('Introspect', path=path, interface='org.freedesktop.DBus.Introspectable')[0]
+        contract = (HERE.parent.parent / f'dbus/{interface}.xml').read_text()
+        assert members(live, interface) == members(contract, interface)
+    bus.cancel(job)
+    os.close(w)
+
+
+def test_objects_come_and_go_with_images_and_jobs(bus, host):
+    host.play_computed([])
+    digest = bus.imported('a', SMALL)
+    path = f'{OBJECT}/image/{digest[7:]}'
+    r, w = os.pipe()
+    job = bus.start_import('never', r)
+    os.close(r)
+    objects = bus.objects()
+    assert set(objects) == {path, job}
+    assert objects[path][IMAGE]['References'] == ['a:latest']
+    assert objects[job][JOB] == {'Id': int(job.rpartition('/')[2]), 'Type': 'import', 'Reference': 'never:latest', 'Step': 'convert',
+                                 'Progress': (0, 0), 'Layers': (0, 0)}
+    bus.cancel(job)
+    os.close(w)
+    bus.call('Remove', '(s)', 'a')
+    assert bus.objects() == {}
+
+
+class TestGet:
+    def test_by_name_digest_and_beginning_of_one(self, bus):
+        digest = bus.imported('a', SMALL)
+        for text in 'a', 'a:latest', digest, digest[:13], digest[7:13], digest[7:], 'x@' + digest:
+            assert bus.get(text)['Digest'] == digest
+        assert bus.error('Get', '(s)', digest[7:12])[0] == ERROR + 'NoSuchImage'  # too short, so it is a name
+        assert bus.error('Get', '(s)', 'No Name')[0] == ERROR + 'InvalidArgument'
+
+    def test_it_says_who_uses_the_image_as_far_as_known(self, host, bus):
+        digest = bus.imported('a', SMALL)
+        assert bus.get('a')['UsedBy'] == []
+        uses = [('web', 'a', digest), ('db', 'b', 'sha256:' + '1' * 64), ('new', 'a', '')]
+        host.play_computed(uses)
+        assert bus.get('a')['UsedBy'] == ['web']
+        uses.append(('mail', digest, digest))
+        assert bus.get('a')['UsedBy'] == ['web', 'mail']
+
+    def test_the_builtin_that_is_not_made_yet(self, bus):
+        error, message = bus.error('Get', '(s)', 'busybox')
+        assert error == ERROR + 'NoSuchImage' and 'built in' in message
+
+
+class TestPrune:
+    def prune(self, bus, **options):
+        return bus.call('Prune', '(a{sv})', {k: GLib.Variant('b', v) for k, v in options.items()})[0]
+
+    def size(self, bus, digest):
+        return bus.get(digest)['Size']
+
+    def test_what_has_no_tag_goes_and_a_dry_run_only_says_so(self, host, bus):
+        old = bus.imported('a', SMALL)
+        bus.imported('a', OTHER)  # nobody could be asked: the old one stays
+        size = self.size(bus, old)
+        host.play_computed([])
+        assert self.prune(bus, DryRun=True) == [('', old, size)]
+        assert len(host.contents()) == 2
+        assert self.prune(bus) == [('', old, size)]
+        assert len(host.contents()) == 1
+        assert self.prune(bus) == []
+
+    def test_all_is_all_that_no_vm_uses(self, host, bus):
+        used, other = bus.imported('used', SMALL), bus.imported('b', OTHER)
+        bus.imported('a', OTHER)
+        host.play_computed([('web', 'used', used)])
+        size = self.size(bus, other)
+        assert self.prune(bus, All=True, DryRun=True) == [('a:latest', other, size), ('b:latest', other, 0)]
+        assert set(bus.list()) == {'used:latest', 'a:latest', 'b:latest', 'busybox:latest'}
+        assert self.prune(bus, All=True) == [('a:latest', other, size), ('b:latest', other, 0)]
+        assert set(bus.list()) == {'used:latest', 'busybox:latest'}
+
+    def test_not_while_nobody_knows(self, host, bus):
+        old = bus.imported('a', SMALL)
+        bus.imported('a', OTHER)
+        assert bus.error('Prune', '(a{sv})', {})[0] == ERROR + 'Busy'
+        uses = [('quarantined', '', '')]
+        host.play_computed(uses)
+        assert self.prune(bus, All=True) == []
+        assert bus.error('Remove', '(s)', old)[0] == ERROR + 'Busy'
+        uses[:] = [('made', 'a', '')]  # it may have been given the old one, it names the new one
+        assert self.prune(bus, All=True) == []
+        assert bus.error('Remove', '(s)', 'a')[0] == ERROR + 'ImageInUse'
+        assert bus.error('Remove', '(s)', old)[0] == ERROR + 'Busy'
+
+    def test_options_it_does_not_know_are_refused(self, bus):
+        assert bus.error('Prune', '(a{sv})', {'Some': GLib.Variant('b', True)})[0] == ERROR + 'InvalidArgument'
+        assert bus.error('Prune', '(a{sv})', {'All': GLib.Variant('s', 'yes')})[0] == ERROR + 'InvalidArgument'
