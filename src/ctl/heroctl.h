@@ -26,7 +26,7 @@ enum {
         STATUS_DENIED = 5,
         STATUS_UNREACHABLE = 6, /* no bus, or no service on it */
         STATUS_TIMED_OUT = 124, /* heroctl wait */
-        STATUS_EXEC = 125,      /* heroctl exec: anything that went wrong on this side of the command */
+        STATUS_EXEC = 125,      /* heroctl exec, run: anything that went wrong on this side of the command */
         STATUS_SIGNAL = 128,    /* + number of the signal */
 };
 
@@ -37,7 +37,8 @@ typedef struct Verb {
         const char *help;      /* further paragraphs of heroctl VERB --help, NULL for none */
         const Option *options; /* ends with an empty one; NULL for none but the common ones */
         int min, max;          /* positional arguments; max < 0: any number */
-        bool options_first;    /* options end at the first argument that is none (exec) */
+        bool options_first;    /* options end at the first argument that is none (exec, run) */
+        int usage_status;      /* of wrong options and arguments, where it is not STATUS_USAGE */
         int (*run)(int argc, char **argv); /* positional arguments; an exit status, or -errno, reported already */
 } Verb;
 
@@ -46,5 +47,5 @@ int status_from_errno(int error);
 
 extern const Verb verb_console, verb_create, verb_delete, verb_deprovision, verb_doctor, verb_events, verb_exec,
         verb_image_import, verb_image_list, verb_image_prune, verb_image_pull, verb_image_rm, verb_image_show, verb_list,
-        verb_logs, verb_provision, verb_restart, verb_resume, verb_set_resources, verb_start, verb_status, verb_stop,
+        verb_logs, verb_provision, verb_restart, verb_resume, verb_run, verb_set_resources, verb_start, verb_status, verb_stop,
         verb_suspend, verb_wait;

@@ -14,6 +14,7 @@
 #include "ctl/heroctl.h"
 #include "ctl/progress.h"
 #include "ctl/sanitize.h"
+#include "ctl/signal-set.h"
 #include "ctl/table.h"
 #include "shared/error-names.h"
 
@@ -334,24 +335,15 @@ int image_job_set(ImageJob *j, const char *path, uint64_t input_size) {
         return free_and_strdup(&j->path, path);
 }
 
-/* A signal that the caller of heroctl has set aside (nohup) stays set aside. */
 static int add_signals(ImageJob *j) {
         static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-        sigset_t ss;
         int r;
 
-        sigemptyset(&ss);
+        r = signals_block(signals, ELEMENTSOF(signals));
+        if (r < 0)
+                return r;
         for (size_t i = 0; i < ELEMENTSOF(signals); i++) {
-                struct sigaction sa;
-
-                if (sigaction(signals[i], NULL, &sa) >= 0 && sa.sa_handler == SIG_IGN)
-                        continue;
-                sigaddset(&ss, signals[i]);
-        }
-        if (sigprocmask(SIG_BLOCK, &ss, NULL) < 0)
-                return negative_errno();
-        for (size_t i = 0; i < ELEMENTSOF(signals); i++) {
-                if (!sigismember(&ss, signals[i]))
+                if (!signal_is_wanted(signals[i]))
                         continue;
                 r = sd_event_add_signal(j->event, j->signals + j->n_signals, signals[i], on_signal, j);
                 if (r < 0)

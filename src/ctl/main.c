@@ -15,6 +15,7 @@ static const Verb *const verbs[] = {
         &verb_deprovision,
         &verb_list,
         &verb_status,
+        &verb_run,
         &verb_create,
         &verb_start,
         &verb_stop,
@@ -131,7 +132,7 @@ static int run_verb(const Verb *v, int argc, char **argv) {
         r = parse_options(v->options, v->options_first, argc, argv, &first);
         if (r < 0) {
                 fprintf(stderr, "See 'heroctl %s --help'.\n", v->name);
-                return STATUS_USAGE;
+                return v->usage_status ?: STATUS_USAGE;
         }
         if (arg_help)
                 return print_verb_help(v);
@@ -139,7 +140,7 @@ static int run_verb(const Verb *v, int argc, char **argv) {
         if (n < v->min || (v->max >= 0 && n > v->max)) {
                 fprintf(stderr, "Too %s arguments. Usage: heroctl %s [OPTIONS…] %s\n", n < v->min ? "few" : "many",
                         v->name, v->arguments);
-                return STATUS_USAGE;
+                return v->usage_status ?: STATUS_USAGE;
         }
         r = v->run(n, argv + first);
         return r < 0 ? status_from_errno(r) : r;

@@ -13,8 +13,8 @@
 #include "ctl/vm-job.h"
 #include "ctl/wait-job.h"
 
-static int call(sd_bus *bus, const char *method, const char *argument, char *const *command, sd_bus_error *error,
-                sd_bus_message **ret) {
+int make_vm_call(sd_bus *bus, const char *method, const char *argument, char *const *command, sd_bus_error *error,
+                 sd_bus_message **ret) {
         _cleanup_message_ sd_bus_message *m = NULL;
         int r;
 
@@ -30,7 +30,7 @@ static int call(sd_bus *bus, const char *method, const char *argument, char *con
         return sd_bus_call(bus, m, 0, error, ret);
 }
 
-static int print_result(const char *name, const char *path, const char *job) {
+int make_vm_print(const char *name, const char *path, const char *job) {
         static const Column columns[] = {
                 { "NAME", "name", COLUMN_STRING },
                 { "OBJECT", "object", COLUMN_STRING },
@@ -47,7 +47,7 @@ static int print_result(const char *name, const char *path, const char *job) {
         r = table_new(columns, ELEMENTSOF(columns), &t);
         if (r < 0)
                 return r;
-        r = table_add(t, name, path, arg_no_wait ? job : NULL);
+        r = table_add(t, name, path, job);
         return r < 0 ? r : table_print_object(t);
 }
 
@@ -60,6 +60,9 @@ int make_vm(const char *method, const char *doing, const char *argument, char *c
         const char *path, *job;
         int r;
 
+        r = spec_check(command);
+        if (r < 0)
+                return r;
         r = bus_connect(&bus);
         if (r < 0)
                 return r;
@@ -68,7 +71,7 @@ int make_vm(const char *method, const char *doing, const char *argument, char *c
                 return -ENOMEM;
         r = job_waiter_new(bus, &w);
         if (r >= 0)
-                r = call(bus, method, argument, command, &error, &reply);
+                r = make_vm_call(bus, method, argument, command, &error, &reply);
         if (r >= 0)
                 r = sd_bus_message_read(reply, "oo", &path, &job);
         if (r >= 0)
@@ -82,5 +85,5 @@ int make_vm(const char *method, const char *doing, const char *argument, char *c
                 if (r < 0)
                         return r;
         }
-        return print_result(name ?: path, path, job);
+        return make_vm_print(name ?: path, path, arg_no_wait ? job : NULL);
 }

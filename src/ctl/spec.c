@@ -2,9 +2,12 @@
 
 #include "ctl/spec.h"
 
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "basic/alloc-util.h"
+#include "basic/string-util.h"
 #include "basic/strv.h"
 
 Spec arg_spec = {};
@@ -44,12 +47,56 @@ static int append_size(sd_bus_message *m, const char *name, uint64_t value) {
         return value > 0 ? append_variant(m, name, "t", value) : 0;
 }
 
+static int append_entrypoint(sd_bus_message *m) {
+        _cleanup_strv_free_ char **words = NULL;
+        int r;
+
+        if (!arg_spec.entrypoint)
+                return 0;
+        r = entrypoint_parse(arg_spec.entrypoint, &words);
+        return r < 0 ? r : append_variant(m, "Entrypoint", "as", words);
+}
+
 static int append_command(sd_bus_message *m, char *const *command) {
         const char *shell[] = { "/bin/sh", "-c", arg_spec.shell_command, NULL };
+        bool given = command && command[0];
+        int r;
 
         if (arg_spec.shell_command)
                 return append_variant(m, "Command", "as", shell);
-        return command && command[0] ? append_variant(m, "Command", "as", command) : 0;
+        r = append_entrypoint(m);
+        if (r >= 0 && arg_spec.arguments && arg_spec.arguments[0])
+                r = append_variant(m, "Arguments", "as", arg_spec.arguments);
+        if (r >= 0 && given)
+                r = append_variant(m, arg_spec.entrypoint ? "Arguments" : "Command", "as", command);
+        return r;
+}
+
+static int contradiction(const char *sentence) {
+        fprintf(stderr, "%s\n", sentence);
+        return -EINVAL;
+}
+
+int spec_check(char *const *command) {
+        _cleanup_strv_free_ char **words = NULL;
+        bool given = command && command[0];
+        int r;
+
+        if (arg_spec.shell_command && given)
+                return contradiction("--command and a command behind '--' are two commands: give one.");
+        if (arg_spec.shell_command && arg_spec.entrypoint)
+                return contradiction("--command is all that runs: leave out --entrypoint, or give its arguments behind '--'.");
+        if (arg_spec.no_run && (arg_spec.shell_command || arg_spec.entrypoint || given))
+                return contradiction("--no-run runs nothing: leave it out, or the command.");
+        if (arg_spec.entrypoint) {
+                r = entrypoint_parse(arg_spec.entrypoint, &words);
+                if (r == -EINVAL)
+                        return contradiction("--entrypoint must be a word, '' for none, or a JSON array such as "
+                                             "'[\"/bin/sh\", \"-c\"]'.");
+                if (r < 0)
+                        return r;
+        }
+        return environment_resolve(&arg_spec.environment);
 }
 
 int spec_append(sd_bus_message *m, char *const *command) {
@@ -61,6 +108,7 @@ int spec_append(sd_bus_message *m, char *const *command) {
                 { "Image", arg_spec.image },
                 { "Hypervisor", arg_spec.hypervisor },
                 { "WorkingDirectory", arg_spec.directory },
+                { "RunAs", arg_spec.run_as },
                 { "KernelArguments", arg_spec.kernel_arguments },
                 { "MockScript", arg_spec.mock_script },
         };
@@ -79,7 +127,54 @@ int spec_append(sd_bus_message *m, char *const *command) {
                 r = append_size(m, "Disk", arg_spec.disk);
         if (r >= 0 && arg_spec.environment)
                 r = append_variant(m, "Environment", "as", arg_spec.environment);
+        if (r >= 0 && arg_spec.no_run)
+                r = append_variant(m, "RunImage", "b", 0);
         if (r >= 0)
                 r = append_command(m, command);
         return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static int words_from_json(const char *s, char ***ret) {
+        _cleanup_strv_free_ char **words = NULL;
+        json_t *array, *word;
+        size_t i;
+        int r = 0;
+
+        array = json_loads(s, 0, NULL);
+        if (!json_is_array(array))
+                r = -EINVAL;
+        json_array_foreach(array, i, word)
+                if (r >= 0)
+                        r = json_is_string(word) ? strv_extend(&words, json_string_value(word)) : -EINVAL;
+        json_decref(array);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(words);
+        return 0;
+}
+
+int entrypoint_parse(const char *s, char ***ret) {
+        *ret = NULL;
+        if (s[0] == '[')
+                return words_from_json(s, ret);
+        return s[0] ? strv_extend(ret, s) : 0;
+}
+
+int environment_resolve(char ***environment) {
+        _cleanup_strv_free_ char **all = NULL;
+        int r = 0;
+
+        STRV_FOREACH(e, *environment) {
+                const char *value = strchr(*e, '=') ? NULL : getenv(*e);
+
+                if (value)
+                        r = strv_extendf(&all, "%s=%s", *e, value);
+                else if (strchr(*e, '='))
+                        r = strv_extend(&all, *e);
+                if (r < 0)
+                        return r;
+        }
+        strv_free(*environment);
+        *environment = TAKE_PTR(all);
+        return 0;
 }

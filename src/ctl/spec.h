@@ -17,32 +17,57 @@ typedef struct Spec {
         uint64_t disk;
         const char *hypervisor;
         const char *shell_command;
+        const char *entrypoint; /* as given; see entrypoint_parse() */
+        char *const *arguments; /* run only: the image's own are replaced by them */
         char **environment;
         const char *directory;
+        const char *run_as;
+        bool no_run;
         const char *kernel_arguments;
         const char *mock_script;
 } Spec;
 
 extern Spec arg_spec;
 
-#define SPEC_OPTIONS                                                                                             \
-        { 0, "image", "IMAGE", OPTION_STRING, &arg_spec.image, "Image to run, NAME[:TAG] or digest" },           \
+/* What the VM consists of, and what runs in it. */
+#define SPEC_MACHINE_OPTIONS                                                                                     \
         { 0, "cpus", "N", OPTION_COUNT, &arg_spec.cpus, "Number of CPUs" },                                       \
         { 0, "memory", "SIZE", OPTION_SIZE, &arg_spec.memory, "Memory of the guest, such as 512M" },             \
         { 0, "disk", "SIZE", OPTION_SIZE, &arg_spec.disk, "Size of the VM's own disk, such as 2G" },             \
         { 0, "hypervisor", "NAME", OPTION_STRING, &arg_spec.hypervisor, "qemu or mock" },                        \
-        { 0, "command", "COMMAND", OPTION_STRING, &arg_spec.shell_command, "The VM's own command, for /bin/sh -c" }, \
-        { 'e', "env", "NAME=VALUE", OPTION_STRV, &arg_spec.environment, "Environment variable, repeatable" },    \
-        { 'w', "workdir", "PATH", OPTION_STRING, &arg_spec.directory, "Working directory in the guest" },        \
         { 0, "kernel-arguments", "TEXT", OPTION_STRING, &arg_spec.kernel_arguments, "Added to the kernel's command line" }, \
         { 0, "mock-script", "TEXT", OPTION_STRING, &arg_spec.mock_script, "Behaviour of the mock hypervisor" }
 
-#define SPEC_HELP                                                                                      \
-        "\nThe VM's own command is given with --command or behind '--', word by word. Without one the\n" \
-        "image's is used; the VM stays until it is stopped.\n"
+#define SPEC_RUN_OPTIONS                                                                                         \
+        { 0, "entrypoint", "WORD|JSON", OPTION_STRING, &arg_spec.entrypoint, "Run this instead of the image's entrypoint" }, \
+        { 'e', "env", "NAME[=VALUE]", OPTION_STRV, &arg_spec.environment, "Environment variable, repeatable" },  \
+        { 'w', "workdir", "PATH", OPTION_STRING, &arg_spec.directory, "Working directory in the guest" }
 
-/* Appends the spec; command is the one given as arguments (may be empty). */
+#define SPEC_OPTIONS                                                                                             \
+        { 0, "image", "IMAGE", OPTION_STRING, &arg_spec.image, "Image to run; it is pulled if it is not here" },  \
+        SPEC_MACHINE_OPTIONS,                                                                                    \
+        SPEC_RUN_OPTIONS,                                                                                        \
+        { 0, "command", "COMMAND", OPTION_STRING, &arg_spec.shell_command, "The VM's own command, for /bin/sh -c" }, \
+        { 0, "run-as", "USER[:GROUP]", OPTION_STRING, &arg_spec.run_as, "User of the guest to run the command as" }, \
+        { 0, "no-run", NULL, OPTION_FLAG, &arg_spec.no_run, "Run nothing, not even what the image says" }
+
+#define SPEC_HELP                                                                                      \
+        "\nThe VM's own command is given with --command or behind '--', word by word; with --entrypoint the\n" \
+        "words behind '--' are its arguments. Without any, the image's command runs. The VM ends with its\n" \
+        "command; when there is none, or it is a mere shell, the VM stays until it is stopped.\n"
+
+/* Makes the options ready to be used; -EINVAL: they contradict each other, said on stderr. command: as below. */
+int spec_check(char *const *command);
+
+/* Appends the spec; command is the one given as arguments (may be empty): the whole command, or with an entrypoint the
+ * arguments of that. */
 int spec_append(sd_bus_message *m, char *const *command);
 
 /* One entry of an a{sv}. */
 int append_variant(sd_bus_message *m, const char *name, const char *type, ...);
+
+/* What --entrypoint means: a word, none (""), or a JSON array of words. -EINVAL: neither. */
+int entrypoint_parse(const char *s, char ***ret);
+
+/* NAME without a value takes it from our own environment; it goes when it is not there. */
+int environment_resolve(char ***environment);

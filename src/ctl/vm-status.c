@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
@@ -134,6 +135,41 @@ static void print_phases(const VMStatus *s) {
                 field("Last start", "%s", text);
 }
 
+/* How its last run ended; the words are the service's (org.hero.Compute(5)). */
+static void print_exit(const VMStatus *s) {
+        static const struct {
+                const char *reason, *text;
+        } table[] = {
+                { "exited", "its command ended" },
+                { "signaled", "its command was killed" },
+                { "not-executed", "its command could not be executed" },
+                { "boot-failed", "the guest could not boot" },
+                { "start-failed", "it could not be started" },
+                { "shutdown", "the guest shut down" },
+                { "stopped", "it was stopped" },
+                { "killed", "it was stopped by force" },
+                { "oom", "out of memory: the VMM reached its limit" },
+                { "vmm-failed", "the VMM failed" },
+                { "lost", "it ended while nobody looked" },
+        };
+        const char *text = s->exit_reason, *name;
+
+        if (isempty(text))
+                return;
+        for (size_t i = 0; i < ELEMENTSOF(table); i++)
+                if (streq(table[i].reason, text)) {
+                        text = table[i].text;
+                        break;
+                }
+        name = streq(s->exit_reason, "signaled") ? sigabbrev_np(s->exit_code - 128) : NULL;
+        if (name)
+                field("Last run", "%s by SIG%s, exit code %" PRIi32, text, name, s->exit_code);
+        else if (s->exit_code >= 0)
+                field("Last run", "%s, exit code %" PRIi32, text, s->exit_code);
+        else
+                field("Last run", "%s", text);
+}
+
 static void print_fields(const VMStatus *s) {
         char memory[FORMAT_BYTES_MAX], disk[FORMAT_BYTES_MAX], local[LOCAL_TIME_MAX];
 
@@ -156,10 +192,7 @@ static void print_fields(const VMStatus *s) {
         print_phases(s);
         if (s->created > 0)
                 field("Created", "%s", format_local_time(local, s->created));
-        if (s->exit_code >= 0)
-                field("Exit", "%s, code %" PRIi32, strempty(s->exit_reason), s->exit_code);
-        else if (!isempty(s->exit_reason))
-                field("Exit", "%s", s->exit_reason);
+        print_exit(s);
 }
 
 /* Asks for the transitions and looks at the last one; the reply is kept for printing them. */

@@ -16,6 +16,7 @@
 #include "ctl/progress.h"
 #include "ctl/resolve.h"
 #include "ctl/sanitize.h"
+#include "ctl/signal-set.h"
 #include "shared/error-names.h"
 
 #define PROGRESS_AFTER USEC_PER_SEC
@@ -31,11 +32,13 @@ struct JobWaiter {
         sd_bus *bus;
         sd_event *event;
         sd_bus_slot *removed_slot, *owner_slot, *progress_slot;
-        sd_event_source *tick, *interrupt, *terminate;
+        sd_event_source *tick, *signals[3];
         TAILQ_HEAD(, WaitedJob) pending;
         unsigned n_pending;
         uint64_t begun;
-        bool canceled;
+        uint64_t pull_begun, pull_from; /* for its rate */
+        bool canceled, firm, takes_hangup;
+        bool done; /* sd_event_exit() would close the bus, which the caller goes on using */
         int result; /* of the first that failed */
 };
 
@@ -53,8 +56,8 @@ JobWaiter *job_waiter_free(JobWaiter *w) {
         while (!TAILQ_EMPTY(&w->pending))
                 waited_job_free(w, TAILQ_FIRST(&w->pending));
         sd_event_source_disable_unref(w->tick);
-        sd_event_source_disable_unref(w->interrupt);
-        sd_event_source_disable_unref(w->terminate);
+        for (size_t i = 0; i < ELEMENTSOF(w->signals); i++)
+                sd_event_source_disable_unref(w->signals[i]);
         sd_bus_slot_unref(w->removed_slot);
         sd_bus_slot_unref(w->owner_slot);
         sd_bus_slot_unref(w->progress_slot);
@@ -67,7 +70,7 @@ static void note_result(JobWaiter *w, int r) {
         if (w->result == 0)
                 w->result = r;
         if (w->n_pending == 0)
-                sd_event_exit(w->event, 0);
+                w->done = true;
 }
 
 static void job_ended(JobWaiter *w, WaitedJob *j, const char *result, const char *message) {
@@ -125,6 +128,27 @@ static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret
         return 0;
 }
 
+/* The one step that is long enough for people to want to know when it ends. */
+static void show_pull(JobWaiter *w, const WaitedJob *j, uint64_t done, uint64_t total) {
+        char bytes[FORMAT_BYTES_MAX], of[FORMAT_BYTES_MAX], rate[FORMAT_BYTES_MAX], span[FORMAT_TIMESPAN_MAX];
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        _cleanup_free_ char *text = NULL;
+
+        if (w->pull_begun == 0 || done < w->pull_from) {
+                w->pull_begun = now;
+                w->pull_from = done;
+        }
+        format_bytes(rate, now - w->pull_begun < USEC_PER_SEC / 2 ? 0 :
+                           (uint64_t) ((double) (done - w->pull_from) * (double) USEC_PER_SEC / (double) (now - w->pull_begun)));
+        if (total > 0)
+                text = strprintf("pulling %s of %s, %s/s, %s", format_bytes(bytes, done), format_bytes(of, total), rate,
+                                 format_timespan(span, now - w->begun));
+        else
+                text = strprintf("pulling the image, %s", format_timespan(span, now - w->begun));
+        if (text)
+                progress_bar(j->what, done, total, text);
+}
+
 static int on_progress(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
         JobWaiter *w = userdata;
         WaitedJob *j = TAILQ_FIRST(&w->pending);
@@ -151,7 +175,10 @@ static int on_progress(sd_bus_message *m, void *userdata, sd_bus_error *ret_erro
                 if (r >= 0)
                         r = sd_bus_message_exit_container(m);
         }
-        progress_show(j->what, step, done, total, now_usec(CLOCK_MONOTONIC) - w->begun, w->n_pending - 1);
+        if (step && streq(step, "pull") && w->n_pending == 1)
+                show_pull(w, j, done, total);
+        else
+                progress_show(j->what, step, done, total, now_usec(CLOCK_MONOTONIC) - w->begun, w->n_pending - 1);
         return 0;
 }
 
@@ -175,17 +202,25 @@ static int on_cancel_reply(sd_bus_message *m, void *userdata, sd_bus_error *ret_
         return 0;
 }
 
-/* The first interrupt cancels; a second one leaves at once, the jobs go on. */
+/* The first interrupt cancels, where that is wanted; a second one leaves at once, the jobs go on. */
 static int on_interrupt(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
         JobWaiter *w = userdata;
         WaitedJob *j;
 
         progress_clear();
+        if (w->firm && !w->canceled) {
+                w->canceled = true;
+                if (!arg_quiet)
+                        fprintf(stderr, "Waiting for: %s. Interrupt again to leave it to the service.\n",
+                                TAILQ_FIRST(&w->pending)->what);
+                return 0;
+        }
         if (w->canceled) {
                 fprintf(stderr, "Not waiting any longer; the service goes on. See 'heroctl status'.\n");
                 if (w->result == 0)
                         w->result = -ECANCELED;
-                return sd_event_exit(w->event, 0);
+                w->done = true;
+                return 0;
         }
         w->canceled = true;
         if (!arg_quiet)
@@ -223,6 +258,14 @@ int job_waiter_new(sd_bus *bus, JobWaiter **ret) {
         return 0;
 }
 
+void job_waiter_take_hangup(JobWaiter *w) {
+        w->takes_hangup = true;
+}
+
+void job_waiter_set_firm(JobWaiter *w) {
+        w->firm = true;
+}
+
 int job_waiter_add(JobWaiter *w, const char *path, const char *what) {
         WaitedJob *j;
 
@@ -239,18 +282,14 @@ int job_waiter_add(JobWaiter *w, const char *path, const char *what) {
 }
 
 static int attach(JobWaiter *w) {
-        sigset_t ss;
+        static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+        size_t n = ELEMENTSOF(signals) - !w->takes_hangup;
         int r;
 
-        sigemptyset(&ss);
-        sigaddset(&ss, SIGINT);
-        sigaddset(&ss, SIGTERM);
-        if (sigprocmask(SIG_BLOCK, &ss, NULL) < 0)
-                return negative_errno();
-        r = sd_event_add_signal(w->event, &w->interrupt, SIGINT, on_interrupt, w);
-        if (r < 0)
-                return r;
-        r = sd_event_add_signal(w->event, &w->terminate, SIGTERM, on_interrupt, w);
+        r = signals_block(signals, n);
+        for (size_t i = 0; i < n && r >= 0; i++)
+                if (signal_is_wanted(signals[i]))
+                        r = sd_event_add_signal(w->event, w->signals + i, signals[i], on_interrupt, w);
         if (r < 0)
                 return r;
         if (!arg_quiet && isatty(STDERR_FILENO)) {
@@ -267,8 +306,8 @@ int job_waiter_run(JobWaiter *w) {
         if (w->n_pending == 0)
                 return w->result;
         r = attach(w);
-        if (r >= 0)
-                r = sd_event_loop(w->event);
+        while (r >= 0 && !w->done)
+                r = sd_event_run(w->event, UINT64_MAX);
         (void) sd_bus_detach_event(w->bus);
         progress_clear();
         if (r < 0) {

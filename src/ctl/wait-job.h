@@ -18,6 +18,13 @@ DEFINE_TRIVIAL_CLEANUP_FUNC(JobWaiter *, job_waiter_free);
 /* what is the sentence's middle: "start VM 'x'". "/" as path is no job: done already. */
 int job_waiter_add(JobWaiter *w, const char *path, const char *what);
 
+/* The end of the terminal (SIGHUP) counts as Ctrl-C; for callers who have more to do then. */
+void job_waiter_take_hangup(JobWaiter *w);
+
+/* The jobs are to be done whatever happens: Ctrl-C does not cancel them; when it comes a second time they are not waited
+ * for. */
+void job_waiter_set_firm(JobWaiter *w);
+
 /* Returns when all have ended, having reported each failure: 0, or the negative errno of the first one;
  * -ECANCELED after Ctrl-C. */
 int job_waiter_run(JobWaiter *w);

@@ -60,13 +60,20 @@ class Job(dbus.service.Object):
         self.id = manager.next_job
         manager.next_job += 1
         self.path = f'{ROOT}/job/{self.id}'
-        self.started = time.monotonic()
+        self.started, self.step = time.monotonic(), 'disk'
         super().__init__(manager.bus, self.path)
         manager.jobs[self.id] = self
         manager.JobNew(self.id, self.path, vm.name)
         first = vm.name.split('-')[0]
-        if first in ('slow', 'firm'):
+        if first.startswith('late'):  # only its start is stuck or fails
+            first = first[4:] if kind == 'start' else ''
+        if first == 'pulling':
+            self.step = 'pull'
             GLib.timeout_add(3000, self.end, 'done', '')
+        elif first in ('slow', 'firm'):
+            GLib.timeout_add(3000, self.end, 'done', '')
+        elif first == 'absent' and kind == 'start':
+            GLib.idle_add(self.end, NAME + '.Error.BootFailed', 'The guest could not boot: no such command')
         elif first == 'broken':
             GLib.idle_add(self.end, NAME + '.Error.VMMFailed', 'the hypervisor ended with status 1')
         elif first == 'crash':
@@ -81,6 +88,8 @@ class Job(dbus.service.Object):
         self.remove_from_connection()
         if result == 'done':
             self.manager.finish(self)
+        elif self.kind == 'create':  # undone
+            self.manager.forget(self.vm)
         self.manager.JobRemoved(self.id, self.path, self.vm.name, result, message)
         return False
 
@@ -94,7 +103,7 @@ class Job(dbus.service.Object):
     @dbus.service.method(PROPERTIES, in_signature='s', out_signature='a{sv}')
     def GetAll(self, interface):
         done = int((time.monotonic() - self.started) * 10 * MIB)
-        return {'Id': dbus.UInt32(self.id), 'Type': self.kind, 'Step': 'disk',
+        return {'Id': dbus.UInt32(self.id), 'Type': self.kind, 'Step': self.step,
                 'VM': dbus.Struct((self.vm.name, dbus.ObjectPath(self.vm.path)), signature='so'),
                 'Progress': dbus.Struct((dbus.UInt64(done), dbus.UInt64(30 * MIB)), signature='tt')}
 
@@ -222,10 +231,13 @@ class FakeVM(dbus.service.Object):
     def Start(self):
         if self.state == 'running':
             raise Error('WrongState', f"VM '{self.name}' is running already")
+        self.manager.calls.append(f'Start {self.name}')
         return self.job('start', 'running')
 
     @dbus.service.method(VM, in_signature='t', out_signature='o')
     def Stop(self, flags):
+        if self.state in ('configured', 'start-failed'):
+            raise Error('WrongState', f"VM '{self.name}' does not run")
         self.manager.calls.append(f'Stop {self.name} {flags}')
         return self.job('stop', 'stopped')
 
@@ -278,7 +290,11 @@ class FakeVM(dbus.service.Object):
     def Exec(self, command, options):
         if self.state != 'running':
             raise Error('NoAgent', f"VM '{self.name}' has no agent")
-        session = ExecSession(command, options)
+        self.manager.calls.append(f'Exec {self.name} ' + repr([str(c) for c in command]) + f" {options.get('User', '')}")
+        session = ExecSession(command, {**options, 'Environment': list(self.spec.get('Environment', [])) +
+                                        list(options.get('Environment', [])),
+                                        'WorkingDirectory': options.get('WorkingDirectory',
+                                                                        self.spec.get('WorkingDirectory', '/'))})
         fds = session.fds()
         session.start()
         GLib.timeout_add(200, session.close_theirs)
@@ -327,6 +343,16 @@ class FakeVM(dbus.service.Object):
             GLib.timeout_add(int(timeout // 1000), answer, True)
         look()
 
+    def exit(self):
+        """How the last run ended, by the first word of the name."""
+        code, reason = {'absent': (127, 'not-executed'), 'ended': (3, 'exited'), 'hit': (137, 'signaled'),
+                        'oom': (-1, 'oom')}.get(self.name.split('-')[0], (-1, ''))
+        return {'ExitCode': dbus.Int32(code), 'ExitReason': reason}
+
+    @dbus.service.method(PROPERTIES, in_signature='ss', out_signature='v')
+    def Get(self, interface, name):
+        return self.GetAll(interface)[name]
+
     @dbus.service.method(VM, out_signature='a(ttsss)')
     def GetTransitions(self):
         return dbus.Array(self.transitions, signature='(ttsss)')
@@ -337,7 +363,8 @@ class FakeVM(dbus.service.Object):
         running = self.state == 'running'
         return {
             'Id': self.id, 'Name': self.name, 'User': str(self.spec.get('User', '')),
-            'Image': str(self.spec.get('Image', 'busybox')), 'ImageDigest': 'sha256:' + '0' * 64, 'Hypervisor': 'qemu',
+            'Image': str(self.spec.get('Image', 'busybox')),
+            'ImageDigest': self.manager.images.find(str(self.spec.get('Image', ''))) or 'sha256:' + '0' * 64, 'Hypervisor': 'qemu',
             'Accelerator': 'tcg' if running else '', 'CPUs': u(self.spec.get('CPUs', 1)),
             'Memory': t(self.spec.get('Memory', 256 * MIB)), 'Disk': t(self.spec.get('Disk', 1024 * MIB)),
             'State': self.state, 'StateReason': 'started by \x1b[2Jroot', 'AgentReady': dbus.Boolean(running),
@@ -347,14 +374,14 @@ class FakeVM(dbus.service.Object):
             'StartPhases': dbus.Struct([t(v if running else 0) for v in (5000, 9000, 60000, 1300000, 1500000)],
                                        signature='ttttt'),
             'StateDurations': dbus.Dictionary({'running': t(5)}, signature='st'),
-            'ExitCode': dbus.Int32(-1), 'ExitReason': '', 'Job': dbus.ObjectPath('/'), 'SomethingNewer': dbus.Array([], signature='(ss)'),
+            **self.exit(), 'Job': dbus.ObjectPath('/'), 'SomethingNewer': dbus.Array([], signature='(ss)'),
         }
 
 
 class Manager(dbus.service.Object):
     def __init__(self, connection):
         self.bus = connection
-        self.vms, self.jobs, self.events, self.calls = {}, {}, [], []
+        self.vms, self.jobs, self.events, self.calls, self.images = {}, {}, [], [], None
         self.next_job, self.sequence = 1, 0
         super().__init__(connection, ROOT)
         for name, state in (('web', 'running'), ('db', 'stopped'), ('dbus-1', 'suspended'), ('sick', 'failed')):
@@ -379,8 +406,11 @@ class Manager(dbus.service.Object):
         if job.state:
             job.vm.move(job.state, job.kind)
         else:
-            job.vm.remove_from_connection()
-            del self.vms[job.vm.name]
+            self.forget(job.vm)
+
+    def forget(self, vm):
+        vm.remove_from_connection()
+        del self.vms[vm.name]
 
     def crash(self):
         """Leaves the bus, jobs and all, and comes back a second later."""
@@ -397,11 +427,13 @@ class Manager(dbus.service.Object):
         kinds = {'Image': dbus.String, 'CPUs': dbus.UInt32, 'Memory': dbus.UInt64, 'Disk': dbus.UInt64,
                  'Hypervisor': dbus.String, 'User': dbus.String, 'Name': dbus.String, 'Command': dbus.Array,
                  'Environment': dbus.Array, 'WorkingDirectory': dbus.String, 'KernelArguments': dbus.String,
-                 'MockScript': dbus.String}
+                 'MockScript': dbus.String, 'Entrypoint': dbus.Array, 'Arguments': dbus.Array, 'RunAs': dbus.String,
+                 'RunImage': dbus.Boolean}
         for key, value in spec.items():
             if key not in kinds or not isinstance(value, kinds[key]):
                 raise Error('InvalidArgument', f'the spec has an unknown or ill-typed key {key}')
-        if str(spec.get('Image', 'busybox')) != 'busybox':
+        image = str(spec.get('Image', 'busybox'))
+        if self.images.find(image) is None and not image.startswith(('pulled', 'missing')):
             raise Error('NoSuchImage', f"there is no image '{spec['Image']}'")
         self.calls.append('spec ' + repr({str(k): [str(i) for i in v] if isinstance(v, list) else str(v)
                                           for k, v in sorted(spec.items())}))
@@ -647,15 +679,18 @@ class Images(dbus.service.Object):
             rows.append((reference, digest, o.platform, o.size, T0, dbus.ObjectPath(o.path)))
         return dbus.Array(rows, signature='(ssstto)')
 
-    @dbus.service.method(IMAGES, in_signature='s', out_signature='o')
-    def Get(self, text):
+    def find(self, text):
         digest = self.tags.get(str(text) if ':' in text.split('/')[-1] else f'{text}:latest')
         if not digest:
             hex = text.removeprefix('sha256:')
-            found = [d for d in self.objects if len(hex) >= 6 and d.startswith(f'sha256:{hex}')]
-            if not found:
-                raise Error('NoSuchImage', f"there is no image '{text}'")
-            digest = found[0]
+            digest = next((d for d in self.objects if len(hex) >= 6 and d.startswith(f'sha256:{hex}')), None)
+        return digest
+
+    @dbus.service.method(IMAGES, in_signature='s', out_signature='o')
+    def Get(self, text):
+        digest = self.find(text)
+        if not digest:
+            raise Error('NoSuchImage', f"there is no image '{text}'")
         return self.objects[digest].path
 
     @dbus.service.method(IMAGES, in_signature='s')
@@ -712,7 +747,7 @@ def main():
     dbus.mainloop.glib.threads_init()
     bus = dbus.SystemBus()
     manager = Manager(bus)
-    Images(manager)
+    manager.images = Images(manager)
     Fake(manager)
     bus.request_name(NAME)
     if os.environ.get('FAKE_WITHOUT_IMAGES') != '1':

@@ -112,7 +112,7 @@ def test_lifecycle_verbs_take_several_names_and_prefixes(bus):
     bus.text('stop', 'web')
     bus.text('stop', 'db', '--force')
     bus.text('delete', '-f', 'db')
-    assert [c for c in bus.calls()] == ['Stop web 0', 'Stop db 1', 'Delete db 1']
+    assert bus.calls() == ['Start db', 'Start slow-1', 'Stop web 0', 'Stop db 1', 'Delete db 1']
     assert 'db' not in bus.text('list', '-q').split()
 
 
@@ -169,6 +169,15 @@ def test_bus_that_is_not_there(bus):
 def test_service_that_ends_during_a_job(bus):
     e = bus.error('start', 'crash-1', check=6)
     assert e.startswith("Failed to start VM 'crash-1': the service ended while it was at work.\n")
+
+
+def test_status_says_how_the_last_run_ended(bus):
+    for name, text in (('ended-1', 'its command ended, exit code 3'), ('hit-1', 'its command was killed by SIGKILL, exit code 137'),
+                       ('oom-1', 'out of memory: the VMM reached its limit'),
+                       ('absent-1', 'its command could not be executed, exit code 127')):
+        bus.text('create', name)
+        assert f'   Last run: {text}\n' in bus.text('status', name, check=3)
+    assert 'Last run' not in bus.text('status', 'web')
 
 
 def test_usage_errors_exit_with_2(bus):

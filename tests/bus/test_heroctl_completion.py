@@ -9,7 +9,7 @@ import subprocess
 from heroctl_fixtures import *
 
 SOURCE = HERE.parent.parent
-VERBS = ['provision', 'deprovision', 'list', 'status', 'create', 'start', 'stop', 'restart', 'suspend', 'resume', 'delete',
+VERBS = ['provision', 'deprovision', 'list', 'status', 'run', 'create', 'start', 'stop', 'restart', 'suspend', 'resume', 'delete',
          'set-resources', 'console', 'exec', 'logs', 'events', 'wait', 'image', 'doctor']
 
 
@@ -63,6 +63,8 @@ def test_bash_completes_users_images_states_and_files(bus, tmp_path):
     assert complete(bus, 'heroctl image pull --platform linux/arm64 bu') == ['busybox:latest']
     assert complete(bus, 'heroctl image show registry.example:5000/t') == ['5000/team/app:1']
     assert complete(bus, 'heroctl image show busybox ') == []
+    assert complete(bus, 'heroctl run --rm -it -n x bu') == ['busybox:latest']
+    assert complete(bus, 'heroctl run busybox l') == []
     assert complete(bus, 'heroctl image pull x --platform linux/a') == ['linux/amd64', 'linux/arm64']
     assert complete(bus, 'heroctl wait web --state st') == ['start-failed', 'starting', 'stopped', 'stopping']
     assert complete(bus, 'heroctl wait web --state=sus') == ['suspended', 'suspending']
@@ -100,6 +102,8 @@ echo up
     t.expect(b'dbus-1')
     t.type(b'\x15heroctl image rm bu\t')
     t.expect(rb'busybox\\?:latest')
+    t.type(b'\x15heroctl run --rm -it sys\t')
+    t.expect(rb'system\\?:latest')
     t.type(b'\x15heroctl set-resources web --cpu-w\t')
     t.expect(b'--cpu-weight=')
     t.type(b'\x15exit\r')

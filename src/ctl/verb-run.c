@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* heroctl run: a VM for one command. In the foreground the VM runs nothing by itself; the command is executed in it as
+ * heroctl exec does, and whatever happens here (its end, Ctrl-C, SIGTERM, the end of the terminal, an error) the VM is
+ * stopped afterwards, and with --rm deleted. In the background (-d) the command is the VM's own. */
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "basic/alloc-util.h"
+#include "basic/string-util.h"
+#include "basic/strv.h"
+#include "basic/time-util.h"
+#include "ctl/bus.h"
+#include "ctl/exec-session.h"
+#include "ctl/heroctl.h"
+#include "ctl/image-properties.h"
+#include "ctl/make-vm.h"
+#include "ctl/polkit-agent.h"
+#include "ctl/sanitize.h"
+#include "ctl/signal-set.h"
+#include "ctl/spec.h"
+#include "ctl/wait-job.h"
+#include "shared/error-names.h"
+
+#define NAME_TRIES 5u
+#define NAME_BASE_MAX 40u
+/* For a command that is told to end, as docker stop has it. */
+#define PATIENCE (10 * USEC_PER_SEC)
+/* For a service that is being restarted, or a job on the VM that is not ours. */
+#define END_TRIES 20u
+
+static bool arg_rm = false, arg_detach = false, arg_interactive = false, arg_tty = false;
+static const char *arg_name = NULL, *arg_user = NULL, *arg_owner = NULL;
+
+/* What is given for the command, when it is executed rather than the VM's own. */
+static const char *command_entrypoint = NULL;
+
+typedef struct Run {
+        sd_bus *bus;
+        char *name;
+        char *path; /* once the VM has been made */
+} Run;
+
+static void run_done(Run *c) {
+        free(c->name);
+        free(c->path);
+        sd_bus_flush_close_unref(c->bus);
+}
+
+/* "registry.example:5000/team/App_1:2" → "app-1-3fa9c1" */
+static char *make_name(const char *image) {
+        const char *base = strrchr(image, '/') ? strrchr(image, '/') + 1 : image;
+        char clean[NAME_BASE_MAX + 1];
+        size_t n = 0;
+        uint32_t u;
+
+        for (; *base && !strchr(":@", *base) && n < NAME_BASE_MAX; base++)
+                if ((*base >= 'a' && *base <= 'z') || (*base >= '0' && *base <= '9'))
+                        clean[n++] = *base;
+                else if (n > 0 && clean[n - 1] != '-')
+                        clean[n++] = '-';
+        clean[n] = 0;
+        if (n == 0 || startswith(image, "sha256:"))
+                strcpy(clean, "vm");
+        if (getrandom(&u, sizeof(u), 0) != sizeof(u))
+                u = (uint32_t) now_usec(CLOCK_REALTIME) ^ (uint32_t) getpid();
+        return strprintf("%s%s%06" PRIx32, clean, n > 0 && clean[n - 1] == '-' ? "" : "-", u & 0xffffff);
+}
+
+/* waiter was made before the call whose job it is to wait for. */
+static int wait_for(const Run *c, JobWaiter *w, const char *job, const char *doing) {
+        _cleanup_free_ char *what = NULL;
+        int r;
+
+        what = strprintf("%s VM '%s'", doing, c->name);
+        if (!what)
+                return -ENOMEM;
+        r = job_waiter_add(w, job, what);
+        return r < 0 ? r : job_waiter_run(w);
+}
+
+static int make_waiter(const Run *c, JobWaiter **ret) {
+        int r;
+
+        r = job_waiter_new(c->bus, ret);
+        if (r < 0)
+                return report_error(r, NULL, "prepare for waiting");
+        job_waiter_take_hangup(*ret);
+        return 0;
+}
+
+/* With a name of our making, another one when it is taken. */
+static int call_create(Run *c, sd_bus_message **ret) {
+        for (unsigned i = 1;; i++) {
+                _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+                int r;
+
+                free(c->name);
+                c->name = arg_name ? strdup(arg_name) : make_name(arg_spec.image);
+                if (!c->name)
+                        return -ENOMEM;
+                r = make_vm_call(c->bus, "CreateVM", c->name, NULL, &error, ret);
+                if (r >= 0)
+                        return 0;
+                if (arg_name || i == NAME_TRIES || !sd_bus_error_has_name(&error, ERROR_VM_EXISTS))
+                        return report_error(r, &error, "create VM '%s'", c->name);
+        }
+}
+
+static int create(Run *c) {
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        _cleanup_(job_waiter_freep) JobWaiter *w = NULL;
+        const char *path, *job;
+        int r;
+
+        r = make_waiter(c, &w);
+        if (r >= 0)
+                r = call_create(c, &reply);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_read(reply, "oo", &path, &job);
+        if (r < 0)
+                return r;
+        c->path = strdup(path);
+        return c->path ? wait_for(c, w, job, "create") : -ENOMEM;
+}
+
+static int start(Run *c) {
+        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        _cleanup_(job_waiter_freep) JobWaiter *w = NULL;
+        const char *job;
+        int r;
+
+        r = make_waiter(c, &w);
+        if (r < 0)
+                return r;
+        r = vm_call(c->bus, c->path, "Start", &error, &reply, NULL);
+        if (r >= 0)
+                r = sd_bus_message_read_basic(reply, 'o', &job);
+        if (r < 0)
+                return report_error(r, &error, "start VM '%s'", c->name);
+        return wait_for(c, w, job, "start");
+}
+
+static bool is_gone(const sd_bus_error *e) {
+        return sd_bus_error_has_name(e, ERROR_NO_SUCH_VM) || sd_bus_error_has_name(e, SD_BUS_ERROR_UNKNOWN_OBJECT);
+}
+
+/* -EAGAIN: worth another try in a while. */
+static int try_end(Run *c, bool delete, bool last) {
+        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        _cleanup_(job_waiter_freep) JobWaiter *w = NULL;
+        const char *job;
+        int r;
+
+        if (!c->bus) {
+                r = bus_connect(&c->bus);
+                if (r < 0)
+                        return r;
+        }
+        r = make_waiter(c, &w);
+        if (r < 0)
+                return r;
+        job_waiter_set_firm(w);
+        /* What is to be deleted needs no graceful end; what is kept may want to write its disk. */
+        r = vm_call(c->bus, c->path, delete ? "Delete" : "Stop", &error, &reply, "t", (uint64_t) delete);
+        if (r >= 0)
+                r = sd_bus_message_read_basic(reply, 'o', &job);
+        if (r >= 0)
+                return wait_for(c, w, job, delete ? "delete" : "stop");
+        if (is_gone(&error) || (!delete && sd_bus_error_has_name(&error, ERROR_WRONG_STATE)))
+                return 0;
+        if (!last && (sd_bus_error_has_name(&error, ERROR_BUSY) || sd_bus_error_has_name(&error, SD_BUS_ERROR_NO_REPLY) ||
+                      sd_bus_error_has_name(&error, SD_BUS_ERROR_SERVICE_UNKNOWN)))
+                return -EAGAIN;
+        return report_error(r, &error, "%s VM '%s'", delete ? "delete" : "stop", c->name);
+}
+
+/* Stops or deletes the VM, if there is one. 0 when that is done; otherwise said. */
+static int end_vm(Run *c, bool delete) {
+        int r = 0;
+
+        if (!c->path)
+                return 0;
+        for (unsigned i = 1; i <= END_TRIES; i++) {
+                r = try_end(c, delete, i == END_TRIES);
+                if (r != -EAGAIN && r != -EHOSTUNREACH)
+                        break;
+                sleep(1);
+        }
+        if (r < 0)
+                fprintf(stderr, "VM '%s' may still be there: 'heroctl delete %s' removes it.\n", c->name, c->name);
+        return r;
+}
+
+/* A VM of which nothing has run is of use to nobody; one that could not start may be looked at. */
+static int give_up(Run *c, bool delete, int r) {
+        if (delete || arg_rm || r == -ECANCELED)
+                (void) end_vm(c, true);
+        else if (c->path)
+                fprintf(stderr, "VM '%s' is kept; 'heroctl delete %s' removes it.\n", c->name, c->name);
+        return r == -ECANCELED ? STATUS_SIGNAL + SIGINT : STATUS_EXEC;
+}
+
+/* By its digest: the tag may have moved since the VM was made. */
+static int get_image(const Run *c, ImageProperties *ret) {
+        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_free_ char *digest = NULL;
+        int r;
+
+        r = sd_bus_get_property_string(c->bus, HERO_SERVICE, c->path, HERO_VM, "ImageDigest", &error, &digest);
+        if (r >= 0)
+                r = image_properties_get(c->bus, isempty(digest) ? arg_spec.image : digest, ret, &error);
+        return r < 0 ? report_error(r, &error, "find out what image '%s' runs", arg_spec.image) : 0;
+}
+
+static bool is_init(const char *word) {
+        static const char *const inits[] = { "/sbin/init", "/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd",
+                                             "openrc-init", "/sbin/openrc-init" };
+
+        for (size_t i = 0; i < ELEMENTSOF(inits); i++)
+                if (streq(word, inits[i]))
+                        return true;
+        return false;
+}
+
+static int extend(char ***words, char *const *more) {
+        int r = 0;
+
+        STRV_FOREACH(word, more)
+                if (r >= 0)
+                        r = strv_extend(words, *word);
+        return r;
+}
+
+/* Entrypoint and arguments, as docker run has them: of the image, or what was given; a shell when there is nothing. */
+static int make_command(const ImageProperties *image, char *const *given, char ***ret) {
+        _cleanup_strv_free_ char **words = NULL;
+        int r;
+
+        r = command_entrypoint ? entrypoint_parse(command_entrypoint, &words) : extend(&words, image->entrypoint);
+        if (r >= 0)
+                r = extend(&words, given[0] ? given : command_entrypoint ? NULL : image->cmd);
+        if (r >= 0 && !words)
+                r = strv_extend(&words, "/bin/sh");
+        if (r < 0)
+                return r;
+        if (is_init(words[0])) {
+                fprintf(stderr,
+                        "Failed to run image '%s': its command is an init (%s), which has to be the first process of its VM.\n"
+                        "Run it with -d; 'heroctl console' and 'heroctl exec' lead into it then.\n",
+                        arg_spec.image, words[0]);
+                return -EOPNOTSUPP;
+        }
+        *ret = TAKE_PTR(words);
+        return 0;
+}
+
+static int execute(Run *c, char *const *command, const ImageProperties *image) {
+        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_exec_session_ ExecSession *s = NULL;
+        const char *user = arg_user ?: image->user;
+        ExecSessionOptions o = {
+                .interactive = arg_interactive,
+                .tty = arg_tty,
+                .user = isempty(user) ? NULL : user,
+                .patience_usec = PATIENCE,
+        };
+        int r;
+
+        r = exec_session_open(c->bus, c->path, c->name, command, &o, &s, &error);
+        if (r < 0) {
+                report_error(r, &error, "execute '%s' in VM '%s'", command[0], c->name);
+                return STATUS_EXEC;
+        }
+        /* It may take long, and nobody reads meanwhile what the bus has to say. */
+        c->bus = sd_bus_flush_close_unref(c->bus);
+        polkit_agent_close(); /* it must not take what is typed to the command */
+        return exec_session_run(s);
+}
+
+static int run_attached(Run *c, char *const *given) {
+        _cleanup_image_properties_ ImageProperties image = {};
+        _cleanup_strv_free_ char **command = NULL;
+        int r, status;
+
+        r = create(c);
+        if (r >= 0)
+                r = get_image(c, &image);
+        if (r >= 0)
+                r = make_command(&image, given, &command);
+        if (r < 0)
+                return give_up(c, true, r);
+        r = start(c);
+        if (r < 0)
+                return give_up(c, false, r);
+        status = execute(c, command, &image);
+        r = end_vm(c, arg_rm);
+        return r < 0 && status == 0 ? STATUS_EXEC : status;
+}
+
+/* Why a VM did not start: what its command would have had for an exit status, when it was the command. */
+static int start_status(const Run *c, int status) {
+        _cleanup_free_ char *reason = NULL;
+        int32_t code;
+
+        if (sd_bus_get_property_string(c->bus, HERO_SERVICE, c->path, HERO_VM, "ExitReason", NULL, &reason) >= 0 &&
+            streq(reason, "not-executed") &&
+            sd_bus_get_property_trivial(c->bus, HERO_SERVICE, c->path, HERO_VM, "ExitCode", NULL, 'i', &code) >= 0 && code > 0)
+                return code;
+        return status;
+}
+
+static int run_detached(Run *c) {
+        int r;
+
+        r = create(c);
+        if (r < 0)
+                return give_up(c, true, r);
+        r = start(c);
+        if (r < 0)
+                return start_status(c, give_up(c, false, r));
+        r = make_vm_print(c->name, c->path, NULL);
+        return r < 0 ? STATUS_EXEC : 0;
+}
+
+static int check_options(char *const *given) {
+        if (arg_rm && arg_detach) {
+                fprintf(stderr, "--rm and --detach exclude each other: nobody would be left to delete the VM.\n");
+                return -EINVAL;
+        }
+        if (arg_detach && (arg_interactive || arg_tty)) {
+                fprintf(stderr, "--detach leaves the VM to itself: leave out -i and -t, or use 'heroctl exec -it' later.\n");
+                return -EINVAL;
+        }
+        arg_spec.user = arg_owner;
+        if (arg_detach) {
+                arg_spec.arguments = given;
+                arg_spec.run_as = arg_user;
+        } else {
+                command_entrypoint = arg_spec.entrypoint;
+                arg_spec.entrypoint = NULL;
+                arg_spec.no_run = true;
+        }
+        return 0;
+}
+
+static int run(int argc, char **argv) {
+        static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+        _cleanup_(run_done) Run c = {};
+        char **given = argv + 1;
+        int r;
+
+        if (given[0] && streq(given[0], "--"))
+                given++;
+        arg_spec.image = argv[0];
+        if (spec_check(NULL) < 0 || check_options(given) < 0)
+                return STATUS_EXEC;
+        /* From here on they wait for the next one who looks after them: a VM that has been made is never left behind. */
+        r = signals_block(signals, ELEMENTSOF(signals));
+        if (r >= 0)
+                r = bus_connect(&c.bus);
+        if (r >= 0)
+                r = arg_detach ? run_detached(&c) : run_attached(&c, given);
+        arg_spec.environment = strv_free(arg_spec.environment);
+        return r < 0 ? STATUS_EXEC : r;
+}
+
+static const Option options[] = {
+        { 'd', "detach", NULL, OPTION_FLAG, &arg_detach, "Leave it running, print the VM's name" },
+        { 'i', "interactive", NULL, OPTION_FLAG, &arg_interactive, "Pass standard input on" },
+        { 't', "tty", NULL, OPTION_FLAG, &arg_tty, "Give the command a terminal" },
+        { 0, "rm", NULL, OPTION_FLAG, &arg_rm, "Delete the VM afterwards" },
+        { 'n', "name", "NAME", OPTION_STRING, &arg_name, "Name of the VM, else one is made up" },
+        { 'u', "user", "USER[:GROUP]", OPTION_STRING, &arg_user, "User of the guest to run as, else the image's" },
+        { 0, "owner", "USER", OPTION_STRING, &arg_owner, "User id that owns the VM" },
+        SPEC_RUN_OPTIONS,
+        SPEC_MACHINE_OPTIONS,
+        {},
+};
+
+const Verb verb_run = {
+        .name = "run",
+        .arguments = "IMAGE [COMMAND…]",
+        .summary = "Run a command in a new VM of an image",
+        .help = "\nMakes a VM, starts it, runs the image's command or the one given (behind the image's entrypoint, if it has\n"
+                "one), and exits with its status: 128 + N when signal N killed it, 127 when it was not found, 126 when it\n"
+                "could not be executed, 125 when anything failed before that. Then the VM is stopped, with --rm deleted.\n"
+                "Options stand before the image.\n",
+        .options = options,
+        .min = 1,
+        .max = -1,
+        .options_first = true,
+        .usage_status = STATUS_EXEC,
+        .run = run,
+};
