@@ -23,7 +23,10 @@ def kernel():
 
 @pytest.fixture(scope='session')
 def the_host(build, kernel):
-    h = Host(os.environ['HERO_TEST_HOST'], build, [f'{kernel}:{STATE}/kernel:ro'])
+    made = os.path.join(build, 'test-images')            # by tests/system/images, when its tests run
+    os.makedirs(made, exist_ok=True)
+    h = Host(os.environ['HERO_TEST_HOST'], build, [f'{kernel}:{STATE}/kernel:ro', f'{made}:/srv/hero-test-images:ro',
+                                                   f'{os.path.join(TOP, "tests/system/images")}:/srv/hero-tests:ro'])
     h.start()
     try:
         for user in ('alice', 'bob'):

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a guest sees, against what umoci unpacked: both are lists by tree-list."""
+
+
+def entries(text):
+    """{path: the rest of its line}"""
+    result = {}
+    for line in text.splitlines():
+        path, _, rest = line.partition(' ')
+        assert path not in result, f'{path} comes twice'
+        result[path] = rest
+    return result
+
+
+def differences(expected, seen, without=()):
+    """Lines about what is not the same. What something is mounted on in the guest cannot be seen there, nor what is below it; without: paths that
+    are not the image's."""
+    mounted = [line.partition(' ')[2] for line in seen.splitlines() if line.startswith('mount ')]
+    seen = entries('\n'.join(l for l in seen.splitlines() if not l.startswith('mount ')))
+    expected = entries(expected)
+
+    def counts(path):
+        return path not in without and not any(path == m or path.startswith(m + '/') for m in mounted)
+    for path in sorted(expected.keys() | seen.keys()):
+        if counts(path) and expected.get(path) != seen.get(path):
+            yield f'{path}\n    umoci: {expected.get(path)}\n    guest: {seen.get(path)}'
+
+
+def assert_same(expected, seen, at_least, **kwargs):
+    wrong = list(differences(expected, seen, **kwargs))
+    assert not wrong, f'{len(wrong)} entries differ:\n' + '\n'.join(wrong[:20])
+    assert len(seen.splitlines()) >= at_least, f'only {len(seen.splitlines())} entries were seen'

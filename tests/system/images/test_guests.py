@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images of a registry as guests: what umoci, which is somebody else's, unpacks of an image is what its guest has, entry by entry."""
+
+import os
+
+import pytest
+
+from compare import assert_same
+from throwaway import wait_until
+
+
+def listed(layout, tag):
+    with open(os.path.join(layout, tag + '.list'), encoding='utf-8') as f:
+        return f.read()
+
+
+def test_provision_from_a_registry_gives_a_guest_with_the_os_release_of_the_image(host, images, registry):
+    host.heroctl('provision', 'alice', '--image', 'alpine:latest', timeout=60)
+    release = host.heroctl('exec', 'alice', '--', 'cat', '/etc/os-release').out
+    assert release.splitlines()[0] == 'ID=alpine-like', release
+    assert images.list()['alpine:latest']['digest'] == host.get('alice', 'ImageDigest')
+    assert images.show('alpine')['UsedBy'] == ['alice']
+    host.heroctl('deprovision', 'alice')
+
+
+# RunImage is off where the image would run something, for that changes what is there.
+@pytest.mark.parametrize('tag, memory, at_least', [('alpine', '256M', 30), ('layers', '256M', 150), ('many', '384M', 50000)])
+def test_a_guest_sees_what_umoci_unpacks(host, images, registry, layout, tag, memory, at_least):
+    host.heroctl('provision', 'carol', '--image', tag, f'--memory={memory}', timeout=90)
+    seen = host.heroctl('exec', 'carol', '--', '/bin/tree-list', '/', timeout=120).out
+    assert_same(listed(layout, tag), seen, at_least)
+    host.heroctl('deprovision', 'carol')
+
+
+def test_a_debian_with_systemd_as_its_command_boots_it_and_has_what_umoci_unpacks(host, images, registry, layout):
+    registry.push('debian')
+    images.pulled('debian', timeout=90)
+    # Once without systemd, which writes.
+    host.heroctl('run', '--rm', '--memory=512M', 'debian', 'true', timeout=120)
+    seen = host.heroctl('run', '--rm', '--memory=512M', 'debian', 'tree-list', '/', timeout=120).out
+    assert_same(listed(layout, 'debian'), seen, 6000)
+
+    host.heroctl('provision', 'dave', '--image', 'debian', '--memory=512M', timeout=120)
+    assert host.heroctl('exec', 'dave', '--', 'cat', '/proc/1/comm').out == 'systemd\n'
+    wait_until(lambda: host.heroctl('exec', 'dave', '--', 'systemctl', 'is-system-running', check=False).out.strip() in ('running', 'degraded'),
+               'systemd of the guest has booted', timeout=90)
+    assert host.heroctl('exec', 'dave', '--', 'systemctl', 'is-active', 'dbus.socket').out == 'active\n'
+    host.heroctl('stop', 'dave', timeout=60)
+    assert host.get('dave', 'ExitReason') in ('', 'exited')
+    host.heroctl('deprovision', 'dave')
+
+
+def test_the_run_configuration_of_an_image_holds_and_its_status_is_kept(host, images, registry):
+    host.heroctl('create', 'erin', '--image', 'app', timeout=60)
+    host.heroctl('start', 'erin', timeout=60)
+    host.wait_for_state('erin', 'stopped')
+    assert (host.get('erin', 'ExitCode'), host.get('erin', 'ExitReason')) == (7, 'exited')
+    log = host.heroctl('logs', 'erin').out
+    assert '1234\r\n50\r\n/srv\r\nred one two words' in log or '1234\n50\n/srv\nred one two words' in log, log
+    host.heroctl('delete', 'erin')
+
+
+def test_run_is_a_vm_of_which_nothing_stays(host, images, registry):
+    r = host.heroctl('run', '--rm', 'alpine', 'sh', '-c', 'cat; echo error >&2; exit 9', input='through', check=False, timeout=90)
+    assert (r.status, r.out) == (9, 'through') and r.err.endswith('error\n'), r
+    assert host.vms() == []
+
+
+def test_the_image_for_this_machine_is_taken_out_of_an_index(host, images, registry, layout):
+    machine = {'x86_64': 'amd64', 'aarch64': 'arm64'}[os.uname().machine]
+    images.pulled('multi')
+    assert images.show('multi')['Platform'] == f'linux/{machine}'
+    host.heroctl('provision', 'frank', '--image', 'multi', timeout=60)
+    assert host.heroctl('exec', 'frank', '--', 'head', '-n', '1', '/etc/os-release').out == f'ID={machine}\n'
+    host.heroctl('deprovision', 'frank')
+
+
+def test_another_platform_can_be_asked_for_and_one_that_is_not_there_is_named(images, registry):
+    other = images.pulled('multi', Platform='linux/s390x')
+    assert images.show(other)['Platform'] == 'linux/s390x'
+    r = images.pull('multi', Platform='linux/riscv64')
+    assert r['result'].endswith('.NoSuchImage') and 'linux/riscv64' in r['message'], r
+    r = images.pull('elsewhere')
+    assert r['result'].endswith('.NoSuchImage') and 'linux/' in r['message'], r
