@@ -6,10 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 import subprocess
 import sys
-import tarfile
 import tempfile
 
 from oci import INDEX, MTIME, Tar, digest

@@ -9,34 +9,9 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import benign  # noqa: E402
-import hostile as corpus  # noqa: E402
-from registry import HOSTILE_PORT, PORT, TLS_NAME, Hostile, Images, Registry  # noqa: E402
+from registry import TLS_NAME, Hostile, Images, Registry  # noqa: E402
+from settings import CONFIGURATION, configure  # noqa: E402
 from throwaway import wait_until  # noqa: E402
-
-CONFIGURATION = f'''[Images]
-EntriesMax={corpus.ENTRIES_MAX}
-ImageSizeMax={corpus.SIZE_MAX}
-PullsMax=8
-[Registries]
-Mirror=docker.io=127.0.0.1:{PORT}
-Insecure=127.0.0.1:{PORT}
-Insecure=127.0.0.1:{HOSTILE_PORT}
-[Timeouts]
-PullTimeoutSec={corpus.PULL_SEC}
-StallTimeoutSec={corpus.STALL_SEC}
-'''
-
-
-def configure(host, text, name='tests'):
-    """A drop-in of images.conf; "" takes it away. The daemon reads it when it starts."""
-    path = f'/etc/hero-compute/images.conf.d/{name}.conf'
-    host.run(f'mkdir -p {os.path.dirname(path)}')
-    if text:
-        host.run(['tee', path], input=text)
-    else:
-        host.run(['rm', '-f', path])
-    host.run(['systemctl', 'stop', 'hero-imaged'])
-
 
 @pytest.fixture(scope='session')
 def layout(build):

@@ -5,6 +5,7 @@ CASES says for each what it must end with (the result of the pull's job). Whatev
 
 import dataclasses
 import gzip
+import hashlib
 import http.server
 import json
 import re
@@ -12,9 +13,8 @@ import sys
 import tarfile
 import threading
 import time
-import zlib
 
-from oci import DOCKER_MANIFEST, INDEX, MANIFEST, Image, Index, Tar, compress, digest
+from oci import MANIFEST, Image, Index, Tar, compress, digest
 
 ERROR = 'org.hero.Compute.Error.'
 DONE, BAD, FAILED, NONE, LIMIT = 'done', ERROR + 'BadImage', ERROR + 'PullFailed', ERROR + 'NoSuchImage', ERROR + 'LimitExceeded'
@@ -61,7 +61,6 @@ def large():
 
 
 def noise(n):
-    import hashlib
     return hashlib.shake_256(b'hostile').digest(n)
 
 
@@ -388,7 +387,7 @@ case('stalls-at-the-config', FAILED, answer=on('config', stall), seconds=STALLED
 case('stalls-in-a-layer', FAILED, large, answer=on('blob', half_then_stall), seconds=STALLED)
 case('stalls-at-the-token', FAILED, answer=bearer('http://127.0.0.1:{port}/stall'), seconds=STALLED)
 case('drips', FAILED, large, answer=on('blob', drip), seconds=SLOW)
-case('drips-its-manifest', FAILED, answer=on('tag', drip_manifest := (lambda r, k, ref, image: drip(r, k, image.digest, image))), seconds=SLOW)
+case('drips-its-manifest', FAILED, answer=on('tag', lambda r, k, ref, image: drip(r, k, image.digest, image)), seconds=SLOW)
 case('too-many-requests', FAILED, answer=on('tag', status(429, **{'Retry-After': '1000000'})), seconds=SLOW)
 case('too-many-requests-for-layers', FAILED, answer=on('blob', status(429)), seconds=SLOW)
 case('drops-at-the-manifest', FAILED, answer=on('tag', lambda r, *_: r.drop()))
@@ -415,11 +414,40 @@ case('endless-manifest', (FAILED, BAD, LIMIT), answer=on('tag', endless), second
 case('endless-config', (FAILED, BAD, LIMIT), answer=on('config', endless), seconds=SLOW)
 case('endless-layer', (FAILED, BAD, LIMIT), large, answer=on('blob', endless), seconds=SLOW)
 
+def slowly(r, k, ref, image):
+    """Two seconds: for what has to happen while a layer is under way."""
+    data = image.blobs[ref]
+    r.start(200, len(data))
+    step = len(data) // 40 + 1
+    for i in range(0, len(data), step):
+        r.wfile.write(data[i:i + step])
+        r.wfile.flush()
+        time.sleep(0.05)
+
+
 case('good', DONE)
+case('slow', DONE, large, answer=on('blob', slowly), seconds=8)
 case('good-docker', DONE, lambda: Image([small('docker')], docker=True))
 case('good-zstd', DONE, lambda: Image([small('zstd')], compression='zstd'))
 case('good-plain', DONE, lambda: Image([small('plain')], compression=None))
 case('good-large', DONE, large)
+
+
+# Names that begin with "moving" are images of two layers, of which the upper is another one after each request for /move/NAME.
+MOVING, MOVED, MADE = Case('moving', (DONE,), None), {}, {}
+
+
+def moving(name):
+    n = MOVED.get(name, 0)
+    if n and (name, n) not in MADE:                  # what the tag was before is still there by its digest
+        older = moving_version(name, n - 1)
+        MADE[name, n] = moving_version(name, n)
+        MADE[name, n].blobs.update(older.blobs)
+    return MADE.setdefault((name, n), moving_version(name, n))
+
+
+def moving_version(name, n):
+    return Image([Tar().file('noise', noise(2 << 20)), small(f'{name}-{n}').file('more', noise((1 << 20) + n)[n:])])
 
 
 class Request(http.server.BaseHTTPRequestHandler):
@@ -431,7 +459,7 @@ class Request(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args):
         if self.log:
             with self.log_lock, open(self.log, 'a', encoding='utf-8') as f:
-                f.write(f'{time.time():.3f} {self.command} {self.path}\n')
+                f.write(f'{time.time():.3f} {self.command} {self.path}{" authorized" if self.headers.get("Authorization") else ""}\n')
 
     def start(self, code, length, media_type='application/octet-stream', headers=None):
         self.send_response(code)
@@ -477,13 +505,20 @@ class Request(http.server.BaseHTTPRequestHandler):
     def serve(self):
         if self.path.startswith('/stall'):
             return self.hang()
+        if self.path.startswith('/move/'):
+            MOVED[self.path[6:]] = MOVED.get(self.path[6:], 0) + 1
+            return self.reply(b'{}', 'application/json')
         if self.path.rstrip('/') == '/v2':
             return self.reply(b'{}', 'application/json')
         m = re.match(r'/v2/([^/]+)/(manifests|blobs)/([^/?]+)', self.path)
-        c = m and CASES.get(m.group(1).partition('_')[0])
+        if m and m.group(1).startswith('moving'):
+            c, image = MOVING, moving(m.group(1))
+        else:
+            c = m and CASES.get(m.group(1).partition('_')[0])
+            image = c and c.made()
         if not c:
             return self.reply(b'{"errors":[{"code":"NAME_UNKNOWN","message":"no such name"}]}', 'application/json', 404)
-        kind, ref, image = m.group(2), m.group(3), c.made()
+        kind, ref = m.group(2), m.group(3)
         if c.answer and c.answer(self, kind, ref, image):
             return None
         if kind == 'manifests' and not ref.startswith('sha256:'):

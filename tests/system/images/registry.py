@@ -4,7 +4,6 @@
 import json
 import os
 import queue
-import subprocess
 import threading
 
 from throwaway import wait_until
@@ -108,6 +107,11 @@ class Hostile:
 
     def reference(self, case, tag='latest'):
         return f'127.0.0.1:{self.port}/{case}:{tag}'
+
+    def move(self, name):
+        """The tag of a name that begins with "moving" is another image from now on."""
+        self.host.run(['/usr/bin/python3', '-c', 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1])',
+                       f'http://127.0.0.1:{self.port}/move/{name}'])
 
     def requests(self):
         out = self.host.run(['cat', self.log], check=False).out
