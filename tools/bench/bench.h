@@ -46,6 +46,7 @@ struct Client {
         sd_bus *bus;
         Item *active[WIDTH_MAX];
         unsigned n_active;
+        const char *image; /* of the VMs that vm_create_and_start makes; NULL: the built-in one */
         int error;
         pid_t *children; /* in the scopes made by hand */
         size_t n_children, allocated_children;
@@ -94,6 +95,7 @@ int vm_get_pid(Client *c, const char *name, pid_t *ret);
 int vm_call(Client *c, const char *name, const char *member, uint64_t *ret_usec); /* waits for the job */
 int user_provision(Client *c, const char *user, const char *hypervisor, uint64_t *ret_usec);
 int user_deprovision(Client *c, const char *user);
+int image_open(Client *c, const char *reference, uint64_t *ret_usec);
 int vm_report_phases(Client *c, const char *name);
 int vm_exec(Client *c, const char *name); /* "true", and its exit status */
 int vms_count(Client *c, unsigned *ret);  /* by GetManagedObjects */

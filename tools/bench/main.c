@@ -195,6 +195,27 @@ static int verb_suspend(Client *c, char **argv) {
         return r < 0 ? r : user_deprovision(c, USER_NAME);
 }
 
+/* VMs of an image that is here and of the built-in one, in turns; and the question itself. */
+static int verb_image(Client *c, char **argv) {
+        unsigned count = number(argv[1]);
+        int r = 0;
+
+        for (unsigned i = 0; r >= 0 && i < count; i++) {
+                uint64_t usec;
+
+                r = image_open(c, argv[0], &usec);
+                if (r < 0)
+                        break;
+                report("open", usec);
+                c->image = NULL;
+                r = client_run(c, &vm_create_and_start, "create-builtin", 2 * i, 1, 1, NULL);
+                c->image = argv[0];
+                if (r >= 0)
+                        r = client_run(c, &vm_create_and_start, "create-pulled", 2 * i + 1, 1, 1, NULL);
+        }
+        return r < 0 ? r : clear(c, 0, 2 * count);
+}
+
 static int restart(void) {
         int status;
         pid_t pid;
@@ -250,6 +271,7 @@ static const struct {
         { "provision", 2, verb_provision }, /* HYPERVISOR COUNT */
         { "suspend", 2, verb_suspend },     /* HYPERVISOR COUNT */
         { "restart", 2, verb_restart },     /* COUNT EXECS */
+        { "image", 2, verb_image },         /* REFERENCE COUNT */
 };
 
 int main(int argc, char *argv[]) {

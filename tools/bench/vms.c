@@ -38,8 +38,8 @@ static int create_begin(Item *i) {
         r = sd_bus_message_new_method_call(i->client->bus, &m, COMPUTE_BUS_NAME, COMPUTE_OBJECT, COMPUTE_MANAGER_INTERFACE,
                                            "CreateVM");
         if (r >= 0)
-                r = sd_bus_message_append(m, "sa{sv}", i->name, 3, "Hypervisor", "s", "mock", "Memory", "t", BENCH_MEMORY,
-                                          "Disk", "t", BENCH_DISK);
+                r = sd_bus_message_append(m, "sa{sv}", i->name, 4, "Hypervisor", "s", "mock", "Memory", "t", BENCH_MEMORY,
+                                          "Disk", "t", BENCH_DISK, "Image", "s", i->client->image ?: "busybox");
         return r < 0 ? r : item_ask(i, m);
 }
 
@@ -93,6 +93,18 @@ int user_provision(Client *c, const char *user, const char *hypervisor, uint64_t
 int user_deprovision(Client *c, const char *user) {
         /* Not DeprovisionUser(): that asks the guest to go down first. */
         return vm_call(c, user, "Delete", NULL);
+}
+
+/* What hero-computed asks of hero-imaged when it needs an image. */
+int image_open(Client *c, const char *reference, uint64_t *ret_usec) {
+        _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        uint64_t start = now_usec(CLOCK_MONOTONIC);
+        int r;
+
+        r = sd_bus_call_method(c->bus, IMAGES_BUS_NAME, IMAGES_OBJECT, IMAGES_INTERFACE, "Open", &e, &reply, "s", reference);
+        *ret_usec = now_usec(CLOCK_MONOTONIC) - start;
+        return r < 0 ? complain(r, "Open of %s: %s", reference, e.message) : 0;
 }
 
 static int get_property(Client *c, const char *name, const char *property, const char *type, sd_bus_message **ret) {
