@@ -90,7 +90,8 @@ def make(directory, total=100 << 20, entries=200000):
     umoci_image(layout, 'five', layers)
     umoci_image(layout, 'entries', [many_entries(directory, entries)])
     run('umoci', 'unpack', '--image', f'{layout}:five', bundle)
-    run('tar', '--numeric-owner', '-C', os.path.join(bundle, 'rootfs'), '-cf', os.path.join(directory, 'flat.tar'), '.')
+    root = os.path.join(bundle, 'rootfs')
+    run('tar', '--numeric-owner', '-C', root, '-cf', os.path.join(directory, 'flat.tar'), *sorted(os.listdir(root)))
     run('rm', '-rf', bundle, *layers, os.path.join(directory, 'entries.tar'))
 
 
