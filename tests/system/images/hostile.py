@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A registry that means harm, and images that do: /usr/bin/python3 hostile.py PORT [LOG] serves them on loopback, each under its own name.
+"""A registry that means harm, and images that do: /usr/bin/python3 hostile.py PORT [LOG] serves them on loopback, each under its own name; on
+PORT + 1 to those only who bring a token.
 
 CASES says for each what it must end with (the result of the pull's job). Whatever is not said otherwise is served as it should be."""
 
@@ -35,6 +36,7 @@ class Case:
     answer: object = None       # answers a request instead: (request, kind, reference, image) -> True when it did
     sentence: str = ''          # in the job's message
     seconds: float = 5          # it must have ended by then, on a machine that does nothing else
+    token: object = None        # answers the request for a token; then the case is on the port where one is needed
 
     def made(self, lock=threading.Lock()):
         with lock:
@@ -274,6 +276,9 @@ case('manifest-without-a-config', (BAD, FAILED), manifest(lambda m: m.pop('confi
 case('manifest-of-a-negative-size', (BAD, FAILED), first_layer(size=-1))
 case('manifest-of-a-size-that-is-a-string', (BAD, FAILED), first_layer(size='12'))
 case('manifest-of-a-digest-upwards', (BAD, FAILED), first_layer(digest='sha256:../../../../etc/passwd'))
+case('manifest-of-a-digest-upwards-to-nothing', (BAD, FAILED), first_layer(digest='sha256:../../../../tmp/hero-hostile'))
+case('manifest-of-a-digest-upwards-in-its-config', (BAD, FAILED), manifest(lambda m: m['config'].update(digest='sha256:../../../../etc/passwd')))
+case('manifest-of-a-digest-with-a-slash', (BAD, FAILED), first_layer(digest='sha256:/' + '0' * 63))
 case('manifest-of-a-digest-of-md5', (BAD, FAILED), first_layer(digest='md5:' + '0' * 32))
 case('manifest-of-a-foreign-layer', (BAD, FAILED), first_layer(
     mediaType='application/vnd.docker.image.rootfs.foreign.diff.tar.gzip', urls=['http://127.0.0.1:1/layer']))
@@ -372,8 +377,8 @@ def length_lies(r, k, ref, image):
     r.drop()
 
 
-def bearer(realm):
-    return lambda r, *_: r.reply(b'{}', 'application/json', 401, {'WWW-Authenticate': f'Bearer realm="{realm}",service="x",scope="x"'})
+def token(data, code=200):
+    return lambda r: r.reply(data, 'application/json', code)
 
 
 def redirect(to):
@@ -385,7 +390,7 @@ STALLED = STALL_SEC + 8
 case('stalls-at-the-manifest', FAILED, answer=on('tag', stall), seconds=STALLED)
 case('stalls-at-the-config', FAILED, answer=on('config', stall), seconds=STALLED)
 case('stalls-in-a-layer', FAILED, large, answer=on('blob', half_then_stall), seconds=STALLED)
-case('stalls-at-the-token', FAILED, answer=bearer('http://127.0.0.1:{port}/stall'), seconds=STALLED)
+case('stalls-at-the-token', FAILED, token=stall, seconds=STALLED)
 case('drips', FAILED, large, answer=on('blob', drip), seconds=SLOW)
 case('drips-its-manifest', FAILED, answer=on('tag', lambda r, k, ref, image: drip(r, k, image.digest, image)), seconds=SLOW)
 case('too-many-requests', FAILED, answer=on('tag', status(429, **{'Retry-After': '1000000'})), seconds=SLOW)
@@ -393,8 +398,13 @@ case('too-many-requests-for-layers', FAILED, answer=on('blob', status(429)), sec
 case('drops-at-the-manifest', FAILED, answer=on('tag', lambda r, *_: r.drop()))
 case('drops-in-a-layer', FAILED, large, answer=on('blob', half), seconds=20)
 case('unauthorised', FAILED, answer=status(401), sentence='')
-case('unauthorised-basic', FAILED, answer=status(401, **{'WWW-Authenticate': 'Basic realm="x"'}))
-case('unauthorised-token-from-a-file', FAILED, answer=bearer('file:///etc/shadow'))
+case('token-refused', FAILED, token=token(b'{"details":"incorrect username or password"}', 401))
+case('token-is-no-json', FAILED, token=token(b'<html>'))
+case('token-is-a-number', FAILED, token=token(b'{"token": 5}'))
+case('token-is-empty', FAILED, token=token(b'{"token": ""}'))
+case('token-with-another-header', FAILED, token=token(b'{"token": "x\\r\\nX-Other: y"}'))
+case('token-endless', FAILED, token=lambda r: endless(r), seconds=SLOW)
+case('token-good', DONE, token=token(b'{"token": "abc"}'))
 case('forbidden', FAILED, answer=on('tag', status(403)))
 case('not-found', NONE, answer=on('tag', status(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}')))
 case('not-found-name', NONE, answer=on('tag', status(404, b'{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known to registry"}]}')))
@@ -459,14 +469,14 @@ class Request(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args):
         if self.log:
             with self.log_lock, open(self.log, 'a', encoding='utf-8') as f:
-                f.write(f'{time.time():.3f} {self.command} {self.path}{" authorized" if self.headers.get("Authorization") else ""}\n')
+                f.write(f'{time.time():.3f} {self.command} {self.path} {self.headers.get("Authorization", "").partition(" ")[0]}\n')
 
     def start(self, code, length, media_type='application/octet-stream', headers=None):
         self.send_response(code)
         self.send_header('Docker-Distribution-Api-Version', 'registry/2.0')
         self.send_header('Content-Type', media_type)
         for k, v in (headers or {}).items():
-            self.send_header(k, v.replace('{port}', str(self.server.server_address[1])))
+            self.send_header(k, v)
         if length is None:
             self.send_header('Transfer-Encoding', 'chunked')
         else:
@@ -503,11 +513,15 @@ class Request(http.server.BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def serve(self):
-        if self.path.startswith('/stall'):
-            return self.hang()
         if self.path.startswith('/move/'):
             MOVED[self.path[6:]] = MOVED.get(self.path[6:], 0) + 1
             return self.reply(b'{}', 'application/json')
+        if self.path.startswith('/token'):
+            name = re.search(r'repository%3A([^%&]+)%3A', self.path)
+            return CASES[name.group(1).partition('_')[0]].token(self)
+        port, wants_token = self.server.server_address[1], self.server.wants_token
+        if wants_token and not self.headers.get('Authorization', '').startswith('Bearer '):
+            return self.reply(b'{}', 'application/json', 401, {'WWW-Authenticate': f'Bearer realm="http://127.0.0.1:{port}/token",service="x"'})
         if self.path.rstrip('/') == '/v2':
             return self.reply(b'{}', 'application/json')
         m = re.match(r'/v2/([^/]+)/(manifests|blobs)/([^/?]+)', self.path)
@@ -536,6 +550,7 @@ class Request(http.server.BaseHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
+    wants_token = False
 
     def handle_error(self, *_):
         pass
@@ -543,6 +558,8 @@ class Server(http.server.ThreadingHTTPServer):
 
 if __name__ == '__main__':
     Request.log = sys.argv[2] if len(sys.argv) > 2 else None
-    server = Server(('127.0.0.1', int(sys.argv[1])), Request)
+    server, second = (Server(('127.0.0.1', int(sys.argv[1]) + i), Request) for i in range(2))
+    second.wants_token = True
+    threading.Thread(target=second.serve_forever, daemon=True).start()
     print('ready', flush=True)
     server.serve_forever()

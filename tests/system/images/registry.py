@@ -6,6 +6,7 @@ import os
 import queue
 import threading
 
+import hostile as corpus
 from throwaway import wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -106,7 +107,8 @@ class Hostile:
         self.host.run(['systemctl', 'stop', self.unit], check=False)
 
     def reference(self, case, tag='latest'):
-        return f'127.0.0.1:{self.port}/{case}:{tag}'
+        known = corpus.CASES.get(case)
+        return f'127.0.0.1:{self.port + bool(known and known.token)}/{case}:{tag}'
 
     def move(self, name):
         """The tag of a name that begins with "moving" is another image from now on."""
@@ -115,7 +117,7 @@ class Hostile:
 
     def requests(self):
         out = self.host.run(['cat', self.log], check=False).out
-        return [line.partition(' ')[2] for line in out.splitlines()]
+        return [line.partition(' ')[2].strip() for line in out.splitlines()]
 
     def forget_requests(self):
         self.host.run(f': >{self.log}')

@@ -14,6 +14,7 @@ PullsMax=8
 Mirror=docker.io=127.0.0.1:{PORT}
 Insecure=127.0.0.1:{PORT}
 Insecure=127.0.0.1:{HOSTILE_PORT}
+Insecure=127.0.0.1:{HOSTILE_PORT + 1}
 [Timeouts]
 PullTimeoutSec={corpus.PULL_SEC}
 StallTimeoutSec={corpus.STALL_SEC}

@@ -51,11 +51,3 @@ def test_what_only_time_can_end_ends_in_time_and_many_at_once_hinder_nobody(host
             check(name, images.result(number, 60), slack=1.5)
         assert used(host) - before < BYTES_MAX
     assert time.monotonic() - began < 60
-
-
-def test_a_hostile_registry_learns_nothing_of_passwords_meant_for_another(host, images, hostile, secret_registry):
-    """401 of a name that has no credentials: none are sent."""
-    hostile.forget_requests()
-    check('unauthorised-basic', images.pull(hostile.reference('unauthorised-basic')), slack=3)
-    assert hostile.requests(), 'it was asked'
-    assert not [r for r in hostile.requests() if 'authorized' in r]

@@ -106,7 +106,7 @@ while not select.select([sys.stdin], [], [], 0)[0]:
 '''
 
 
-def test_a_private_image_over_tls_by_credentials_that_no_process_shows(host, images, trusted, credentials):
+def test_a_private_image_over_tls_by_credentials_that_no_process_shows(host, images, trusted, credentials, hostile):
     configure(host, CONFIGURATION + '[Registries]\nAuthFile=/etc/hero-compute/containers-auth.json\n')
     watch = host.popen(['/usr/bin/python3', '-c', WATCH], text=True)
     watch.stdin.write(f'{PASSWORD} {credentials}\n')
@@ -120,6 +120,11 @@ def test_a_private_image_over_tls_by_credentials_that_no_process_shows(host, ima
     assert PASSWORD not in journal and credentials not in journal
     files = host.run(['grep', '-rlF', credentials, '/run', '/var/lib/hero-compute', '/tmp'], check=False).out
     assert files == '', files
+
+    # Another registry that wants to know who is there is told nothing.
+    hostile.forget_requests()
+    images.pulled(hostile.reference('token-good'))
+    assert hostile.requests() and not [r for r in hostile.requests() if 'Basic' in r]
 
 
 @pytest.mark.parametrize('kind', ['oci-archive', 'docker-archive', 'layout', 'layout-through-a-pipe'])
