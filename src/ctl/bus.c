@@ -55,7 +55,7 @@ static const char *hint(const sd_bus_error *e) {
                 { ERROR_AMBIGUOUS_NAME, "Give more of it; see 'heroctl list' or 'heroctl image list'." },
                 { ERROR_USER_HAS_VM, "'heroctl deprovision USER' removes that VM with its disk." },
                 { ERROR_WRONG_STATE, "See 'heroctl status VM' for its state." },
-                { ERROR_BUSY, "'heroctl wait VM' waits until that has ended." },
+                { ERROR_BUSY, "Try again when that has ended; 'heroctl wait VM' waits for a VM." },
                 { ERROR_NO_CAPACITY, "'heroctl status' shows what is promised to which VM." },
                 { ERROR_NO_KERNEL, "Run 'heroctl doctor' to see what is missing." },
                 { ERROR_NO_ACCELERATOR, "Run 'heroctl doctor' to see why." },

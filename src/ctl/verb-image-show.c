@@ -55,7 +55,7 @@ static int words_field(const char *label, char *const *words) {
 }
 
 static int print_text(const ImageProperties *p) {
-        char size[FORMAT_BYTES_MAX];
+        char size[FORMAT_BYTES_MAX], layers[32] = "";
         int r;
 
         lines("Image", p->references);
@@ -63,10 +63,9 @@ static int print_text(const ImageProperties *p) {
         field("Content", "%s", streq_ptr(p->digest, p->content_digest) ? "" : strempty(p->content_digest));
         field("Platform", "%s", strempty(p->platform));
         if (p->layers > 0)
-                field("Size", "%s on disk, %" PRIu32 " entries of %" PRIu32 " layer%s", format_bytes(size, p->size),
-                      p->entries, p->layers, p->layers == 1 ? "" : "s");
-        else
-                field("Size", "%s on disk, %" PRIu32 " entries", format_bytes(size, p->size), p->entries);
+                snprintf(layers, sizeof(layers), " of %" PRIu32 " layer%s", p->layers, p->layers == 1 ? "" : "s");
+        field("Size", "%s on disk, %" PRIu32 " entr%s%s", format_bytes(size, p->size), p->entries,
+              p->entries == 1 ? "y" : "ies", layers);
         r = words_field("Entrypoint", p->entrypoint);
         if (r >= 0)
                 r = words_field("Command", p->cmd);
