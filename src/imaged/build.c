@@ -140,6 +140,11 @@ static void take_line(Build *b) {
                 if (b->progress)
                         b->progress(l.bytes, l.entries, b->userdata);
                 break;
+        case WORKER_LAYER:
+                break;
+        case WORKER_ENTRY: /* only "index" has them */
+                b->bad_line = true;
+                break;
         case WORKER_ERROR:
                 b->sentence = strdup(l.sentence);
                 /* fall through */

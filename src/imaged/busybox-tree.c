@@ -113,7 +113,7 @@ static int add(Tree *t, const char *path, mode_t mode, uint32_t mtime, const cha
                 .mode = mode,
                 .mtime = mtime,
                 .xattrs = TREE_NO_XATTRS,
-                .target = (char *) target,
+                .target = target,
         };
         _cleanup_free_ char *why = NULL;
 

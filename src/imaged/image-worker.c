@@ -4,15 +4,16 @@
  * before the first byte of input is read (worker-sandbox.h). Speaks worker-protocol.h.
  *
  *   hero-image-worker tar [MAX-ENTRIES MAX-BYTES]   archive on fd 0, new file on fd 3, status on fd 4
- *   hero-image-worker busybox PATH                  the built-in image, likewise
- *   hero-image-worker digest                        "sha256:HEX SIZE" of fd 3 to stdout, and fd 3 to the
- * disk
+ *   hero-image-worker layers MAX-ENTRIES MAX-BYTES LAYER…   likewise, of blobs on fds from 5 up, the lowest
+ * first: FD:OFFSET:SIZE:HEX:HEX (SHA-256 of blob and tar, "-": not known) hero-image-worker index what is
+ * where in the uncompressed archive on fd 0, to fd 4 hero-image-worker busybox PATH                  the
+ * built-in image, likewise hero-image-worker digest                        "sha256:HEX SIZE" of fd 3 to
+ * stdout, and fd 3 to the disk
  *
  * Ended by SIGTERM or SIGKILL at any moment it leaves nothing, for its only output is a file without a name.
  */
 
 #include <fcntl.h>
-#include <gcrypt.h>
 #include <locale.h>
 #include <poll.h>
 #include <stdio.h>
@@ -23,7 +24,10 @@
 #include "basic/parse-util.h"
 #include "basic/string-util.h"
 #include "basic/time-util.h"
+#include "imaged/archive-index.h"
 #include "imaged/busybox-tree.h"
+#include "imaged/layer-merge.h"
+#include "imaged/sha256.h"
 #include "imaged/squashfs-writer.h"
 #include "imaged/tar-import.h"
 #include "imaged/worker-protocol.h"
@@ -34,7 +38,6 @@
 #define PROGRESS_INTERVAL (100 * USEC_PER_MSEC)
 #define MEMORY_MAX (UINT64_C(3) << 30)
 #define CPU_SECONDS_MAX UINT64_C(7200)
-#define SHA256_SIZE 32u
 #define DIGEST_READ_SIZE (1u << 20)
 
 typedef struct Worker {
@@ -50,7 +53,7 @@ static int say(const WorkerLine *l) {
 }
 
 static int say_error(int error, const char *sentence) {
-        (void) say(&(WorkerLine) { .type = WORKER_ERROR, .error = -error, .sentence = sentence });
+        (void) say(&(WorkerLine){ .type = WORKER_ERROR, .error = -error, .sentence = sentence });
         return EXIT_FAILURE;
 }
 
@@ -80,10 +83,10 @@ static void on_progress(uint64_t bytes, uint32_t entries, void *userdata) {
         if (now - w->last_progress < PROGRESS_INTERVAL)
                 return;
         w->last_progress = now;
-        (void) say(&(WorkerLine) { .type = WORKER_PROGRESS, .bytes = bytes, .entries = entries });
+        (void) say(&(WorkerLine){ .type = WORKER_PROGRESS, .bytes = bytes, .entries = entries });
 }
 
-static int enter(uint64_t max_bytes) {
+static int enter(int last_fd, uint64_t max_bytes) {
         const SandboxLimits limits = {
                 .memory = MEMORY_MAX,
                 .file_size = max_bytes + (UINT64_C(1) << 30), /* tables, and what does not compress */
@@ -93,7 +96,7 @@ static int enter(uint64_t max_bytes) {
         const char *missing;
         int r;
 
-        if (close_range(WORKER_STATUS_FD + 1, ~0u, 0) < 0)
+        if (close_range((unsigned) last_fd + 1, ~0u, 0) < 0)
                 return negative_errno();
         r = sandbox_enter(&limits, &missing);
         if (r < 0)
@@ -140,7 +143,7 @@ static int run_tar(const ImportLimits *limits) {
         Worker w = {};
         int r;
 
-        r = enter(limits->max_bytes);
+        r = enter(WORKER_STATUS_FD, limits->max_bytes);
         if (r >= 0)
                 r = start(&w, limits->max_entries);
         if (r < 0)
@@ -149,6 +152,62 @@ static int run_tar(const ImportLimits *limits) {
         if (r < 0)
                 return why ? say_error(r, why) : say_errno(r);
         return finish(&w, &result);
+}
+
+static void on_layer_done(unsigned layer, void *userdata) {
+        (void) say(&(WorkerLine){ .type = WORKER_LAYER, .entries = layer });
+}
+
+static int merge(const Layer *layers, size_t n_layers, const ImportLimits *limits) {
+        _cleanup_free_ char *why = NULL;
+        ImportResult result;
+        Worker w = {};
+        int r;
+
+        r = enter(WORKER_LAYERS_FD + (int) LAYERS_MAX, limits->max_bytes);
+        if (r >= 0)
+                r = sha256_init();
+        if (r >= 0)
+                r = start(&w, limits->max_entries);
+        if (r < 0)
+                return say_errno(r);
+        r = layer_merge(layers, n_layers, limits, w.tree, w.writer, on_progress, on_layer_done, &w, &result,
+                        &why);
+        if (r < 0)
+                return why ? say_error(r, why) : say_errno(r);
+        return finish(&w, &result);
+}
+
+static int run_layers(char *const *arguments, const ImportLimits *limits) {
+        Layer layers[LAYERS_MAX] = {};
+        size_t n = 0;
+
+        for (; arguments[n]; n++)
+                if (n == LAYERS_MAX || layer_parse(arguments[n], &layers[n]) < 0) {
+                        log_error("\"%s\" is not a layer, or one too many.", arguments[n]);
+                        return EXIT_FAILURE;
+                }
+        return merge(layers, n, limits);
+}
+
+static int on_entry(uint64_t offset, uint64_t size, const char *name, void *userdata) {
+        return say(&(WorkerLine){ .type = WORKER_ENTRY, .offset = offset, .bytes = size, .name = name });
+}
+
+static int run_index(void) {
+        _cleanup_free_ char *why = NULL;
+        uint32_t n_entries;
+        int r;
+
+        r = enter(WORKER_STATUS_FD, 0);
+        if (r >= 0)
+                r = sandbox_seal();
+        if (r >= 0)
+                r = archive_index(WORKER_INPUT_FD, on_entry, NULL, &n_entries, &why);
+        if (r < 0)
+                return why ? say_error(r, why) : say_errno(r);
+        return say(&(WorkerLine){ .type = WORKER_DONE, .entries = n_entries }) < 0 ? EXIT_FAILURE
+                                                                                   : EXIT_SUCCESS;
 }
 
 static int run_busybox(const char *path) {
@@ -164,7 +223,7 @@ static int run_busybox(const char *path) {
         fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0 || dup2(fd, WORKER_INPUT_FD) < 0)
                 return say_error(negative_errno(), "The busybox program cannot be read.");
-        r = enter(IMPORT_MAX_BYTES_DEFAULT);
+        r = enter(WORKER_STATUS_FD, IMPORT_MAX_BYTES_DEFAULT);
         TAKE_FD(fd); /* closed with all above the status fd, or below and harmless */
         if (r >= 0)
                 r = start(&w, IMPORT_MAX_ENTRIES_DEFAULT);
@@ -179,7 +238,7 @@ static int run_busybox(const char *path) {
 }
 
 /* All of the output file through the hash. */
-static int hash_file(gcry_md_hd_t md, uint64_t *ret_size) {
+static int hash_file(Sha256 *s, uint64_t *ret_size) {
         static uint8_t buffer[DIGEST_READ_SIZE];
         uint64_t size = 0;
 
@@ -192,45 +251,34 @@ static int hash_file(gcry_md_hd_t md, uint64_t *ret_size) {
                         return negative_errno();
                 if (n == 0)
                         break;
-                gcry_md_write(md, buffer, (size_t) n);
+                sha256_write(s, buffer, (size_t) n);
                 size += (uint64_t) n;
         }
         *ret_size = size;
         return 0;
 }
 
-static int hash(char hex[static 2 * SHA256_SIZE + 1], uint64_t *ret_size) {
-        const uint8_t *digest;
-        gcry_md_hd_t md;
-        int r;
-
-        if (!gcry_check_version(NULL))
-                return -ELIBBAD;
-        /* No secrets here: the memory need not be locked. */
-        (void) gcry_control(GCRYCTL_DISABLE_SECMEM, 0);
-        (void) gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
-        if (gcry_md_open(&md, GCRY_MD_SHA256, 0) != 0)
-                return -ENOMEM;
-        r = hash_file(md, ret_size);
-        digest = gcry_md_read(md, GCRY_MD_SHA256);
-        for (size_t i = 0; i < SHA256_SIZE; i++)
-                (void) snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-        gcry_md_close(md);
-        return r;
-}
-
 static int run_digest(void) {
-        char hex[2 * SHA256_SIZE + 1];
+        _cleanup_(sha256_freep) Sha256 *s = NULL;
+        char hex[SHA256_HEX_LENGTH + 1];
         uint64_t size = 0;
         int r;
 
-        r = hash(hex, &size);
+        r = sha256_new(&s);
+        if (r >= 0)
+                r = hash_file(s, &size);
         if (r >= 0 && fsync(WORKER_OUTPUT_FD) < 0)
                 r = negative_errno();
         if (r < 0)
                 return log_error_errno(r, "Failed to read the image back: %m"), EXIT_FAILURE;
+        sha256_read(s, hex);
         return dprintf(STDOUT_FILENO, "sha256:%s %llu\n", hex, (unsigned long long) size) < 0 ? EXIT_FAILURE
                                                                                               : EXIT_SUCCESS;
+}
+
+static bool parse_limits(char *const *arguments, ImportLimits *limits) {
+        return parse_uint(arguments[0], UINT32_MAX, &limits->max_entries) >= 0 &&
+               parse_uint64(arguments[1], &limits->max_bytes) >= 0 && limits->max_bytes <= INT64_MAX / 2;
 }
 
 static int run(int argc, char *argv[]) {
@@ -243,10 +291,12 @@ static int run(int argc, char *argv[]) {
                 return run_busybox(argv[2]);
         if (argc == 2 && streq(argv[1], "tar"))
                 return run_tar(&limits);
-        if (argc == 4 && streq(argv[1], "tar") &&
-                        parse_uint(argv[2], UINT32_MAX, &limits.max_entries) >= 0 &&
-                        parse_uint64(argv[3], &limits.max_bytes) >= 0 && limits.max_bytes <= INT64_MAX / 2)
+        if (argc == 2 && streq(argv[1], "index"))
+                return run_index();
+        if (argc == 4 && streq(argv[1], "tar") && parse_limits(argv + 2, &limits))
                 return run_tar(&limits);
+        if (argc > 4 && streq(argv[1], "layers") && parse_limits(argv + 2, &limits))
+                return run_layers(argv + 4, &limits);
         log_error("Not to be run by hand, see image-worker.c.");
         return EXIT_FAILURE;
 }

@@ -61,6 +61,7 @@ struct SquashfsWriter {
         sqfs_dir_writer_t *directories;
         TreeInode **files; /* their data is the library's, freed with the writer */
         size_t n_files, n_allocated;
+        uint32_t n_inodes; /* written */
 };
 
 static int output_read_at(sqfs_file_t *base, sqfs_u64 offset, void *buffer, size_t size) {
@@ -366,7 +367,7 @@ int squashfs_writer_file_end(SquashfsWriter *w) {
 }
 
 static int compare_names(const void *a, const void *b) {
-        return strcmp((*(TreeNode *const *) a)->name, (*(TreeNode *const *) b)->name);
+        return strcmp((*(const TreeNode *const *) a)->name, (*(const TreeNode *const *) b)->name);
 }
 
 /* The kernel looks names up in an order by bytes. */
@@ -374,43 +375,14 @@ static int sorted_children(const TreeNode *n, TreeNode ***ret) {
         TreeNode **children;
         size_t k = 0;
 
-        children = new (TreeNode *, MAX2(n->n_children, 1u));
+        children = new(TreeNode *, MAX2(n->n_children, 1u));
         if (!children)
-                return -ENOMEM;
+                return SQFS_ERROR_ALLOC;
         for (TreeNode *c = n->first_child; c; c = c->sibling)
-                children[k++] = c;
+                if (c->inode)
+                        children[k++] = c;
         qsort(children, k, sizeof(TreeNode *), compare_names);
         *ret = children;
-        return 0;
-}
-
-static int directory_inode(
-                SquashfsWriter *w, const TreeNode *n, uint32_t parent_number, sqfs_inode_generic_t **ret) {
-        _cleanup_free_ TreeNode **children = NULL;
-        uint32_t n_links = 2;
-        int r;
-
-        if (sorted_children(n, &children) < 0)
-                return SQFS_ERROR_ALLOC;
-        r = sqfs_dir_writer_begin(w->directories, 0);
-        for (uint32_t i = 0; !r && i < n->n_children; i++) {
-                const TreeInode *c = children[i]->inode;
-
-                n_links += S_ISDIR(c->mode);
-                r = sqfs_dir_writer_add_entry(w->directories, children[i]->name, c->number, c->location,
-                                (sqfs_u16) c->mode);
-        }
-        if (!r)
-                r = sqfs_dir_writer_end(w->directories);
-        if (r)
-                return r;
-        *ret = sqfs_dir_writer_create_inode(w->directories, 0, n->inode->xattrs, parent_number);
-        if (!*ret)
-                return SQFS_ERROR_ALLOC;
-        if ((*ret)->base.type == SQFS_INODE_DIR)
-                (*ret)->data.dir.nlink = n_links;
-        else
-                (*ret)->data.dir_ext.nlink = n_links;
         return 0;
 }
 
@@ -432,7 +404,7 @@ static int file_inode(TreeInode *i, sqfs_inode_generic_t **ret) {
 }
 
 static int special_inode(const TreeInode *i, sqfs_inode_generic_t **ret) {
-        size_t n = i->target ? strlen(i->target) : 0;
+        size_t n = S_ISLNK(i->mode) ? strlen(i->target) : 0;
         sqfs_inode_generic_t *inode;
 
         inode = calloc(1, sizeof(*inode) + n + 1);
@@ -444,7 +416,7 @@ static int special_inode(const TreeInode *i, sqfs_inode_generic_t **ret) {
                 inode->data.slink.nlink = i->n_links;
                 inode->data.slink.target_size = (sqfs_u32) n;
                 inode->payload_bytes_available = inode->payload_bytes_used = (sqfs_u32) n;
-                memcpy(inode->extra, strempty(i->target), n);
+                memcpy(inode->extra, i->target, n);
                 break;
         case S_IFBLK:
         case S_IFCHR:
@@ -480,19 +452,14 @@ static int write_inode(SquashfsWriter *w, TreeInode *i, sqfs_inode_generic_t *in
         return sqfs_meta_writer_write_inode(w->inode_table, inode);
 }
 
-static int write_node(SquashfsWriter *w, TreeNode *n, uint32_t root_parent) {
+static int write_file_or_special(SquashfsWriter *w, TreeInode *i) {
         sqfs_inode_generic_t *inode = NULL;
-        TreeInode *i = n->inode;
         int r;
 
         if (i->location != UINT64_MAX) /* by another of its names */
                 return 0;
-        if (S_ISDIR(i->mode))
-                r = directory_inode(w, n, n->parent ? n->parent->inode->number : root_parent, &inode);
-        else if (S_ISREG(i->mode))
-                r = file_inode(i, &inode);
-        else
-                r = special_inode(i, &inode);
+        i->number = ++w->n_inodes;
+        r = S_ISREG(i->mode) ? file_inode(i, &inode) : special_inode(i, &inode);
         if (!r)
                 r = write_inode(w, i, inode);
         if (inode && !S_ISREG(i->mode))
@@ -500,31 +467,58 @@ static int write_node(SquashfsWriter *w, TreeNode *n, uint32_t root_parent) {
         return r;
 }
 
-/* Numbers from 1, in the order of the archive. */
-static uint32_t number_inodes(Tree *t) {
-        uint32_t number = 0;
+static int write_directory_inode(
+                SquashfsWriter *w, TreeNode *n, TreeNode *const *children, uint32_t parent_number) {
+        sqfs_inode_generic_t *inode;
+        uint32_t n_links = 2;
+        int r;
 
-        for (TreeInode *i = tree_inodes(t); i; i = i->next) {
-                i->number = 0;
-                i->location = UINT64_MAX;
+        r = sqfs_dir_writer_begin(w->directories, 0);
+        for (uint32_t i = 0; !r && i < n->n_children; i++) {
+                const TreeInode *c = children[i]->inode;
+
+                n_links += S_ISDIR(c->mode);
+                r = sqfs_dir_writer_add_entry(w->directories, children[i]->name, c->number, c->location,
+                                (sqfs_u16) c->mode);
         }
-        for (TreeNode *n = tree_root(t); n; n = n->next)
-                if (n->inode->number == 0)
-                        n->inode->number = ++number;
-        return number;
+        if (!r)
+                r = sqfs_dir_writer_end(w->directories);
+        if (r)
+                return r;
+        inode = sqfs_dir_writer_create_inode(w->directories, 0, n->inode->xattrs, parent_number);
+        if (!inode)
+                return SQFS_ERROR_ALLOC;
+        if (inode->base.type == SQFS_INODE_DIR)
+                inode->data.dir.nlink = n_links;
+        else
+                inode->data.dir_ext.nlink = n_links;
+        r = write_inode(w, n->inode, inode);
+        sqfs_free(inode);
+        return r;
+}
+
+/* What it refers to is written before it. Recursive, as deep as the tree may be. */
+static int write_directory(SquashfsWriter *w, TreeNode *n, uint32_t parent_number) {
+        _cleanup_free_ TreeNode **children = NULL;
+        int r;
+
+        n->inode->number = ++w->n_inodes;
+        r = sorted_children(n, &children);
+        for (uint32_t i = 0; !r && i < n->n_children; i++)
+                r = S_ISDIR(children[i]->inode->mode)
+                                ? write_directory(w, children[i], n->inode->number)
+                                : write_file_or_special(w, children[i]->inode);
+        return r ?: write_directory_inode(w, n, children, parent_number);
 }
 
 static int write_tree(SquashfsWriter *w, Tree *t) {
         int r;
 
-        w->super.inode_count = number_inodes(t);
+        w->super.inode_count = tree_n_inodes(t);
         w->super.inode_table_start = w->file.size;
-        /* Backwards, so that what a directory refers to is written before it. */
-        for (TreeNode *n = tree_last(t); n; n = n->previous) {
-                r = write_node(w, n, w->super.inode_count + 1);
-                if (r)
-                        return r;
-        }
+        r = write_directory(w, tree_root(t), w->super.inode_count + 1);
+        if (r)
+                return r;
         w->super.root_inode_ref = tree_root(t)->inode->location;
         r = sqfs_meta_writer_flush(w->inode_table);
         if (!r)

@@ -7,6 +7,7 @@
 #include "basic/macro.h"
 #include "imaged/image-tree.h"
 #include "imaged/squashfs-writer.h"
+#include "imaged/tar-stream.h"
 
 typedef struct ImportLimits {
         uint32_t max_entries;
@@ -30,6 +31,29 @@ typedef struct ImportResult {
 
 /* bytes: read from the input so far. Called often. */
 typedef void (*import_progress_t)(uint64_t bytes, uint32_t entries, void *userdata);
+
+/* An import of one archive, or of several on top of each other, see layer-merge.h. */
+typedef struct Import {
+        const ImportLimits *limits;
+        Tree *tree;
+        SquashfsWriter *writer;
+        import_progress_t progress;
+        void *userdata;
+        bool layers;             /* what begins with ".wh." is a whiteout */
+        uint64_t n_bytes_before; /* of other archives, for the progress */
+
+        ImportResult result;
+        char *why;
+
+        /* Its own. */
+        TarStream *stream;
+        struct archive *tar;
+        uint32_t n_headers;
+        uint64_t n_xattr_bytes;
+} Import;
+
+/* Adds an archive to the tree. Errors as below, the sentence in p->why. */
+int import_stream(Import *p, const TarInput *input);
 
 /* Reads fd to its end. The caller finishes the writer. Errors with a sentence in *ret_why: -EBADMSG the
  * archive is not usable, -EDQUOT it is larger than the limits, other -errno: input or output failed. */

@@ -29,7 +29,7 @@ static int set_limits(const SandboxLimits *limits) {
         if (r >= 0)
                 r = limit(RLIMIT_CPU, limits->cpu_seconds);
         if (r >= 0)
-                r = limit(RLIMIT_NOFILE, 64);
+                r = limit(RLIMIT_NOFILE, 256); /* those of the layers are open */
 #ifndef __SANITIZE_ADDRESS__ /* whose shadow memory is terabytes of address space */
         if (r >= 0)
                 r = limit(RLIMIT_AS, limits->memory);
