@@ -35,6 +35,14 @@ static void lines_go_there_and_back(void **state) {
         assert_int_equal(l.entries, 3);
         assert_int_equal(l.bytes, 4);
         assert_int_equal(l.dropped, 5);
+        l = there_and_back(&(WorkerLine) { .type = WORKER_LAYER, .entries = 127 });
+        assert_int_equal(l.type, WORKER_LAYER);
+        assert_int_equal(l.entries, 127);
+        l = there_and_back(&(WorkerLine) { .type = WORKER_ENTRY, .offset = 512, .bytes = 9, .name = "blobs/sha256/0a" });
+        assert_int_equal(l.type, WORKER_ENTRY);
+        assert_int_equal(l.offset, 512);
+        assert_int_equal(l.bytes, 9);
+        assert_string_equal(l.name, "blobs/sha256/0a");
         l = there_and_back(&(WorkerLine) { .type = WORKER_ERROR, .error = EBADMSG, .sentence = "No \"café\" here." });
         assert_int_equal(l.type, WORKER_ERROR);
         assert_int_equal(l.error, EBADMSG);
@@ -55,6 +63,9 @@ static void anything_else_is_refused(void **state) {
                 "progress 9223372036854775808 1", "progress a b", "done", "done 1 2", "done 1 2 3 4", "done  1 2", "done 1 x 2",
                 "error", "error 5", "error 5 ", "error 0 nothing", "error 4096 much", "error -5 x", "error x y",
                 "error 5 two\nlines", "error 5 \xff", "error 5 bell\a", "hello", "Done 1 2 3", "done\t1 2 3",
+                "layer", "layer 256", "layer -1", "layer 1 2", "entry", "entry 1", "entry 1 2", "entry 1 2 ", "entry 1 2 /a",
+                "entry 1 2 ../a", "entry 1 2 a/..", "entry 1 2 a//b", "entry 1 2 a/", "entry 1 2 a b", "entry 1 2 \"", "entry x 2 a",
+                "entry 1 2 ./a", "entry 1 2 a/./b",
         };
         char longest[WORKER_LINE_MAX + 1];
         WorkerLine l;
