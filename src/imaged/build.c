@@ -43,6 +43,7 @@ struct Build {
         char *sentence;
 
         build_progress_t progress;
+        build_layer_t layer;
         build_done_t done;
         void *userdata;
 };
@@ -232,13 +233,13 @@ static int on_exit_of_worker(sd_event_source *s, const siginfo_t *si, void *user
 
 /* posix_spawn() moves fds one after the other: none may be where another one goes. */
 static int move_up(int fd) {
-        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 16);
+        int copy = fcntl(fd, F_DUPFD_CLOEXEC, BUILD_FDS + (int) BUILD_FDS_MAX);
 
         return copy < 0 ? negative_errno() : copy;
 }
 
-static int spawn(const char *path, char *const *argv, int input_fd, int output_fd, int status_fd,
-                pid_t *ret) {
+static int spawn(const char *path, char *const *argv, int input_fd, int output_fd, int status_fd, const int *fds,
+                size_t n_fds, pid_t *ret) {
         static char *const environment[] = { (char *) "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
                 (char *) "LANG=C.UTF-8", NULL };
         posix_spawn_file_actions_t actions;
@@ -257,7 +258,9 @@ static int spawn(const char *path, char *const *argv, int input_fd, int output_f
         posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
         posix_spawn_file_actions_adddup2(&actions, output_fd, WORKER_OUTPUT_FD);
         posix_spawn_file_actions_adddup2(&actions, status_fd, WORKER_STATUS_FD);
-        posix_spawn_file_actions_addclosefrom_np(&actions, WORKER_STATUS_FD + 1);
+        for (size_t i = 0; i < n_fds; i++)
+                posix_spawn_file_actions_adddup2(&actions, fds[i], BUILD_FDS + (int) i);
+        posix_spawn_file_actions_addclosefrom_np(&actions, BUILD_FDS + (int) n_fds);
         posix_spawnattr_setsigmask(&attr, &none);
         posix_spawnattr_setsigdefault(&attr, &all);
         posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
@@ -269,13 +272,26 @@ static int spawn(const char *path, char *const *argv, int input_fd, int output_f
         return r;
 }
 
-static int build_spawn(Build *b, const char *const *arguments, int input_fd) {
+typedef struct Fds {
+        int fds[BUILD_FDS_MAX];
+        size_t n;
+} Fds;
+
+static void fds_done(Fds *f) {
+        for (size_t i = 0; i < f->n; i++)
+                safe_close(f->fds[i]);
+}
+
+static int build_spawn(Build *b, const BuildRequest *q) {
         _cleanup_close_ int input = -EBADF, output = -EBADF, status = -EBADF;
+        _cleanup_(fds_done) Fds others = {};
         _cleanup_strv_free_ char **argv = NULL;
         int r, fds[2];
 
+        if (q->n_fds > BUILD_FDS_MAX)
+                return -E2BIG;
         r = strv_consume(&argv, worker_path());
-        for (const char *const *a = arguments; r >= 0 && *a; a++)
+        for (const char *const *a = q->argv; r >= 0 && *a; a++)
                 r = strv_extend(&argv, *a);
         if (r < 0)
                 return r;
@@ -285,18 +301,22 @@ static int build_spawn(Build *b, const char *const *arguments, int input_fd) {
         status = move_up(fds[1]);
         safe_close(fds[1]);
         output = move_up(b->file.fd);
-        if (input_fd >= 0)
-                input = move_up(input_fd);
-        if (status < 0 || output < 0 || (input_fd >= 0 && input < 0))
+        if (q->input_fd >= 0)
+                input = move_up(q->input_fd);
+        if (status < 0 || output < 0 || (q->input_fd >= 0 && input < 0))
                 return -EMFILE;
+        for (; others.n < q->n_fds; others.n++) {
+                others.fds[others.n] = move_up(q->fds[others.n]);
+                if (others.fds[others.n] < 0)
+                        return -EMFILE;
+        }
         r = fd_nonblock(b->status_fd, true);
         if (r < 0)
                 return r;
-        return spawn(argv[0], argv, input, output, status, &b->pid);
+        return spawn(argv[0], argv, input, output, status, others.fds, others.n, &b->pid);
 }
 
-int build_start(sd_event *event, ImageStore *store, const char *const *argv, int input_fd,
-                build_progress_t progress, build_done_t done, void *userdata, Build **ret) {
+int build_start(sd_event *event, ImageStore *store, const BuildRequest *request, Build **ret) {
         _cleanup_(build_freep) Build *b = NULL;
         int r;
 
@@ -308,13 +328,14 @@ int build_start(sd_event *event, ImageStore *store, const char *const *argv, int
                 .store = store,
                 .file.fd = -EBADF,
                 .status_fd = -EBADF,
-                .progress = progress,
-                .done = done,
-                .userdata = userdata,
+                .progress = request->progress,
+                .layer = request->layer,
+                .done = request->done,
+                .userdata = request->userdata,
         };
         r = image_store_create(store, &b->file);
         if (r >= 0)
-                r = build_spawn(b, argv, input_fd);
+                r = build_spawn(b, request);
         if (r >= 0)
                 r = sd_event_add_child(event, &b->exit_source, b->pid, WEXITED, on_exit_of_worker, b);
         if (r >= 0)

@@ -22,13 +22,26 @@ typedef struct BuildResult {
 } BuildResult;
 
 typedef void (*build_progress_t)(uint64_t bytes, uint32_t entries, void *userdata);
+typedef void (*build_layer_t)(uint32_t layer, void *userdata);
 
 /* The build is freed after this has returned; result lives as long. */
 typedef void (*build_done_t)(const BuildResult *result, void *userdata);
 
-/* argv: of the worker, from its first argument. input_fd (or -EBADF) becomes its standard input, it is not
- * kept. */
-int build_start(sd_event *event, ImageStore *store, const char *const *argv, int input_fd,
-                build_progress_t progress, build_done_t done, void *userdata, Build **ret);
+typedef struct BuildRequest {
+        const char *const *argv; /* of the worker, from its first argument */
+        int input_fd;            /* its standard input; -EBADF: none */
+        const int *fds;          /* its fds from BUILD_FDS on */
+        size_t n_fds;
+        build_progress_t progress; /* may be NULL, as the next */
+        build_layer_t layer;       /* one more is done, counted from 0 */
+        build_done_t done;
+        void *userdata;
+} BuildRequest;
+
+#define BUILD_FDS 5
+#define BUILD_FDS_MAX 256u
+
+/* Nothing of the request is kept. */
+int build_start(sd_event *event, ImageStore *store, const BuildRequest *request, Build **ret);
 Build *build_free(Build *b); /* kills what runs, calls nothing */
 DEFINE_TRIVIAL_CLEANUP_FUNC(Build *, build_free);

@@ -127,6 +127,7 @@ static int wait_for_it(Imaged *m, sd_bus_message *call, sd_bus_error *error) {
 
 int builtin_need(Imaged *m, sd_bus_message *call, Image **ret, sd_bus_error *error) {
         const char *const arguments[] = { "busybox", busybox_path(), NULL };
+        const BuildRequest request = { .argv = arguments, .input_fd = -EBADF, .done = on_done, .userdata = m };
         char source[RECORD_SOURCE_MAX + 1];
         Image *image;
         bool there;
@@ -146,7 +147,7 @@ int builtin_need(Imaged *m, sd_bus_message *call, Image **ret, sd_bus_error *err
                                         "The built-in image needs %s: %s. Install "
                                         "busybox-static or import an image.",
                                         busybox_path(), strerror(-k));
-                r = build_start(m->event, m->store, arguments, -EBADF, NULL, on_done, m, &m->builtin);
+                r = build_start(m->event, m->store, &request, &m->builtin);
                 if (r < 0)
                         return sd_bus_error_setf(error, ERROR_BAD_IMAGE,
                                         "The built-in image cannot be made: %s.", strerror(-r));

@@ -322,6 +322,12 @@ void catalog_touch(Catalog *c, Image *image) {
         image->used_since = true;
 }
 
+void catalog_pulled(Catalog *c, Image *image) {
+        catalog_touch(c, image);
+        image->record.pulled = image->record.last_used;
+        tell(c, CATALOG_PULLED, image);
+}
+
 bool catalog_flush(Catalog *c) {
         bool any = false;
 

@@ -73,6 +73,9 @@ int catalog_remove(Catalog *c, Image *image);
 /* False while there is a tag that cannot be read: an image without a tag may have one after all. */
 bool catalog_is_sure(const Catalog *c);
 
+/* It was asked for again, and is what it was. */
+void catalog_pulled(Catalog *c, Image *image);
+
 /* It was used now; written by catalog_flush(). */
 void catalog_touch(Catalog *c, Image *image);
 bool catalog_flush(Catalog *c); /* false: nothing was to be written */

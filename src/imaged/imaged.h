@@ -41,8 +41,9 @@ struct Imaged {
         Catalog catalog;
         sd_event_source *changed; /* ImagesChanged is to be sent */
 
-        TAILQ_HEAD(, Job) jobs;
-        unsigned n_jobs, n_imports;
+        TAILQ_HEAD(Jobs, Job) jobs;
+        unsigned n_jobs, n_imports, n_pulls; /* pulls under way, without those that wait */
+        sd_event_source *watch;              /* of the disk, while there are jobs */
         uint32_t last_job_id;
 
         ImageUse *uses; /* what hero-computed said last */
@@ -76,6 +77,11 @@ void questions_free(Imaged *m);
 /* May the image be removed, as of the answer just read? ImageInUse, Busy. */
 int uses_permit_removal(const Imaged *m, const Image *image, sd_bus_error *error);
 
+/* pull.c: Pull(). Joins one of the same reference and platform that is under way (*ret_new false). */
+int pull_new(Imaged *m, const char *reference, const char *platform, const char *sender, Job **ret, bool *ret_new,
+                sd_bus_error *error);
+void pulls_continue(Imaged *m); /* with one that waits */
+
 /* import.c: Import(). */
 int import_new(Imaged *m, const char *reference, const char *platform, const char *sender, int tar_fd, Job **ret,
                 sd_bus_error *error);
@@ -97,6 +103,12 @@ int removal_handle(Imaged *m, sd_bus_message *call, const char *reference, sd_bu
 
 /* prune.c: Prune(), once it is permitted; and images that lost their last tag. */
 int prune_handle(Imaged *m, sd_bus_message *call, sd_bus_error *error);
+
+/* Is there room for so many bytes? */
+bool space_fits(Imaged *m, uint64_t bytes);
+
+/* Makes room, as of this answer of hero-computed. -ENOSPC: not possible, nothing was removed; other -errno: no answer. */
+int prune_for(Imaged *m, sd_bus_message *reply, uint64_t bytes);
 
 /* Removes images without a tag that no VM uses, and what is over the budget; without starting hero-computed for it. */
 void collect_images(Imaged *m);

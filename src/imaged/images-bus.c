@@ -97,6 +97,30 @@ static int method_import(sd_bus_message *call, void *userdata, sd_bus_error *err
         return r;
 }
 
+static int method_pull(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        const PolkitQuestion question = { .action = ACTION_IMAGES, .verb = "pull" };
+        char reference[REFERENCE_MAX + 1], platform[OCI_PLATFORM_MAX + 1];
+        Imaged *m = userdata;
+        bool is_new;
+        Job *job;
+        int r;
+
+        r = polkit_check(m->polkit, call, &question, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+        r = read_new_name(call, reference, "pulled", error);
+        if (r >= 0)
+                r = read_options(call, platform, error);
+        if (r >= 0)
+                r = pull_new(m, reference, platform, sd_bus_message_get_sender(call), &job, &is_new, error);
+        if (r < 0)
+                return r;
+        r = sd_bus_reply_method_return(call, "o", job->path);
+        if (is_new)
+                job_announce(job);
+        return r;
+}
+
 static int append_images(Imaged *m, sd_bus_message *reply) {
         bool builtin = false;
         int r;
@@ -309,6 +333,9 @@ static int method_open(sd_bus_message *call, void *userdata, sd_bus_error *error
 /* clang-format off */
 static const sd_bus_vtable images_vtable[] = {
         SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD_WITH_ARGS("Pull",
+                SD_BUS_ARGS("s", reference, "a{sv}", options), SD_BUS_RESULT("o", job),
+                method_pull, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Import",
                 SD_BUS_ARGS("s", reference, "h", tar, "a{sv}", options), SD_BUS_RESULT("o", job),
                 method_import, SD_BUS_VTABLE_UNPRIVILEGED),

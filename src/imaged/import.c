@@ -82,12 +82,15 @@ static void on_rootfs(const BuildResult *result, void *userdata) {
 static int start_rootfs(Import *i, int tar_fd) {
         char entries[16], bytes[24];
         const char *const arguments[] = { "tar", entries, bytes, NULL };
+        const BuildRequest request = {
+                .argv = arguments, .input_fd = tar_fd, .progress = on_progress, .done = on_rootfs, .userdata = i,
+        };
         const ImagesConfig *c = &i->imaged->config;
 
         (void) snprintf(entries, sizeof(entries), "%u", c->entries_max);
         (void) snprintf(bytes, sizeof(bytes), "%" PRIu64, MIN2(c->image_size_max, UINT64_C(1) << 60));
         job_set_step(i->job, STEP_CONVERT);
-        return build_start(i->imaged->event, i->imaged->store, arguments, tar_fd, on_progress, on_rootfs, i, &i->build);
+        return build_start(i->imaged->event, i->imaged->store, &request, &i->build);
 }
 
 int import_new(Imaged *m, const char *reference, const char *platform, const char *sender, int tar_fd, Job **ret,

@@ -10,6 +10,7 @@
 #include "basic/string-util.h"
 #include "basic/time-util.h"
 #include "imaged/imaged.h"
+#include "imaged/space.h"
 #include "shared/error-names.h"
 #include "shared/log.h"
 #include "shared/peer-watch.h"
@@ -163,6 +164,10 @@ static void log_unless_sent(int r, const char *what) {
 }
 
 void job_announce(Job *j) {
+        int r = space_watch(j->imaged);
+
+        if (r < 0)
+                log_warning_errno(r, "Failed to watch the disk: %m");
         log_info("%s %u of %s begins.", j->type == JOB_PULL ? "Pull" : "Import", j->id, j->reference);
         log_unless_sent(sd_bus_emit_object_added(j->imaged->bus, j->path), "InterfacesAdded");
         log_unless_sent(sd_bus_emit_signal(j->imaged->bus, IMAGES_OBJECT, IMAGES_INTERFACE, "JobNew", "uos", j->id,
@@ -218,6 +223,7 @@ void job_end(Job *j, const char *result, const char *message, const char *digest
                                         j->path, j->reference, result, strempty(copy), digest),
                         "JobRemoved");
         job_free(j);
+        pulls_continue(m);
 }
 
 void job_fail(Job *j, const char *error_name, const char *message) {

@@ -49,6 +49,7 @@ struct Job {
         JobStep step;
         uint64_t done, total;
         uint32_t layers_done, layers_total;
+        uint64_t reserved;  /* bytes that its image will need, see space.h */
         uint64_t announced; /* when progress was, CLOCK_MONOTONIC */
 
         /* Of pull.c or import.c. stop() ends and frees it without a word; it is called once. */

@@ -197,6 +197,7 @@ static void imaged_done(Imaged *m) {
         builtin_free(m);
         polkit_free(m->polkit);
         sd_event_source_disable_unref(m->idle);
+        sd_event_source_disable_unref(m->watch);
         sd_event_source_disable_unref(m->changed);
         catalog_done(&m->catalog);
         uses_free(m);

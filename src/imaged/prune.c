@@ -51,11 +51,16 @@ static Image *choose(Imaged *m) {
 /* Will there be need bytes more than now, within the budget and with KeepFree= left, when the plan is carried out? */
 static bool plan_fits(Imaged *m, const Plan *p, uint64_t need) {
         uint64_t size = catalog_size(&m->catalog), free_space = 0;
+        const Job *j;
 
-        if (size > m->config.space_max || need > m->config.space_max - size)
+        if (size > m->config.space_max)
                 return false;
         if (need == 0)
                 return true;
+        TAILQ_FOREACH(j, &m->jobs, jobs)
+                need += j->reserved;
+        if (need > m->config.space_max - size)
+                return false;
         if (image_store_free_space(m->store, &free_space) < 0)
                 return true; /* the worker will notice */
         for (size_t i = 0; i < p->n; i++)
@@ -175,6 +180,22 @@ int prune_handle(Imaged *m, sd_bus_message *call, sd_bus_error *error) {
 
         r = read_options(call, &all, &dry_run, error);
         return r < 0 ? r : uses_ask_for(m, call, true, on_uses, error);
+}
+
+bool space_fits(Imaged *m, uint64_t bytes) {
+        return plan_fits(m, &(Plan) {}, bytes);
+}
+
+int prune_for(Imaged *m, sd_bus_message *reply, uint64_t bytes) {
+        _cleanup_(plan_done) Plan plan = {};
+        int r;
+
+        r = uses_read(m, reply);
+        if (r >= 0)
+                r = plan_make(m, false, bytes, &plan);
+        if (r < 0)
+                return r;
+        return plan_fits(m, &plan, bytes) ? plan_execute(m, &plan) : -ENOSPC;
 }
 
 static bool is_over_budget(const Imaged *m) {
