@@ -9,14 +9,29 @@
 #include "shared/error-names.h"
 #include "shared/log.h"
 
+/* A name that is none may be the beginning of a digest; its tag is only what it was made complete with. */
+static int find_by_digest(Imaged *m, const char *reference, Image **ret) {
+        _cleanup_free_ char *text = strndup(reference, strcspn(reference, ":"));
+        const char *hex;
+
+        if (digest_is_valid(reference))
+                return catalog_resolve(&m->catalog, reference, ret);
+        hex = text ? digest_abbreviated(text) : NULL;
+        return hex ? catalog_find_abbreviated(&m->catalog, hex, ret) : -ENOENT;
+}
+
 /* What the reference means now. *ret: the image that goes with it; NULL: only the tag goes. */
 static int look(Imaged *m, const char *reference, Image **ret, sd_bus_error *error) {
         const Tag *t = catalog_tag(&m->catalog, reference);
-        Image *i = NULL;
-        int r;
+        Image *i = t ? t->image : NULL;
+        int r = 0;
 
-        r = catalog_resolve(&m->catalog, reference, &i);
-        if (r == -ENOENT || (!t && !digest_is_valid(reference)))
+        if (!t)
+                r = find_by_digest(m, reference, &i);
+        if (r == -ENOTUNIQ)
+                return sd_bus_error_setf(error, ERROR_AMBIGUOUS_NAME,
+                                "More than one image has a digest that begins with %s.", reference);
+        if (r < 0)
                 return sd_bus_error_setf(error, ERROR_NO_SUCH_IMAGE, "There is no image %s.", reference);
         /* A tag that cannot be read points at nothing. */
         *ret = t && (!t->image || image_count_tags(&m->catalog, t->image) > 1) ? NULL : i;

@@ -66,27 +66,27 @@ def check_errors():
     compare('error', errors, documented, 'org.hero.Compute(5)')
 
 
-def check_configuration():
+def check_configuration(name, parser):
     """Parser, page and installed file have the same keys; page and file the same defaults."""
-    keys = set(re.findall(r'\{ "(\w+)", "(\w+)", KIND_', read('src/compute/compute-config.c')))
+    keys = set(re.findall(r'\{ "(\w+)", "(\w+)", KIND_', read(parser)))
     documented, section = {}, None
-    for part in re.split(r'\n(?=\*\w+=\*\n|\[\w+\]\n)', read('docs/man/compute.conf.5.rst')):
+    for part in re.split(r'\n(?=\*\w+=\*\n|\[\w+\]\n)', read(f'docs/man/{name}.5.rst')):
         if m := re.match(r'\[(\w+)\]\n', part):
             section = m[1]
         elif m := re.match(r'\*(\w+)=\*\n', part):
             default = re.search(r'Default:\s+(?:``)?([^\s`,]+?)(?:``|\.$|\.\n|,| )', part)
             documented[section, m[1]] = default[1] if default else None
-    compare('key', keys, set(documented), 'compute.conf(5)')
+    compare('key', keys, set(documented), f'{name}(5)')
     installed, section = {}, None
-    for line in read('config/compute.conf').split('\n'):
+    for line in read(f'config/{name}').split('\n'):
         if m := re.fullmatch(r'\[(\w+)\]', line):
             section = m[1]
         elif m := re.fullmatch(r'#(\w+)=(.*)', line):
             installed[section, m[1]] = m[2]
-    compare('key', keys, set(installed), 'config/compute.conf')
+    compare('key', keys, set(installed), f'config/{name}')
     for key, value in installed.items():
         if value and documented.get(key) != value:
-            problem(f'the default of {key} is {value} in config/compute.conf, {documented.get(key)} in compute.conf(5)')
+            problem(f'the default of {key} is {value} in config/{name}, {documented.get(key)} in {name}(5)')
 
 
 def check_heroctl():
@@ -188,12 +188,14 @@ def check_pages():
     compare('page', pages, built | {'org.hero.Compute.5'}, 'docs/man/meson.build')
     for page in pages:
         for name, section in re.findall(r'\*\*([\w.-]+)\*\*\\\((\d)\)', read(f'docs/man/{page}.rst')):
-            if re.match('hero|org.hero|compute', name) and f'{name}.{section}' not in pages:
+            if re.match('hero|org.hero|compute|images', name) and f'{name}.{section}' not in pages:
                 problem(f'{page} refers to {name}({section}), which does not exist')
 
 
 source, program = sys.argv[1:]
-for check in (check_bus, check_errors, check_configuration, check_heroctl, check_statuses, check_states, check_actions,
+check_configuration('compute.conf', 'src/compute/compute-config.c')
+check_configuration('images.conf', 'src/imaged/images-config.c')
+for check in (check_bus, check_errors, check_heroctl, check_statuses, check_states, check_actions,
               check_mock, check_programs, check_pages):
     check()
 for text in problems:
