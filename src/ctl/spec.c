@@ -2,13 +2,13 @@
 
 #include "ctl/spec.h"
 
-#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
 #include "basic/strv.h"
+#include "ctl/run-words.h"
 
 Spec arg_spec = {};
 
@@ -132,32 +132,6 @@ int spec_append(sd_bus_message *m, char *const *command) {
         if (r >= 0)
                 r = append_command(m, command);
         return r < 0 ? r : sd_bus_message_close_container(m);
-}
-
-static int words_from_json(const char *s, char ***ret) {
-        _cleanup_strv_free_ char **words = NULL;
-        json_t *array, *word;
-        size_t i;
-        int r = 0;
-
-        array = json_loads(s, 0, NULL);
-        if (!json_is_array(array))
-                r = -EINVAL;
-        json_array_foreach(array, i, word)
-                if (r >= 0)
-                        r = json_is_string(word) ? strv_extend(&words, json_string_value(word)) : -EINVAL;
-        json_decref(array);
-        if (r < 0)
-                return r;
-        *ret = TAKE_PTR(words);
-        return 0;
-}
-
-int entrypoint_parse(const char *s, char ***ret) {
-        *ret = NULL;
-        if (s[0] == '[')
-                return words_from_json(s, ret);
-        return s[0] ? strv_extend(ret, s) : 0;
 }
 
 int environment_resolve(char ***environment) {

@@ -17,7 +17,7 @@ typedef struct Spec {
         uint64_t disk;
         const char *hypervisor;
         const char *shell_command;
-        const char *entrypoint; /* as given; see entrypoint_parse() */
+        const char *entrypoint; /* as given; see entrypoint_parse() of run-words.h */
         char *const *arguments; /* run only: the image's own are replaced by them */
         char **environment;
         const char *directory;
@@ -65,9 +65,6 @@ int spec_append(sd_bus_message *m, char *const *command);
 
 /* One entry of an a{sv}. */
 int append_variant(sd_bus_message *m, const char *name, const char *type, ...);
-
-/* What --entrypoint means: a word, none (""), or a JSON array of words. -EINVAL: neither. */
-int entrypoint_parse(const char *s, char ***ret);
 
 /* NAME without a value takes it from our own environment; it goes when it is not there. */
 int environment_resolve(char ***environment);

@@ -20,10 +20,13 @@
 #include "ctl/image-job.h"
 #include "ctl/progress.h"
 #include "ctl/sanitize.h"
+#include "ctl/spec.h"
 #include "ctl/tar-stream.h"
 
 #define PIPE_SIZE (1024 * 1024)
 #define ERROR_MAX 4096u
+
+static const char *arg_platform = NULL;
 
 typedef struct Import {
         ImageJob *job;
@@ -150,14 +153,24 @@ static int open_path(Import *i, const char *path) {
 }
 
 static int call(Import *i, sd_bus *bus, sd_bus_error *error) {
-        _cleanup_message_ sd_bus_message *reply = NULL;
+        _cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
         const char *job;
         int r;
 
-        r = sd_bus_call_method(bus, HERO_IMAGES, HERO_IMAGES_PATH, HERO_IMAGES, "Import", error, &reply, "sha{sv}",
-                               i->reference, i->tar_fd, 0);
+        r = sd_bus_message_new_method_call(bus, &m, HERO_IMAGES, HERO_IMAGES_PATH, HERO_IMAGES, "Import");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "sh", i->reference, i->tar_fd);
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'a', "{sv}");
+        if (r >= 0 && arg_platform)
+                r = append_variant(m, "Platform", "s", arg_platform);
+        if (r >= 0)
+                r = sd_bus_message_close_container(m);
+        if (r >= 0)
+                r = sd_bus_call(bus, m, 0, error, &reply);
         if (r < 0)
                 return r;
+        sd_bus_message_unref(TAKE_PTR(m)); /* it has a duplicate of the descriptor */
         i->tar_fd = safe_close(i->tar_fd); /* of a pipe, the service alone holds its end */
         r = sd_bus_message_read_basic(reply, 'o', &job);
         return r < 0 ? r : image_job_set(i->job, job, i->tar_size);
@@ -207,6 +220,11 @@ static int run(int argc, char **argv) {
         return r < 0 ? r : image_job_print(argv[0], digest, NULL);
 }
 
+static const Option options[] = {
+        { 0, "platform", "OS/ARCH", OPTION_STRING, &arg_platform, "Of an image for several: this one" },
+        {},
+};
+
 const Verb verb_image_import = {
         .name = "image import",
         .arguments = "NAME[:TAG] PATH",
@@ -215,6 +233,7 @@ const Verb verb_image_import = {
                 "(a directory or an archive of it) or what 'docker save' and 'podman save' write. Tars may be compressed by\n"
                 "gzip, bzip2, xz, lz4 or zstd. A directory is read with its owners, attributes, hard links, devices and\n"
                 "holes, without the file systems mounted in it.\n",
+        .options = options,
         .min = 2,
         .max = 2,
         .run = run,

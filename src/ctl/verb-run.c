@@ -4,7 +4,6 @@
  * heroctl exec does, and whatever happens here (its end, Ctrl-C, SIGTERM, the end of the terminal, an error) the VM is
  * stopped afterwards, and with --rm deleted. In the background (-d) the command is the VM's own. */
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -19,14 +18,13 @@
 #include "ctl/image-properties.h"
 #include "ctl/make-vm.h"
 #include "ctl/polkit-agent.h"
-#include "ctl/sanitize.h"
+#include "ctl/run-words.h"
 #include "ctl/signal-set.h"
 #include "ctl/spec.h"
 #include "ctl/wait-job.h"
 #include "shared/error-names.h"
 
 #define NAME_TRIES 5u
-#define NAME_BASE_MAX 40u
 /* For a command that is told to end, as docker stop has it. */
 #define PATIENCE (10 * USEC_PER_SEC)
 /* For a service that is being restarted, or a job on the VM that is not ours. */
@@ -50,24 +48,12 @@ static void run_done(Run *c) {
         sd_bus_flush_close_unref(c->bus);
 }
 
-/* "registry.example:5000/team/App_1:2" → "app-1-3fa9c1" */
-static char *make_name(const char *image) {
-        const char *base = strrchr(image, '/') ? strrchr(image, '/') + 1 : image;
-        char clean[NAME_BASE_MAX + 1];
-        size_t n = 0;
-        uint32_t u;
+static char *make_name(void) {
+        uint32_t number;
 
-        for (; *base && !strchr(":@", *base) && n < NAME_BASE_MAX; base++)
-                if ((*base >= 'a' && *base <= 'z') || (*base >= '0' && *base <= '9'))
-                        clean[n++] = *base;
-                else if (n > 0 && clean[n - 1] != '-')
-                        clean[n++] = '-';
-        clean[n] = 0;
-        if (n == 0 || startswith(image, "sha256:"))
-                strcpy(clean, "vm");
-        if (getrandom(&u, sizeof(u), 0) != sizeof(u))
-                u = (uint32_t) now_usec(CLOCK_REALTIME) ^ (uint32_t) getpid();
-        return strprintf("%s%s%06" PRIx32, clean, n > 0 && clean[n - 1] == '-' ? "" : "-", u & 0xffffff);
+        if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+                number = (uint32_t) now_usec(CLOCK_REALTIME) ^ (uint32_t) getpid();
+        return vm_name_make(arg_spec.image, number);
 }
 
 /* waiter was made before the call whose job it is to wait for. */
@@ -99,7 +85,7 @@ static int call_create(Run *c, sd_bus_message **ret) {
                 int r;
 
                 free(c->name);
-                c->name = arg_name ? strdup(arg_name) : make_name(arg_spec.image);
+                c->name = arg_name ? strdup(arg_name) : make_name();
                 if (!c->name)
                         return -ENOMEM;
                 r = make_vm_call(c->bus, "CreateVM", c->name, NULL, &error, ret);
@@ -219,33 +205,12 @@ static int get_image(const Run *c, ImageProperties *ret) {
         return r < 0 ? report_error(r, &error, "find out what image '%s' runs", arg_spec.image) : 0;
 }
 
-static bool is_init(const char *word) {
-        static const char *const inits[] = { "/sbin/init", "/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd",
-                                             "openrc-init", "/sbin/openrc-init" };
-
-        for (size_t i = 0; i < ELEMENTSOF(inits); i++)
-                if (streq(word, inits[i]))
-                        return true;
-        return false;
-}
-
-static int extend(char ***words, char *const *more) {
-        int r = 0;
-
-        STRV_FOREACH(word, more)
-                if (r >= 0)
-                        r = strv_extend(words, *word);
-        return r;
-}
-
 /* Entrypoint and arguments, as docker run has them: of the image, or what was given; a shell when there is nothing. */
 static int make_command(const ImageProperties *image, char *const *given, char ***ret) {
         _cleanup_strv_free_ char **words = NULL;
         int r;
 
-        r = command_entrypoint ? entrypoint_parse(command_entrypoint, &words) : extend(&words, image->entrypoint);
-        if (r >= 0)
-                r = extend(&words, given[0] ? given : command_entrypoint ? NULL : image->cmd);
+        r = command_compose(command_entrypoint, image->entrypoint, given, image->cmd, &words);
         if (r >= 0 && !words)
                 r = strv_extend(&words, "/bin/sh");
         if (r < 0)

@@ -21,6 +21,7 @@
 
 #define PROGRESS_AFTER USEC_PER_SEC
 #define PROGRESS_EVERY (250 * USEC_PER_MSEC)
+#define LINE_EVERY (10 * USEC_PER_SEC)
 
 typedef struct WaitedJob {
         TAILQ_ENTRY(WaitedJob) jobs;
@@ -37,6 +38,8 @@ struct JobWaiter {
         unsigned n_pending;
         uint64_t begun;
         uint64_t pull_begun, pull_from; /* for its rate */
+        uint64_t said_at;               /* where lines are not written over */
+        bool on_terminal;
         bool canceled, firm, takes_hangup;
         bool done; /* sd_event_exit() would close the bus, which the caller goes on using */
         int result; /* of the first that failed */
@@ -128,25 +131,39 @@ static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret
         return 0;
 }
 
-/* The one step that is long enough for people to want to know when it ends. */
-static void show_pull(JobWaiter *w, const WaitedJob *j, uint64_t done, uint64_t total) {
+static char *describe_pull(JobWaiter *w, uint64_t done, uint64_t total, uint64_t now) {
         char bytes[FORMAT_BYTES_MAX], of[FORMAT_BYTES_MAX], rate[FORMAT_BYTES_MAX], span[FORMAT_TIMESPAN_MAX];
-        uint64_t now = now_usec(CLOCK_MONOTONIC);
-        _cleanup_free_ char *text = NULL;
+        char speed[FORMAT_BYTES_MAX + 8] = "";
 
         if (w->pull_begun == 0 || done < w->pull_from) {
                 w->pull_begun = now;
                 w->pull_from = done;
         }
-        format_bytes(rate, now - w->pull_begun < USEC_PER_SEC / 2 ? 0 :
-                           (uint64_t) ((double) (done - w->pull_from) * (double) USEC_PER_SEC / (double) (now - w->pull_begun)));
-        if (total > 0)
-                text = strprintf("pulling %s of %s, %s/s, %s", format_bytes(bytes, done), format_bytes(of, total), rate,
-                                 format_timespan(span, now - w->begun));
-        else
-                text = strprintf("pulling the image, %s", format_timespan(span, now - w->begun));
-        if (text)
+        if (now - w->pull_begun >= USEC_PER_SEC / 2)
+                snprintf(speed, sizeof(speed), ", %s/s",
+                         format_bytes(rate, (uint64_t) ((double) (done - w->pull_from) * (double) USEC_PER_SEC /
+                                                        (double) (now - w->pull_begun))));
+        if (total == 0)
+                return strprintf("pulling the image, %s", format_timespan(span, now - w->begun));
+        return strprintf("pulling %s of %s%s, %s", format_bytes(bytes, done), format_bytes(of, total), speed,
+                         format_timespan(span, now - w->begun));
+}
+
+/* The one step that is long enough for people to want to know when it ends, and to wonder about silence where there is no
+ * terminal. */
+static void show_pull(JobWaiter *w, const WaitedJob *j, uint64_t done, uint64_t total) {
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        _cleanup_free_ char *text = NULL;
+
+        text = describe_pull(w, done, total, now);
+        if (!text)
+                return;
+        if (w->on_terminal)
                 progress_bar(j->what, done, total, text);
+        else if (now - w->said_at >= LINE_EVERY) {
+                w->said_at = now;
+                fprintf(stderr, "%s: %s\n", j->what, text);
+        }
 }
 
 static int on_progress(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
@@ -177,7 +194,7 @@ static int on_progress(sd_bus_message *m, void *userdata, sd_bus_error *ret_erro
         }
         if (step && streq(step, "pull") && w->n_pending == 1)
                 show_pull(w, j, done, total);
-        else
+        else if (w->on_terminal)
                 progress_show(j->what, step, done, total, now_usec(CLOCK_MONOTONIC) - w->begun, w->n_pending - 1);
         return 0;
 }
@@ -292,7 +309,8 @@ static int attach(JobWaiter *w) {
                         r = sd_event_add_signal(w->event, w->signals + i, signals[i], on_interrupt, w);
         if (r < 0)
                 return r;
-        if (!arg_quiet && isatty(STDERR_FILENO)) {
+        w->on_terminal = isatty(STDERR_FILENO);
+        if (!arg_quiet) {
                 r = sd_event_add_time_relative(w->event, &w->tick, CLOCK_MONOTONIC, PROGRESS_AFTER, 0, on_tick, w);
                 if (r < 0)
                         return r;

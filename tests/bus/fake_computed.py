@@ -651,7 +651,7 @@ class Images(dbus.service.Object):
     @dbus.service.method(IMAGES, in_signature='sha{sv}', out_signature='o')
     def Import(self, reference, tar, options):
         self.check(reference)
-        job = ImageJob(self, 'import', str(reference))
+        job = ImageJob(self, 'import', str(reference), str(options.get('Platform', '')))
         threading.Thread(target=self.read, args=(job, tar.take()), daemon=True).start()
         return job.path
 

@@ -193,13 +193,13 @@ def test_pull_without_waiting_prints_the_job(bus):
 
 
 def test_pull_that_fails(bus):
-    assert bus.error('image', 'pull', 'missing/a', check=4) == (
+    assert bus.error('image', 'pull', 'missing/a', '-q', check=4) == (
         "Failed to pull image 'missing/a': The registry has no image 'missing/a'.\n"
         "Check its name and tag; 'heroctl image list' shows the images that are here.\n")
-    assert bus.error('image', 'pull', 'broken/a', check=1).startswith(
+    assert bus.error('image', 'pull', 'broken/a', '-q', check=1).startswith(
         "Failed to pull image 'broken/a': registry.example: connection refused.\n")
     assert 'not an image reference' in bus.error('image', 'pull', 'NOT A NAME', check=2)
-    assert bus.error('image', 'pull', 'crash/a', check=6).startswith(
+    assert bus.error('image', 'pull', 'crash/a', '-q', check=6).startswith(
         "Failed to pull image 'crash/a': the image service ended while it was at work.\n")
 
 

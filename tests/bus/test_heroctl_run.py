@@ -196,6 +196,12 @@ def test_create_and_provision_say_what_runs(bus):
     assert bus.calls() == []
 
 
+def test_pull_within_create_is_a_line_without_a_terminal(bus):
+    r = bus.run('create', 'pulling-1', check=0)
+    assert re.fullmatch(rb"create VM 'pulling-1': pulling [\d.]+M of 30M, 1[\d.]*s\n", r.stderr) and r.stdout == b'pulling-1\n'
+    assert bus.run('create', 'slow-2', check=0).stderr == b''
+
+
 def test_pull_within_create_is_shown_with_its_rate(terminal):
     t = terminal('create', 'pulling-1', columns=120)
     t.expect(rb"create VM 'pulling-1' \[#+-*\] +\d+ % pulling [\d.]+M of 30M, [\d.]+[MK]/s, [\d.]+s")

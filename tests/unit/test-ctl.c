@@ -15,10 +15,13 @@
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
+#include "basic/strv.h"
 #include "ctl/exec-result.h"
+#include "ctl/image-text.h"
 #include "ctl/json-text.h"
 #include "ctl/options.h"
 #include "ctl/relay.h"
+#include "ctl/run-words.h"
 #include "ctl/sanitize.h"
 #include "ctl/terminal.h"
 
@@ -248,6 +251,87 @@ static void a_flow_notices_an_idle_reader_that_leaves(void **state) {
         close(out[1]);
 }
 
+static void check_words(const char *given, const char *expected) {
+        _cleanup_strv_free_ char **words = NULL;
+        _cleanup_free_ char *text = NULL;
+
+        assert_int_equal(entrypoint_parse(given, &words), 0);
+        text = quote_words(words);
+        assert_string_equal(text, expected);
+}
+
+static void an_entrypoint_is_a_word_or_json(void **state) {
+        static const char *const bad[] = { "[", "[1]", "[\"a\", null]", "[\"a\"] b", "[\"a\\u0000b\"]" };
+        char **words;
+
+        check_words("", "");
+        check_words("/bin/sh -c", "'/bin/sh -c'");
+        check_words("[]", "");
+        check_words("[\"/bin/sh\", \"-c\", \"it's \\u00e4\", \"\"]", "/bin/sh -c 'it'\\''s \xc3\xa4' ''");
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+                assert_int_equal(entrypoint_parse(bad[i], &words), -EINVAL);
+}
+
+static void names_of_vms_are_made_of_names_of_images(void **state) {
+        static const struct {
+                const char *image, *name;
+        } table[] = {
+                { "busybox", "busybox-00002a" },
+                { "localhost:5000/Team/App__1.2:latest@sha256:00", "app-1-2-00002a" },
+                { "sha256:abcdef", "vm-00002a" },
+                { "..:x", "vm-00002a" },
+                { "a_", "a-00002a" },
+                { "0123456789012345678901234567890123456789tail", "0123456789012345678901234567890123456789-00002a" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                _cleanup_free_ char *name = vm_name_make(table[i].image, 0xff00002a);
+
+                assert_string_equal(name, table[i].name);
+        }
+}
+
+static void a_command_is_composed_as_containers_have_it(void **state) {
+        char *image_entrypoint[] = { (char *) "e", NULL }, *image_arguments[] = { (char *) "a", (char *) "b", NULL };
+        char *given[] = { (char *) "g", NULL }, *none[] = { NULL };
+        const struct {
+                const char *entrypoint;
+                char **image_entrypoint, **given, **image_arguments;
+                const char *expected;
+        } table[] = {
+                { NULL, image_entrypoint, none, image_arguments, "e a b" },
+                { NULL, image_entrypoint, given, image_arguments, "e g" },
+                { NULL, NULL, given, image_arguments, "g" },
+                { NULL, NULL, NULL, NULL, "" },
+                { "x", image_entrypoint, none, image_arguments, "x" },
+                { "x", image_entrypoint, given, image_arguments, "x g" },
+                { "", image_entrypoint, given, image_arguments, "g" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                _cleanup_strv_free_ char **words = NULL;
+                _cleanup_free_ char *text = NULL;
+
+                assert_int_equal(command_compose(table[i].entrypoint, table[i].image_entrypoint, table[i].given,
+                                                 table[i].image_arguments, &words), 0);
+                text = quote_words(words);
+                assert_string_equal(text, table[i].expected);
+        }
+}
+
+static void beginnings_of_digests_are_told_from_names(void **state) {
+        char text[SHORT_DIGEST_MAX];
+
+        assert_true(is_digest_beginning("abcdef") && is_digest_beginning("sha256:012345"));
+        assert_false(is_digest_beginning("abcde"));
+        assert_false(is_digest_beginning("abcdefg"));
+        assert_false(is_digest_beginning("sha256:"));
+        assert_string_equal(shorten_digest(text, "sha256:0123456789abcdef"), "0123456789ab");
+        assert_string_equal(shorten_digest(text, ""), "");
+        assert_true(is_init("/sbin/init") && is_init("/any/openrc-init"));
+        assert_false(is_init("/bin/initialise"));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(three_escapes_within_a_second_are_found),
@@ -260,6 +344,10 @@ int main(void) {
                 cmocka_unit_test(options_first_leaves_the_rest_alone),
                 cmocka_unit_test(a_flow_carries_everything_and_then_ends),
                 cmocka_unit_test(a_flow_notices_an_idle_reader_that_leaves),
+                cmocka_unit_test(an_entrypoint_is_a_word_or_json),
+                cmocka_unit_test(names_of_vms_are_made_of_names_of_images),
+                cmocka_unit_test(a_command_is_composed_as_containers_have_it),
+                cmocka_unit_test(beginnings_of_digests_are_told_from_names),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
