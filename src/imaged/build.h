@@ -30,16 +30,13 @@ typedef void (*build_done_t)(const BuildResult *result, void *userdata);
 typedef struct BuildRequest {
         const char *const *argv; /* of the worker, from its first argument */
         int input_fd;            /* its standard input; -EBADF: none */
-        const int *fds;          /* its fds from BUILD_FDS on */
+        const int *fds;          /* its fds from WORKER_LAYERS_FD on, at most WORKER_RUN_FDS_MAX */
         size_t n_fds;
         build_progress_t progress; /* may be NULL, as the next */
         build_layer_t layer;       /* one more is done, counted from 0 */
         build_done_t done;
         void *userdata;
 } BuildRequest;
-
-#define BUILD_FDS 5
-#define BUILD_FDS_MAX 256u
 
 /* Nothing of the request is kept. */
 int build_start(sd_event *event, ImageStore *store, const BuildRequest *request, Build **ret);

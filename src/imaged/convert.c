@@ -12,6 +12,7 @@
 #include "basic/string-util.h"
 #include "basic/strv.h"
 #include "basic/time-util.h"
+#include "imaged/worker-run.h"
 #include "shared/error-names.h"
 #include "shared/log.h"
 
@@ -84,25 +85,29 @@ static void on_built(const BuildResult *result, void *userdata) {
         collect_images(m); /* what the tag pointed at before */
 }
 
-/* FD:OFFSET:SIZE:DIGEST:DIFF-ID, the fd being the one in the worker. */
+static const char *hex_of(const char *digest) {
+        return digest ? digest + strlen(DIGEST_PREFIX) : "-";
+}
+
+/* FD:OFFSET:SIZE:HEX:HEX, the fd being the one in the worker. */
 static int add_layer(char ***argv, int *fds, size_t *n_fds, const LayerBlob *l) {
         size_t k = 0;
 
         while (k < *n_fds && fds[k] != l->fd)
                 k++;
         if (k == *n_fds) {
-                if (k == BUILD_FDS_MAX)
+                if (k == WORKER_RUN_FDS_MAX)
                         return -E2BIG;
                 fds[(*n_fds)++] = l->fd;
         }
-        return strv_extendf(argv, "%zu:%" PRIu64 ":%" PRIu64 ":%s:%s", BUILD_FDS + k, l->offset, l->size,
-                        l->digest ?: "-", l->diff_id ?: "-");
+        return strv_extendf(argv, "%zu:%" PRIu64 ":%" PRIu64 ":%s:%s", WORKER_LAYERS_FD + k, l->offset, l->size,
+                        hex_of(l->digest), hex_of(l->diff_id));
 }
 
 static int start_worker(Conversion *c, const LayerBlob *layers, size_t n_layers) {
         const ImagesConfig *config = &c->job->imaged->config;
         _cleanup_strv_free_ char **argv = NULL;
-        int r, fds[BUILD_FDS_MAX];
+        int r, fds[WORKER_RUN_FDS_MAX];
         BuildRequest request = {
                 .input_fd = -EBADF, .fds = fds, .progress = on_progress, .layer = on_layer, .done = on_built, .userdata = c,
         };
