@@ -52,7 +52,6 @@ static const char *hint(const sd_bus_error *e) {
                 { ERROR_NO_SUCH_USER, "See 'heroctl list --users'." },
                 { ERROR_NO_SUCH_IMAGE, "Check its name and tag; 'heroctl image list' shows the images that are here." },
                 { ERROR_PULL_FAILED, "Mirrors, credentials and registries without TLS are configured in images.conf(5)." },
-                { ERROR_BAD_IMAGE, "Pull or import it again, or take another one." },
                 { ERROR_IMAGE_IN_USE, "See 'heroctl image show IMAGE' for the VMs that use it." },
                 { ERROR_AMBIGUOUS_NAME, "Give more of it; see 'heroctl list' or 'heroctl image list'." },
                 { ERROR_USER_HAS_VM, "'heroctl deprovision USER' removes that VM with its disk." },

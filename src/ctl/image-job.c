@@ -115,8 +115,11 @@ static const char *step_text(const char *step) {
         static const struct {
                 const char *step, *text;
         } table[] = {
-                { "resolve", "asking the registry" }, { "fetch", "fetching" },
-                { "convert", "converting" },          { "store", "storing" },
+                { "wait", "waiting for others to end" },
+                { "resolve", "asking the registry" },
+                { "fetch", "fetching" },
+                { "convert", "converting" },
+                { "store", "storing" },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(table); i++)
@@ -125,26 +128,27 @@ static const char *step_text(const char *step) {
         return step[0] ? step : "waiting";
 }
 
-/* "fetching 12M of 27M, layer 2 of 5, 5.1M/s, 3.2s". With a bar in front of it, how much of how much is said there
- * is said here too: a bar has no unit. */
+/* "fetching 12M of 27M, 2/5 layers, 5.1M/s, 3.2s". Beside a bar, what everybody expects of a pull is not said. */
 static char *describe(const ImageJob *j, uint64_t now) {
         char done[FORMAT_BYTES_MAX], total[FORMAT_BYTES_MAX], rate[FORMAT_BYTES_MAX], span[FORMAT_TIMESPAN_MAX];
         char amount[64] = "", layers[48] = "", speed[32] = "";
         const JobState *s = &j->state;
         uint64_t took = now - j->step_begun;
+        bool plain = j->on_terminal && s->total > 0 && streq(s->step, "fetch");
 
         if (s->total > 0)
-                snprintf(amount, sizeof(amount), " %s of %s", format_bytes(done, s->done), format_bytes(total, s->total));
+                snprintf(amount, sizeof(amount), "%s%s of %s", plain ? "" : " ", format_bytes(done, s->done),
+                         format_bytes(total, s->total));
         else if (s->done > 0)
                 snprintf(amount, sizeof(amount), " %s", format_bytes(done, s->done));
         if (s->layers > 0)
-                snprintf(layers, sizeof(layers), ", %" PRIu32 " of %" PRIu32 " layer%s", s->layers_done, s->layers,
+                snprintf(layers, sizeof(layers), ", %" PRIu32 "/%" PRIu32 " layer%s", s->layers_done, s->layers,
                          s->layers == 1 ? "" : "s");
         if (s->done > j->step_from && took > USEC_PER_SEC / 2)
                 snprintf(speed, sizeof(speed), ", %s/s",
                          format_bytes(rate, (uint64_t) ((double) (s->done - j->step_from) * (double) USEC_PER_SEC /
                                                         (double) took)));
-        return strprintf("%s%s%s%s, %s", step_text(s->step), amount, layers, speed,
+        return strprintf("%s%s%s%s, %s", plain ? "" : step_text(s->step), amount, layers, speed,
                          format_timespan(span, now - j->begun));
 }
 

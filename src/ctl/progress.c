@@ -13,7 +13,9 @@
 #include "ctl/sanitize.h"
 
 #define BYTES_FROM (1024 * 1024) /* a total above this is bytes, not a count */
-#define BAR_WIDTH 30u
+#define BAR_MAX 30u
+#define BAR_MIN 8u /* a smaller one says nothing */
+#define BAR_FRAME (sizeof(" [] 100 % ") - 1)
 
 static bool shown = false;
 
@@ -25,12 +27,25 @@ void progress_clear(void) {
         shown = false;
 }
 
-/* Cut to the terminal's width, in characters, so that the line never becomes two. */
-static void show(const char *line) {
+/* In characters; a line that fills the last column would become two. */
+static size_t terminal_width(void) {
         struct winsize ws = {};
-        size_t n = 0, width;
 
-        width = ioctl(STDERR_FILENO, TIOCGWINSZ, &ws) >= 0 && ws.ws_col > 1 ? ws.ws_col - 1u : 79u;
+        return ioctl(STDERR_FILENO, TIOCGWINSZ, &ws) >= 0 && ws.ws_col > 1 ? ws.ws_col - 1u : 79u;
+}
+
+static size_t characters(const char *s) {
+        size_t n = 0;
+
+        for (; *s; s++)
+                n += ((unsigned char) *s & 0xc0) != 0x80;
+        return n;
+}
+
+/* Cut to the terminal's width. */
+static void show(const char *line) {
+        size_t n = 0, width = terminal_width();
+
         for (; line[n]; n++)
                 if (((unsigned char) line[n] & 0xc0) != 0x80 && width-- == 0)
                         break;
@@ -68,18 +83,28 @@ void progress_show(const char *what, const char *step, uint64_t done, uint64_t t
                 show(line);
 }
 
+/* What the words leave of the line. */
+static unsigned bar_width(const char *what, const char *text) {
+        size_t taken = characters(what) + characters(text) + BAR_FRAME, width = terminal_width();
+
+        return width < taken + BAR_MIN ? 0 : (unsigned) MIN2(width - taken, (size_t) BAR_MAX);
+}
+
 void progress_bar(const char *what, uint64_t done, uint64_t total, const char *text) {
         _cleanup_free_ char *line = NULL;
-        char bar[BAR_WIDTH + 1] = "";
-        unsigned full;
+        char bar[BAR_MAX + 1] = "";
+        unsigned width, full, percent;
 
         if (total > 0) {
-                full = (unsigned) ((double) MIN2(done, total) * BAR_WIDTH / (double) total);
+                done = MIN2(done, total);
+                width = bar_width(what, text);
+                percent = (unsigned) ((double) done * 100 / (double) total);
+                full = (unsigned) ((double) done * width / (double) total);
                 memset(bar, '#', full);
-                memset(bar + full, '-', BAR_WIDTH - full);
-                bar[BAR_WIDTH] = 0;
-                line = strprintf("%s [%s] %3u %% %s", what, bar,
-                                 (unsigned) ((double) MIN2(done, total) * 100 / (double) total), text);
+                memset(bar + full, '-', width - full);
+                bar[width] = 0;
+                line = width > 0 ? strprintf("%s [%s] %3u %% %s", what, bar, percent, text) :
+                                   strprintf("%s: %u %% %s", what, percent, text);
         } else
                 line = strprintf("%s: %s", what, text);
         if (line)

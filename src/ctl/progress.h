@@ -9,7 +9,7 @@
 void progress_show(const char *what, const char *step, uint64_t done, uint64_t total, uint64_t elapsed_usec,
                    unsigned others);
 
-/* A bar, when total is known, in front of the text. */
+/* A bar, when total is known and there is room for it, in front of the text. */
 void progress_bar(const char *what, uint64_t done, uint64_t total, const char *text);
 
 /* Removes the line, if one is shown. */

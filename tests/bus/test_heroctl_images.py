@@ -206,17 +206,27 @@ def test_pull_that_fails(bus):
 def test_pull_says_in_lines_what_it_does(bus):
     lines = bus.error('image', 'pull', 'slow/app', check=0).splitlines()
     assert lines[0].startswith('Pulling slow/app: asking the registry, ')
-    assert re.fullmatch(r'Pulling slow/app: fetching [\d.]+M of 30M, 0 of 3 layers, [\d.]+m?s', lines[1])
-    assert re.fullmatch(r'Pulling slow/app: fetching [\d.]+M of 30M, 1 of 3 layers(, [\d.]+M/s)?, 1[\d.]*s', lines[2])
+    assert re.fullmatch(r'Pulling slow/app: fetching [\d.]+M of 30M, 0/3 layers, [\d.]+m?s', lines[1])
+    assert re.fullmatch(r'Pulling slow/app: fetching [\d.]+M of 30M, 1/3 layers(, [\d.]+M/s)?, 1[\d.]*s', lines[2])
     assert len(lines) <= 4
 
 
 def test_pull_shows_one_line_on_a_terminal(terminal):
     t = terminal('image', 'pull', 'slow/app', columns=120)
     t.expect(rb'\rPulling slow/app: asking the registry, ')
-    t.expect(rb'\rPulling slow/app \[#+-+\] +\d+ % fetching [\d.]+M of 30M, 1 of 3 layers, [\d.]+M/s, 1[\d.]*s')
+    t.expect(rb'\rPulling slow/app \[#+-+\] +\d+ % [\d.]+M of 30M, 1/3 layers, [\d.]+M/s, 1[\d.]*s')
     assert t.wait() == 0
     assert t.seen.endswith(b'\r\x1b[Ksha256:' + b'f' * 64 + b'\r\n') and b'\n' not in t.seen[:-2]
+
+
+def test_progress_fits_the_terminal(terminal):
+    t = terminal('image', 'pull', 'slow/app', columns=70)
+    t.expect(rb'\rPulling slow/app \[#*-+\] +\d+ % [\d.]+M of 30M, 1/3 layers')
+    assert t.wait() == 0
+    t = terminal('image', 'pull', 'slow/app', columns=50)
+    t.expect(rb'\rPulling slow/app: \d+ % [\d.]+M of 30M, 1/3 layer')
+    assert t.wait() == 0
+    assert all(len(line) < 50 for line in t.seen.replace(b'\x1b[K', b'').split(b'\r') if line.startswith(b'Pulling'))
 
 
 def interrupted(bus, reference, number=signal.SIGINT):
