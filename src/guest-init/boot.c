@@ -14,6 +14,7 @@
 #include "guest-init/command.h"
 #include "guest-init/console-shell.h"
 #include "guest-init/identity.h"
+#include "guest-init/init.h"
 #include "guest-init/power.h"
 
 void boot_set_clock(uint64_t realtime_usec) {
@@ -93,7 +94,7 @@ void boot(Guest *g, const uint8_t *payload, size_t n) {
 
         if (!c->args)
                 return boot_ready(g);
-        r = command_start(g, &why);
+        r = c->init ? init_start(g, &why) : command_start(g, &why);
         if (r < 0)
                 boot_failed(g, r, why);
 }

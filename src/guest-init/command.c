@@ -58,6 +58,26 @@ static void make_directory(const char *path) {
         (void) mkdir(path, 0755);
 }
 
+int command_prepare(Guest *g, User *ret_user, char ***ret_environment, char **ret_why) {
+        _cleanup_(user_done) User user = {};
+        const BootConfig *c = &g->config;
+        int r;
+
+        r = user_lookup(c->user, &user);
+        if (r < 0) {
+                *ret_why = strprintf("The image has no user or group %s", strna(c->user));
+                return r;
+        }
+        if (c->cwd)
+                make_directory(c->cwd);
+        r = environment_build(c->environment, NULL, &user, CONSOLE_TERM, ret_environment);
+        if (r < 0)
+                return r;
+        *ret_user = user;
+        user = (User) {};
+        return 0;
+}
+
 int command_start(Guest *g, char **ret_why) {
         _cleanup_close_ int console = -EBADF, null = -EBADF, error_fd = -EBADF;
         _cleanup_strv_free_ char **environment = NULL;
@@ -65,14 +85,7 @@ int command_start(Guest *g, char **ret_why) {
         const BootConfig *c = &g->config;
         int r;
 
-        r = user_lookup(c->user, &user);
-        if (r < 0) {
-                *ret_why = strprintf("The image has no user %s", strna(c->user));
-                return r;
-        }
-        if (c->cwd)
-                make_directory(c->cwd);
-        r = environment_build(c->environment, NULL, &user, CONSOLE_TERM, &environment);
+        r = command_prepare(g, &user, &environment, ret_why);
         if (r < 0)
                 return r;
 

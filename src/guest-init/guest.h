@@ -16,13 +16,24 @@ TAILQ_HEAD(SessionList, Session);
 
 typedef enum PowerStage {
         POWER_ON,
-        POWER_ASKING,      /* the command was sent its stop signal, and has time to end */
+        POWER_ASKING,      /* the command was sent its stop signal, or PID 1 was asked, and has time */
         POWER_TERMINATING, /* SIGTERM was sent to everybody */
         POWER_KILLING,     /* SIGKILL was */
         POWER_DOWN,        /* nothing runs any more, or refuses to end */
 } PowerStage;
 
+/* The image's own init, if it is that which runs. */
+typedef enum InitKind {
+        INIT_NONE,
+        INIT_SYSTEMD,
+        INIT_OPENRC,
+        INIT_BUSYBOX,
+        INIT_SYSV,
+        INIT_OTHER,
+} InitKind;
+
 typedef struct Guest {
+        char *argv0;           /* as ps shows it; may be written to */
         int epoll_fd;
         GpPhase phase;
         BootConfig config;
@@ -37,7 +48,9 @@ typedef struct Guest {
         unsigned n_sessions;
 
         pid_t command_pid;     /* the VM's own command; 0: none */
-        Source command_error;  /* reads as EOF once it was executed */
+        Source command_error;  /* reads as EOF once it, or the image's init, was executed */
+        InitKind init;
+        bool init_runs;        /* we are the agent, and not PID 1 */
 
         Source console;        /* while waiting for Enter */
         pid_t console_pid;     /* the shell on the console; 0: none */

@@ -21,6 +21,25 @@ static void write_if_empty(const char *path, const char *text) {
                 (void) write_all(fd, text, strlen(text));
 }
 
+void identity_machine_id(void) {
+        _cleanup_free_ char *old = NULL, *uuid = NULL;
+        char id[34] = {};
+        size_t n = 0;
+        _cleanup_close_ int fd = -EBADF;
+
+        if (read_full_file(AT_FDCWD, "/etc/machine-id", 256, &old, NULL) >= 0 && strspn(old, "0123456789abcdef") == 32)
+                return;
+        if (read_full_file(AT_FDCWD, "/proc/sys/kernel/random/uuid", 256, &uuid, NULL) < 0)
+                return;
+        for (const char *p = uuid; *p && n < 32; p++)
+                if (strchr("0123456789abcdef", *p))
+                        id[n++] = *p;
+        id[n] = '\n';
+        fd = open("/etc/machine-id", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0444);
+        if (fd >= 0)
+                (void) write_all(fd, id, n + 1);
+}
+
 void identity_apply(const char *hostname) {
         _cleanup_free_ char *name_line = NULL, *hosts = NULL;
 

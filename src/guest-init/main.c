@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* hero-init: PID 1 of the guest. One epoll loop: the agent channel, the children, the console. It starts in the
- * initramfs, becomes the init of the image, and must never end. */
+ * initramfs, becomes the init of the image, and must never end; unless the image brings an init of its own (init.h). */
 
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/reboot.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
@@ -17,6 +16,7 @@
 #include "guest-init/agent.h"
 #include "guest-init/power.h"
 #include "guest-init/session.h"
+#include "guest-init/signals.h"
 
 #define ROUNDS_MAX 8u                         /* of moving data before events are looked at again */
 #define FAREWELL_USEC (500 * USEC_PER_MSEC)   /* for the host to read the last frames */
@@ -47,35 +47,6 @@ void guest_send(Guest *g, GpWriter *w) {
                 guest_log("A message to the host was lost: %s", strerror(-r));
 }
 
-static void on_signal(Source *source, uint32_t events) {
-        struct signalfd_siginfo si;
-
-        while (read(source->fd, &si, sizeof(si)) > 0)
-                ;
-        power_reap(source->userdata);
-}
-
-static int setup_signals(Guest *g) {
-        _cleanup_close_ int fd = -EBADF;
-        sigset_t mask;
-        int r;
-
-        (void) signal(SIGPIPE, SIG_IGN);
-        (void) reboot(RB_DISABLE_CAD);
-        sigemptyset(&mask);
-        sigaddset(&mask, SIGCHLD);
-        if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
-                return negative_errno();
-        fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-        if (fd < 0)
-                return negative_errno();
-        r = source_add(g->epoll_fd, &g->signals, fd, EPOLLIN, on_signal, g);
-        if (r < 0)
-                return r;
-        TAKE_FD(fd);
-        return 0;
-}
-
 static int setup(Guest *g) {
         int r, k;
 
@@ -87,7 +58,9 @@ static int setup(Guest *g) {
         g->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
         if (g->epoll_fd < 0)
                 return negative_errno();
-        r = setup_signals(g);
+        (void) signal(SIGPIPE, SIG_IGN);
+        (void) reboot(RB_DISABLE_CAD);
+        r = signals_watch(g);
         if (r < 0)
                 return r;
         r = agent_listen(g);
@@ -148,6 +121,7 @@ static void farewell(Guest *g) {
 
 int main(int argc, char **argv) {
         Guest g = {
+                .argv0 = argv[0],
                 .epoll_fd = -EBADF,
                 .root = ROOT_NONE,
                 .uevents = SOURCE_NONE,

@@ -10,9 +10,11 @@
 #include "basic/time-util.h"
 #include "guest-init/command.h"
 #include "guest-init/console-shell.h"
+#include "guest-init/init.h"
 #include "guest-init/session.h"
 
 #define ASK_USEC (10 * USEC_PER_SEC)
+#define INIT_USEC (18 * USEC_PER_SEC)
 #define TERM_USEC (5 * USEC_PER_SEC)
 #define KILL_USEC (1 * USEC_PER_SEC)
 
@@ -26,12 +28,23 @@ static void terminate(Guest *g, uint64_t now) {
         power_reap(g);
 }
 
+/* It brings the machine down itself, and is given nearly the time that the host gives us (ShutdownTimeoutSec=). */
+static void ask_init(Guest *g, uint64_t now) {
+        g->power = POWER_ASKING;
+        g->power_deadline = now + INIT_USEC;
+        sessions_hangup(g);
+        console_shell_stop(g);
+        init_ask(g, g->power_mode);
+}
+
 void power_begin(Guest *g, GpShutdown mode) {
         if (g->power != POWER_ON)
                 return;
 
         g->phase = GP_PHASE_STOPPING;
         g->power_mode = mode;
+        if (g->init_runs)
+                return ask_init(g, now_usec(CLOCK_MONOTONIC));
         if (g->command_pid == 0)
                 return terminate(g, now_usec(CLOCK_MONOTONIC));
         /* The helpers it may have are its own to end. */
@@ -57,7 +70,10 @@ void power_pump(Guest *g, uint64_t now) {
         if (g->power == POWER_ON || g->power == POWER_DOWN)
                 return;
 
-        if (g->power == POWER_ASKING) {
+        if (g->power == POWER_ASKING && g->init_runs) {
+                if (now >= g->power_deadline)
+                        g->power = POWER_DOWN;
+        } else if (g->power == POWER_ASKING) {
                 if (g->command_pid > 0 && now < g->power_deadline)
                         return;
                 if (g->command_pid > 0)

@@ -2,7 +2,8 @@
 #pragma once
 
 /* The end: the VM's command is asked to go by its stop signal (10 s), then everybody is (SIGTERM, 5 s), then made to go
- * (SIGKILL), disks are brought in order, and the machine goes off. Nothing in between blocks the loop. */
+ * (SIGKILL), disks are brought in order, and the machine goes off. Nothing in between blocks the loop.
+ * An init of the image is asked to do all that (18 s). */
 
 #include "guest-init/guest.h"
 

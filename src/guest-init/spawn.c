@@ -17,11 +17,10 @@
 
 /* Everything below up to spawn() runs in the child. */
 
-static _Noreturn void child_fail(int error_fd, SpawnStep step, int error) {
+static void fail(int error_fd, SpawnStep step, int error) {
         SpawnError e = { .error = error, .step = step };
 
         (void) write_all(error_fd, &e, sizeof(e));
-        _exit(127);
 }
 
 static void reset_signals(void) {
@@ -93,30 +92,35 @@ static int execute(const Spawn *s) {
         return -error;
 }
 
-static _Noreturn void child(const Spawn *s, int error_fd) {
+void spawn_in_place(const Spawn *s, int error_fd) {
         int r, entered;
 
         reset_signals();
-        (void) setsid();
         (void) umask(0022);
 
         r = move_streams(s);
         if (r < 0)
-                child_fail(error_fd, SPAWN_STREAMS, -r);
+                return fail(error_fd, SPAWN_STREAMS, -r);
         /* Stolen (1) from a former session, which may not have let go of the console yet. */
         if (s->controlling_tty && ioctl(STDIN_FILENO, TIOCSCTTY, 1) < 0)
-                child_fail(error_fd, SPAWN_TTY, errno);
+                return fail(error_fd, SPAWN_TTY, errno);
         /* Whoever starts the user may lead him where he could not go; but what only he can enter, he may, too. */
         entered = enter_directory(s);
         r = become(s->user);
         if (r < 0)
-                child_fail(error_fd, SPAWN_USER, -r);
+                return fail(error_fd, SPAWN_USER, -r);
         if (entered < 0)
                 entered = enter_directory(s);
         if (entered < 0)
-                child_fail(error_fd, SPAWN_CWD, -entered);
+                return fail(error_fd, SPAWN_CWD, -entered);
         r = execute(s);
-        child_fail(error_fd, SPAWN_EXEC, -r);
+        fail(error_fd, SPAWN_EXEC, -r);
+}
+
+static _Noreturn void child(const Spawn *s, int error_fd) {
+        (void) setsid();
+        spawn_in_place(s, error_fd);
+        _exit(127);
 }
 
 int spawn(const Spawn *s, pid_t *ret_pid, int *ret_error_fd) {

@@ -34,5 +34,9 @@ typedef struct SpawnError {
  * one SpawnError. 0 or -errno. */
 int spawn(const Spawn *s, pid_t *ret_pid, int *ret_error_fd);
 
+/* Without a fork and a session of its own: for PID 1, which becomes somebody else. Returns only when that failed, which has
+ * been written to error_fd. */
+void spawn_in_place(const Spawn *s, int error_fd);
+
 /* A sentence for a person, allocated: "Cannot execute /bin/foo: No such file or directory". */
 char *spawn_error_sentence(const SpawnError *e, const char *program, const char *cwd);

@@ -439,6 +439,54 @@ static void command_that_does_not_heed_its_stop_signal_is_killed(void **state) {
         guest_kill(&vm);
 }
 
+static void boot_init(const char *init) {
+        GpWriter *w;
+
+        guest_start(&vm);
+        guest_wait(&vm, &vm.hello, 60);
+        w = guest_frame(GP_BOOT, 0);
+        gp_writer_string(w, GP_FIELD_ROOT_DEVICE, "serial:root");
+        gp_writer_string(w, GP_FIELD_OVERLAY_DEVICE, "serial:overlay");
+        gp_writer_string(w, GP_FIELD_ENV, "COLOUR=green");
+        gp_writer_string(w, GP_FIELD_ARG, init);
+        gp_writer_u32(w, GP_FIELD_INIT, 1);
+        gp_writer_u32(w, GP_FIELD_CONSOLE_SHELL, 1);
+        guest_put(&vm, w);
+}
+
+/* As busybox has it; guest-systemd-test.c has the other one. */
+static void init_of_the_image_is_pid_1(void **state) {
+        boot_init("/sbin/init");
+        guest_wait(&vm, &vm.ready, 90);
+        assert_string_equal(output_of("until [ -s /run/colour ]; do sleep 0.1; done; cat /run/up /run/colour; readlink /proc/1/exe; "
+                                      "cat /proc/1/comm; [ $PPID -gt 1 ] && cat /proc/$PPID/comm; cat /proc/$PPID/cgroup"),
+                            "up\ngreen\n/bin/busybox\ninit\nhero-agent\n0::/hero-agent\n");
+        assert_string_equal(output_of("kill -TERM $PPID; kill -HUP $PPID; sleep 1; echo still there"), "still there\n");
+        guest_shutdown(&vm);
+        assert_int_equal(guest_wait_gone(&vm, 30), 0);
+        assert_false(vm.command_exited);
+        assert_null(strstr(vm.console, "Press Enter"));
+        guest_kill(&vm);
+}
+
+static void init_of_the_image_shuts_down_properly(void **state) {
+        boot_init("/sbin/init");
+        guest_wait(&vm, &vm.ready, 90);
+        assert_string_equal(output_of("cat /root/down; until [ -s /run/colour ]; do sleep 0.1; done"), "down\n");
+        (void) guest_exec(&vm, "poweroff");
+        assert_int_equal(guest_wait_gone(&vm, 30), 0);
+        guest_kill(&vm);
+}
+
+static void init_that_is_not_there_fails_the_boot(void **state) {
+        boot_init("/lib/systemd/systemd");
+        assert_int_equal(guest_wait_gone(&vm, 90), 0);
+        assert_true(vm.boot_failed);
+        assert_int_equal(vm.status, 127);
+        assert_non_null(strstr(vm.message, "/lib/systemd/systemd"));
+        guest_kill(&vm);
+}
+
 static void disk_that_is_not_there_fails_the_boot(void **state) {
         GpWriter *w;
 
@@ -550,6 +598,9 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(command_that_is_not_there_fails_the_boot),
                 cmocka_unit_test(command_gets_its_directory_and_its_stop_signal),
                 cmocka_unit_test(command_that_does_not_heed_its_stop_signal_is_killed),
+                cmocka_unit_test(init_of_the_image_is_pid_1),
+                cmocka_unit_test(init_of_the_image_shuts_down_properly),
+                cmocka_unit_test(init_that_is_not_there_fails_the_boot),
                 cmocka_unit_test(disk_that_is_not_there_fails_the_boot),
                 cmocka_unit_test(boot_waits_for_its_configuration),
                 cmocka_unit_test(sessions_survive_a_host_that_goes_away),
