@@ -24,6 +24,7 @@
 #include "compute/agent.h"
 #include "compute/console.h"
 #include "compute/reconcile.h"
+#include "compute/requests.h"
 #include "compute/scope.h"
 #include "compute/steps.h"
 #include "compute/vm-exit.h"
@@ -213,6 +214,9 @@ static void adopt_vm(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
 
         capacity_force(vm, false);
         if (!vm_state_is_active(vm->state)) {
+                /* Much may be here already of what it waits for; who asks again gets this job. */
+                if (vm->pulling && request_go_on(vm, NULL) >= 0)
+                        return;
                 if (vm->state == VM_PENDING || vm->state == VM_PROVISIONING) {
                         log_full(LOG_NOTICE, 0, __FILE__, __LINE__, __func__, vm->name, vm->spec.user, CATALOG_VM_UNDONE,
                                  "The creation of VM '%s' was interrupted, removing it.", vm->name);

@@ -31,6 +31,7 @@ int compute_config_defaults(ComputeConfig *c) {
                 .cpus = 1,
                 .memory = UINT64_C(256) << 20,
                 .disk = UINT64_C(1) << 30,
+                .images_pull = true,
                 .users_cpus_max = 2,
                 .users_memory_max = UINT64_C(2) << 30,
                 .users_disk_max = UINT64_C(10) << 30,
@@ -71,6 +72,7 @@ typedef enum Kind {
         KIND_CPUS,
         KIND_UID,
         KIND_BOOLEAN,
+        KIND_PULL,
         KIND_MEMORY,
         KIND_DISK,
         KIND_SIZE,
@@ -96,6 +98,7 @@ static const struct {
         { "Defaults", "CPUs", KIND_CPUS, offsetof(ComputeConfig, cpus) },
         { "Defaults", "Memory", KIND_MEMORY, offsetof(ComputeConfig, memory) },
         { "Defaults", "Disk", KIND_DISK, offsetof(ComputeConfig, disk) },
+        { "Images", "Pull", KIND_PULL, offsetof(ComputeConfig, images_pull) },
         { "Users", "CPUsMax", KIND_CPUS, offsetof(ComputeConfig, users_cpus_max) },
         { "Users", "MemoryMax", KIND_MEMORY, offsetof(ComputeConfig, users_memory_max) },
         { "Users", "DiskMax", KIND_DISK, offsetof(ComputeConfig, users_disk_max) },
@@ -146,6 +149,12 @@ static int assign_number(Kind kind, const char *value, void *p, char **ret_why) 
                 if (r < 0)
                         return why(ret_why, "Must be yes or no.");
                 *(int *) p = r;
+                return 0;
+
+        case KIND_PULL:
+                if (!streq(value, "missing") && !streq(value, "never"))
+                        return why(ret_why, "Must be missing or never.");
+                *(int *) p = streq(value, "missing");
                 return 0;
 
         case KIND_ACCELERATOR:

@@ -23,6 +23,9 @@ typedef struct ComputeConfig {
         unsigned cpus;
         uint64_t memory, disk;
 
+        /* [Images] */
+        int images_pull;         /* boolean: what is not here is pulled */
+
         /* [Users]: what somebody may take for the own VM without being an administrator */
         unsigned users_cpus_max;
         uint64_t users_memory_max, users_disk_max;

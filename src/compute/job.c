@@ -46,6 +46,15 @@ void job_set_word(Job *j, const char *word) {
         if (!j || j->word == word)
                 return;
         j->word = word;
+        j->done = j->total = 0;
+        signals_job_changed(j);
+}
+
+void job_set_progress(Job *j, uint64_t done, uint64_t total) {
+        if (!j || (j->done == done && j->total == total))
+                return;
+        j->done = done;
+        j->total = total;
         signals_job_changed(j);
 }
 

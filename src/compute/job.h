@@ -80,6 +80,8 @@ void job_step_done(Vm *vm, int error, const char *text);
 
 /* What it is doing, for people; word is a literal. */
 void job_set_word(Job *j, const char *word);
+/* How far it is in that; total 0: not known. A new word begins anew. */
+void job_set_progress(Job *j, uint64_t done, uint64_t total);
 
 int job_cancel(Job *j, sd_bus_error *error);
 

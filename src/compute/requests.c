@@ -230,6 +230,18 @@ int request_provision(Manager *m, const char *user, VmSpec *spec, Vm **ret_vm, J
         return announce(vm, JOB_PROVISION, steps, ELEMENTSOF(steps), ret_job, error);
 }
 
+int request_go_on(Vm *vm, sd_bus_error *error) {
+        static const JobStep steps[] = { STEP_PREPARE, STEP_START };
+        bool start = vm->pull_provisions;
+        Job *j;
+        int r;
+
+        r = job_new(vm, start ? JOB_PROVISION : JOB_CREATE, steps, start ? 2 : 1, false, &j, error);
+        if (r >= 0)
+                j->made_vm = true;
+        return r;
+}
+
 static int wrong_state(Vm *vm, const char *what, const char *advice, sd_bus_error *error) {
         return sd_bus_error_setf(error, ERROR_WRONG_STATE, "VM '%s' is %s and cannot be %s%s.", vm->name,
                                  vm_state_to_string(vm->state), what, advice);

@@ -14,6 +14,8 @@ int request_restart(Vm *vm, Job **ret, sd_bus_error *error);
 int request_suspend(Vm *vm, Job **ret, sd_bus_error *error);
 int request_resume(Vm *vm, Job **ret, sd_bus_error *error);
 int request_delete(Vm *vm, bool force, JobType type, Job **ret, sd_bus_error *error);
+/* A creation that the former daemon was in the middle of. */
+int request_go_on(Vm *vm, sd_bus_error *error);
 /* Start or resume, whichever it needs. */
 int request_wake(Vm *vm, Job **ret, sd_bus_error *error);
 int request_set_resources(Vm *vm, const VmSpec *wanted, sd_bus_error *error);

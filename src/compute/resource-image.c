@@ -17,23 +17,14 @@
 /* Making the builtin image, or a cold start of hero-imaged on a busy host. */
 #define OPEN_TIMEOUT_USEC (120 * UINT64_C(1000000))
 
-struct CachedImage {
-        TAILQ_ENTRY(CachedImage) images;
-        Manager *manager;
-        char *reference, *digest;
-        VmImageConfig config;
-        int fd; /* -EBADF: being opened */
-        sd_bus_slot *slot;
-        VmQueue waiting;
-};
-
-static CachedImage *image_free(CachedImage *i) {
+CachedImage *image_free(CachedImage *i) {
         TAILQ_REMOVE(&i->manager->resources.images, i, images);
         i->manager->resources.n_images--;
         sd_bus_slot_unref(i->slot);
         safe_close(i->fd);
         free(i->reference);
         free(i->digest);
+        free(i->pull_job);
         vm_image_config_done(&i->config);
         return mfree(i);
 }
@@ -102,29 +93,50 @@ static int on_opened(sd_bus_message *reply, void *userdata, sd_bus_error *error)
         _cleanup_free_ char *text = NULL;
         CachedImage *i = userdata;
         const sd_bus_error *e;
-        VmQueue waiting = TAILQ_HEAD_INITIALIZER(waiting);
         int r;
 
         i->slot = sd_bus_slot_unref(i->slot);
         e = sd_bus_message_get_error(reply);
+        if (e && image_pull_is_wanted(i, e) && image_pull_begin(i) >= 0)
+                return 0;
         if (e) {
                 r = -sd_bus_error_get_errno(e);
                 text = strprintf(startswith(strna(e->name), HERO_ERROR) ? "%s" : "hero-imaged cannot open the image: %s",
                                  strna(e->message));
         } else
                 r = read_open_reply(reply, i, &text);
+        if (r < 0)
+                image_failed(i, r, text);
+        else
+                resources_wake(&i->waiting, 0, NULL);
+        return 0;
+}
+
+/* Whoever is told may ask for the same image at once, and is to get a new try. */
+void image_failed(CachedImage *i, int error, const char *text) {
+        _cleanup_free_ char *copy = text ? strdup(text) : NULL; /* it may be the image's own */
+        VmQueue waiting = TAILQ_HEAD_INITIALIZER(waiting);
+
         TAILQ_CONCAT(&waiting, &i->waiting, waiting);
         for (Vm *vm = TAILQ_FIRST(&waiting); vm; vm = TAILQ_NEXT(vm, waiting))
                 vm->waiting_queue = &waiting;
-        if (r < 0)
-                image_free(i);
-        resources_wake(&waiting, r, text);
-        return 0;
+        image_free(i);
+        resources_wake(&waiting, error, copy);
+}
+
+int image_open(CachedImage *i, const char *reference) {
+        _cleanup_message_ sd_bus_message *call = NULL;
+        sd_bus *bus = i->manager->bus;
+        int r;
+
+        r = sd_bus_message_new_method_call(bus, &call, IMAGES_BUS_NAME, IMAGES_OBJECT, IMAGES_INTERFACE, "Open");
+        if (r >= 0)
+                r = sd_bus_message_append(call, "s", reference);
+        return r < 0 ? r : sd_bus_call_async(bus, &i->slot, call, on_opened, i, OPEN_TIMEOUT_USEC);
 }
 
 int resources_need_image(Vm *vm, const char *reference, const char **ret_digest, int *ret_fd,
                          const VmImageConfig **ret_config, char **ret_text) {
-        _cleanup_message_ sd_bus_message *call = NULL;
         Manager *m = vm->manager;
         CachedImage *i;
         int r;
@@ -143,11 +155,7 @@ int resources_need_image(Vm *vm, const char *reference, const char **ret_digest,
                 i = image_new(m, reference);
                 if (!i)
                         return -ENOMEM;
-                r = sd_bus_message_new_method_call(m->bus, &call, IMAGES_BUS_NAME, IMAGES_OBJECT, IMAGES_INTERFACE, "Open");
-                if (r >= 0)
-                        r = sd_bus_message_append(call, "s", reference);
-                if (r >= 0)
-                        r = sd_bus_call_async(m->bus, &i->slot, call, on_opened, i, OPEN_TIMEOUT_USEC);
+                r = image_open(i, reference);
                 if (r < 0) {
                         image_free(i);
                         *ret_text = strdup("Cannot ask hero-imaged for the image.");
@@ -155,6 +163,8 @@ int resources_need_image(Vm *vm, const char *reference, const char **ret_digest,
                 }
         }
         resources_wait(vm, &i->waiting);
+        if (i->pulling)
+                image_pull_joined(i, vm);
         return 0;
 }
 
@@ -171,6 +181,9 @@ static int on_images_changed(sd_bus_message *m, void *userdata, sd_bus_error *er
 }
 
 int images_register(Manager *m) {
-        return sd_bus_match_signal_async(m->bus, NULL, IMAGES_BUS_NAME, IMAGES_OBJECT, IMAGES_INTERFACE, "ImagesChanged",
-                                         on_images_changed, NULL, m);
+        int r;
+
+        r = image_pull_register(m);
+        return r < 0 ? r : sd_bus_match_signal_async(m->bus, NULL, IMAGES_BUS_NAME, IMAGES_OBJECT, IMAGES_INTERFACE,
+                                                     "ImagesChanged", on_images_changed, NULL, m);
 }

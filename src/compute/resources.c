@@ -43,6 +43,7 @@ void resources_forget(Vm *vm) {
                 return;
         TAILQ_REMOVE((VmQueue *) vm->waiting_queue, vm, waiting);
         vm->waiting_queue = NULL;
+        images_check_abandoned(vm->manager);
 }
 
 void resources_wake(VmQueue *queue, int error, const char *text) {

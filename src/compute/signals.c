@@ -69,7 +69,7 @@ static void flush(Manager *m) {
                 signals_forget_vm(vm);
         }
         while ((j = TAILQ_FIRST(&s->jobs))) {
-                (void) sd_bus_emit_properties_changed(m->bus, j->path, COMPUTE_JOB_INTERFACE, "Step", NULL);
+                (void) sd_bus_emit_properties_changed(m->bus, j->path, COMPUTE_JOB_INTERFACE, "Step", "Progress", NULL);
                 signals_forget_job(j);
         }
         send_all(m, &s->messages);

@@ -44,7 +44,7 @@ void signals_vm_added(Vm *vm); /* and VMNew */
 /* And VMRemoved. Also sends everything that is waiting: call it while the object can still be found. */
 void signals_vm_removed(Vm *vm);
 void signals_vm_changed(Vm *vm, const char *property);
-void signals_job_changed(Job *j); /* Step */
+void signals_job_changed(Job *j); /* Step, Progress */
 
 /* The object is about to be freed. */
 void signals_forget_vm(Vm *vm);

@@ -43,7 +43,8 @@ static int prepare_image(Vm *vm, char **ret_text) {
 
         if (vm->image_digest)
                 return 1;
-        job_set_word(vm->job, "image");
+        if (!vm->pulling)
+                job_set_word(vm->job, "image");
         r = resources_need_image(vm, vm->spec.image, &digest, &fd, &config, ret_text);
         if (r <= 0)
                 return r;
@@ -52,6 +53,7 @@ static int prepare_image(Vm *vm, char **ret_text) {
                 r = vm_image_config_copy(config, &vm->image_config);
         if (r < 0)
                 return r;
+        vm->pulling = false;
         r = free_and_strdup(&vm->image_digest, digest);
         return r < 0 ? r : 1;
 }

@@ -64,6 +64,12 @@ static int set_image_config(json_t *o, const VmImageConfig *c) {
         return json_object_set_new(o, "image_config", j) | r;
 }
 
+/* Read by the next daemon only: what is to become of a VM in the middle of its creation. */
+static int set_pulling(json_t *o, const Vm *vm) {
+        return set_string(o, "pulling_for",
+                          vm->pulling ? vm->job && vm->job->type == JOB_PROVISION ? "provision" : "create" : NULL);
+}
+
 static int set_run_image(json_t *o, RunImage run) {
         if (run != RUN_IMAGE_DEFAULT)
                 return json_object_set_new(o, "run_image", json_boolean(run == RUN_IMAGE));
@@ -147,7 +153,7 @@ int vm_record_save(Vm *vm) {
                 set_uint(o, "created", vm->created) | set_uint(o, "started", vm->started) |
                 set_uint(o, "stopped", vm->stopped) | set_uint(o, "last_activity", vm->last_activity) |
                 json_object_set_new(o, "exit_code", json_integer(vm->exit_code)) |
-                set_string(o, "exit_reason", vm->exit_reason) |
+                set_string(o, "exit_reason", vm->exit_reason) | set_pulling(o, vm) |
                 json_object_set_new(o, "events", events_to_json(vm)) | set_runtime(o, vm);
         text = r == 0 ? json_dumps(o, JSON_COMPACT) : NULL;
         json_decref(o);
@@ -340,6 +346,8 @@ static int vm_from_json(Manager *m, const char *name, json_t *o, Vm **ret, char 
         vm->stopped = get_uint(o, "stopped");
         vm->last_activity = get_uint(o, "last_activity");
         vm->exit_code = get_exit_code(o);
+        vm->pulling = get_string(o, "pulling_for") && s == VM_PROVISIONING;
+        vm->pull_provisions = streq_ptr(get_string(o, "pulling_for"), "provision");
         vm->image_config = image_config;
         image_config = (VmImageConfig) {};
         if (free_and_strdup(&vm->reason, strempty(get_string(o, "reason"))) < 0 ||

@@ -98,6 +98,8 @@ struct Vm {
         unsigned changed;       /* properties, see signals.c */
         bool signalled:1, announce:1;
 
+        bool pulling:1;        /* its creation waits for a pull, and goes on after a restart of the daemon */
+        bool pull_provisions:1;/* … and then with a start, for its job is a provision */
         bool disk_reserved:1, memory_reserved:1, removed:1;
         bool unsaved:1; /* the record is behind, see vm_set_state_ahead() */
         bool loaded:1; /* there is a record whose unknown fields are to be kept */
