@@ -94,7 +94,7 @@ void boot(Guest *g, const uint8_t *payload, size_t n) {
 
         if (!c->args)
                 return boot_ready(g);
-        r = c->init ? init_start(g, &why) : command_start(g, &why);
+        r = c->init && init_is_for_machines(g) ? init_start(g, &why) : command_start(g, &why);
         if (r < 0)
                 boot_failed(g, r, why);
 }

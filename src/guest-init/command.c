@@ -3,6 +3,7 @@
 #include "guest-init/command.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -101,6 +102,12 @@ int command_start(Guest *g, char **ret_why) {
         if (user.uid != 0)
                 (void) fchown(console, user.uid, (gid_t) -1);
 
+        if (c->init && unshare(CLONE_NEWPID) < 0) {
+                r = negative_errno();
+                *ret_why = strprintf("Cannot make a PID namespace for %s: %s", c->args[0], strerror(-r));
+                return r;
+        }
+
         r = spawn(&(Spawn) {
                         .argv = c->args,
                         .environment = environment,
@@ -110,6 +117,7 @@ int command_start(Guest *g, char **ret_why) {
                         .stdout_fd = console,
                         .stderr_fd = console,
                         .controlling_tty = !c->console_shell,
+                        .first_process = c->init,
         }, &g->command_pid, &error_fd);
         if (r >= 0)
                 r = source_add(g->epoll_fd, &g->command_error, error_fd, EPOLLIN, on_error_pipe, g);

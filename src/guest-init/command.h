@@ -6,7 +6,8 @@
 #include "guest-init/guest.h"
 #include "guest-init/user.h"
 
-/* Starts config.args. READY or BOOT_FAILED follow when execve() has answered. 0, or -errno with a sentence. */
+/* Starts config.args; with config.init as the first process of a PID namespace, in which all commands of the host run, too:
+ * it finds itself as PID 1, and what it leaves behind ends with it. READY or BOOT_FAILED follow when execve() has answered. 0, or -errno with a sentence. */
 int command_start(Guest *g, char **ret_why);
 
 /* What command_start() and init_start() begin with: user and environment by the configuration, the working directory made.

@@ -29,7 +29,6 @@ typedef enum InitKind {
         INIT_OPENRC,
         INIT_BUSYBOX,
         INIT_SYSV,
-        INIT_OTHER,
 } InitKind;
 
 typedef struct Guest {

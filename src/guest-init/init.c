@@ -44,13 +44,18 @@ static InitKind find_kind(const char *path) {
         const char *name;
 
         if (!strchr(path, '/') || !realpath(path, real))
-                return INIT_OTHER;
+                return INIT_NONE;
         name = strrchr(real, '/') + 1;
         for (size_t i = 0; i < ELEMENTSOF(known); i++)
                 /* /init at the top is no sysvinit, but what the makers of an image wrote. */
                 if (streq(name, known[i].name) && !streq(real, "/init"))
                         return known[i].kind;
-        return INIT_OTHER;
+        return INIT_NONE;
+}
+
+bool init_is_for_machines(Guest *g) {
+        g->init = find_kind(g->config.args[0]);
+        return g->init != INIT_NONE;
 }
 
 /* In the runtime directory, where it is gone with the VM's run: systemd leaves the console to our shell, if there is to be
@@ -174,7 +179,6 @@ int init_start(Guest *g, char **ret_why) {
         r = command_prepare(g, &user, &environment, ret_why);
         if (r < 0)
                 return r;
-        g->init = find_kind(c->args[0]);
         if (g->init == INIT_SYSTEMD) {
                 identity_machine_id();
                 if (c->console_shell)

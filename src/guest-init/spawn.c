@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -104,6 +105,8 @@ void spawn_in_place(const Spawn *s, int error_fd) {
         /* Stolen (1) from a former session, which may not have let go of the console yet. */
         if (s->controlling_tty && ioctl(STDIN_FILENO, TIOCSCTTY, 1) < 0)
                 return fail(error_fd, SPAWN_TTY, errno);
+        if (s->first_process && mount("proc", "/proc", "proc", MS_NOSUID | MS_NOEXEC | MS_NODEV, NULL) < 0)
+                return fail(error_fd, SPAWN_PROC, errno);
         /* Whoever starts the user may lead him where he could not go; but what only he can enter, he may, too. */
         entered = enter_directory(s);
         r = become(s->user);
@@ -165,6 +168,8 @@ char *spawn_error_sentence(const SpawnError *e, const char *program, const char 
                 return strprintf("Cannot become the user: %s", why);
         case SPAWN_TTY:
                 return strprintf("Cannot make the terminal the controlling one: %s", why);
+        case SPAWN_PROC:
+                return strprintf("Cannot mount /proc: %s", why);
         case SPAWN_STREAMS:
                 return strprintf("Cannot connect the standard streams: %s", why);
         }

@@ -15,6 +15,7 @@ typedef struct Spawn {
         const User *user;
         int stdin_fd, stdout_fd, stderr_fd;
         bool controlling_tty;     /* stdin_fd becomes the session's controlling terminal */
+        bool first_process;       /* of the PID namespace that this process has made for its children: gets a /proc of it */
 } Spawn;
 
 typedef enum SpawnStep {
@@ -23,6 +24,7 @@ typedef enum SpawnStep {
         SPAWN_USER,
         SPAWN_TTY,
         SPAWN_STREAMS,
+        SPAWN_PROC,
 } SpawnStep;
 
 typedef struct SpawnError {

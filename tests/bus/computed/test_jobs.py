@@ -216,6 +216,7 @@ def test_cancelling_what_has_ended_is_unknown(host):
 # Images
 
 def test_an_unknown_image_fails_the_creation_by_name(host):
+    host.images.behaviour['Pull'] = Error(ERROR + 'NoSuchImage', "The registry has no image 'nothing'.")
     result, text = host.root.create('web', Image='nothing')
     assert result == ERROR + 'NoSuchImage' and "'nothing'" in text
     assert host.root.names() == []

@@ -155,8 +155,8 @@ def test_the_end_is_kept_until_the_next_start(host, script, expected):
     assert exit_of(host) == (-1, '')
     run_until(lambda: host.root.state('web') in ('stopped', 'failed'))
     assert exit_of(host) == expected
-    changed = [a for m, a in host.root.signals('PropertiesChanged') if 'ExitReason' in a[1]]
-    assert changed and changed[-1][1]['ExitReason'] == expected[1]
+    told = lambda: [a[1]['ExitReason'] for m, a in host.root.signals('PropertiesChanged') if 'ExitReason' in a[1]]
+    run_until(lambda: told()[-1:] == [expected[1]])
     host.daemon.kill()
     host.daemon.start()
     assert exit_of(host) == expected

@@ -94,7 +94,7 @@ static void system_looks_like_one(void **state) {
                                       "grep -q \" $d \" /proc/mounts && echo -n \"$d \"; done"),
                         "/proc /sys /dev /dev/pts /run /tmp /sys/fs/cgroup / ");
         /* Neither the initramfs nor the layers can be reached. */
-        assert_string_equal(output_of("ls -d /mnt/lower /mnt/layer /modules /init 2>/dev/null; cat /proc/1/comm"), "init\n");
+        assert_string_equal(output_of("ls -d /mnt/lower /mnt/layer /modules /mnt 2>/dev/null; cat /proc/1/comm"), "init\n");
 }
 
 static void clock_is_the_host_s(void **state) {
@@ -479,6 +479,19 @@ static void init_of_the_image_shuts_down_properly(void **state) {
         guest_kill(&vm);
 }
 
+/* As in s6-overlay: its end has a status, and is no reason for the kernel to panic. */
+static void init_made_for_containers_may_end(void **state) {
+        boot_init("/init");
+        guest_wait(&vm, &vm.ready, 90);
+        guest_wait_console(&vm, "I am 1\r\n");
+        assert_string_equal(output_of("cat /proc/1/cmdline | tr '\\0' ' '; kill -9 1; sleep 1; echo unharmed"), "/bin/sh /init unharmed\n");
+        guest_shutdown(&vm);
+        assert_int_equal(guest_wait_gone(&vm, 30), 0);
+        assert_true(vm.command_exited);
+        assert_int_equal(vm.status, 9);
+        guest_kill(&vm);
+}
+
 static void init_that_is_not_there_fails_the_boot(void **state) {
         boot_init("/lib/systemd/systemd");
         assert_int_equal(guest_wait_gone(&vm, 90), 0);
@@ -601,6 +614,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(command_that_does_not_heed_its_stop_signal_is_killed),
                 cmocka_unit_test(init_of_the_image_is_pid_1),
                 cmocka_unit_test(init_of_the_image_shuts_down_properly),
+                cmocka_unit_test(init_made_for_containers_may_end),
                 cmocka_unit_test(init_that_is_not_there_fails_the_boot),
                 cmocka_unit_test(disk_that_is_not_there_fails_the_boot),
                 cmocka_unit_test(boot_waits_for_its_configuration),
