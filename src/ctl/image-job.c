@@ -21,7 +21,7 @@
 #define LOOK_EVERY (200 * USEC_PER_MSEC)
 #define LINE_EVERY (10 * USEC_PER_SEC) /* where lines are not written over */
 /* A job that others wait for too does not end when we take our request back. */
-#define CANCEL_PATIENCE (3 * USEC_PER_SEC)
+#define CANCEL_PATIENCE (2 * USEC_PER_SEC)
 
 typedef struct JobState {
         char step[32];

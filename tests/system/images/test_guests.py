@@ -61,7 +61,7 @@ def test_the_run_configuration_of_an_image_holds_and_its_status_is_kept(host, im
 
 
 def test_run_is_a_vm_of_which_nothing_stays(host, images, registry):
-    r = host.heroctl('run', '--rm', 'alpine', 'sh', '-c', 'cat; echo error >&2; exit 9', input='through', check=False, timeout=90)
+    r = host.heroctl('run', '--rm', '-i', 'alpine', 'sh', '-c', 'cat; echo error >&2; exit 9', input='through', check=False, timeout=90)
     assert (r.status, r.out) == (9, 'through') and r.err.endswith('error\n'), r
     assert host.vms() == []
 

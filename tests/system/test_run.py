@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""heroctl run with real guests: a command as if it ran here, and no VM that outlives it."""
+
+import os
+import pty
+import signal
+import subprocess
+
+import pytest
+
+
+def run(host, *words, **kwargs):
+    return host.heroctl('run', *words, check=False, timeout=120, **kwargs)
+
+
+def test_a_command_has_our_streams_and_its_status_is_ours(host):
+    r = run(host, '--rm', '-i', '-e', 'A=x y', '-w', '/tmp', '-u', 'nobody', 'busybox', 'sh', '-c',
+            'cat; echo "$A"; pwd; id -un; echo error >&2; exit 9', input='through\n')
+    assert (r.status, r.out, r.err) == (9, 'through\nx y\n/tmp\nnobody\n', 'error\n')
+    assert run(host, '--rm', 'busybox', 'no-such-program').status == 127
+    assert host.vms() == []
+
+
+def test_without_rm_the_vm_is_stopped_and_kept(host):
+    assert run(host, '--name', 'kept', 'busybox', 'sh', '-c', 'echo mine > /root/file').status == 0
+    assert host.state('kept') == 'stopped'
+    host.heroctl('start', 'kept', timeout=60)
+    assert host.heroctl('exec', 'kept', '--', 'cat', '/root/file').out == 'mine\n'
+    host.heroctl('delete', '-f', 'kept')
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_command_and_its_vm(host, number):
+    """While the guest boots, and when the command runs."""
+    for seconds in ('0.3', '12'):
+        r = host.run(['timeout', '--preserve-status', '-s', str(int(number)), seconds, 'heroctl', 'run', '--rm', 'busybox', 'sleep',
+                      '1000'], check=False, timeout=120)
+        assert r.status in (128 + number, 130) and host.vms() == [], r
+
+
+def test_a_closed_terminal_ends_the_command_and_its_vm(host):
+    master, slave = pty.openpty()
+    p = subprocess.Popen(host.words(['heroctl', 'run', '--rm', '-it', 'busybox', 'sh', '-c', 'echo it runs; sleep 1000']),
+                         stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+                         preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)))  # makes it ours
+    os.close(slave)
+    seen = b''
+    while b'it runs' not in seen:
+        seen += os.read(master, 4096)
+    assert len(host.vms()) == 1
+    os.close(master)
+    p.wait(timeout=30)
+    assert host.vms() == []
+
+
+def test_in_the_background_the_command_is_the_vms_own(host):
+    name = run(host, '-d', '--entrypoint', '["sh", "-c"]', 'busybox', 'echo hello from it; sleep 2; exit 6').out.strip()
+    assert name.startswith('busybox-') and host.state(name) == 'running'
+    host.wait_for_state(name, 'stopped')
+    assert (host.get(name, 'ExitCode'), host.get(name, 'ExitReason')) == (6, 'exited')
+    assert 'hello from it' in host.heroctl('logs', name).out
+    host.heroctl('delete', name)
+    assert run(host, '-d', '--name', 'bad', 'busybox', 'no-such-program').status == 127
+    host.heroctl('delete', 'bad')
