@@ -24,6 +24,7 @@ BUILD = pathlib.Path(os.environ.get('HERO_BUILD_DIR', HERE.parent.parent.parent 
 PROGRAM = BUILD / 'src/compute/hero-computed'
 
 LIBC = ctypes.CDLL(None, use_errno=True)
+PR_SET_PDEATHSIG = 1
 CLONE_NEWNS, MS_REC, MS_PRIVATE, MS_BIND = 0x20000, 0x4000, 1 << 18, 0x1000
 
 
@@ -35,6 +36,11 @@ def check(r):
 
 def mount(source, target, kind=None, flags=0, data=None):
     check(LIBC.mount(str(source).encode(), str(target).encode(), kind and kind.encode(), flags, data and data.encode()))
+
+
+def die_with_the_test():
+    """In the child: whatever becomes of pytest, we go with it."""
+    check(LIBC.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0))
 
 
 def private_directories(directory, state_size=None):
@@ -143,6 +149,7 @@ def dbus_daemon(directory, config):
     file.write_text(passwd({ALICE: 'alice', BOB: 'bob'} | {u: f'stranger{u}' for u in STRANGERS}))
 
     def enter():
+        die_with_the_test()
         check(LIBC.unshare(CLONE_NEWNS))
         mount('none', '/', None, MS_REC | MS_PRIVATE)
         mount(file, '/etc/passwd', None, MS_BIND)
@@ -220,6 +227,7 @@ class Daemon:
 
     def become(self, stored):
         """In the child."""
+        die_with_the_test()
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         log = os.open(self.log_path, os.O_WRONLY | os.O_APPEND)
         private_directories(self.directory, self.state_size)
