@@ -144,7 +144,7 @@ int vm_spec_check(const VmSpec *s, sd_bus_error *error) {
                 return bad(error, "Memory must be between 64 MiB and 1 TiB and a multiple of 1 MiB, not %" PRIu64 " bytes.",
                            s->memory);
         if (s->disk != 0 && !overlay_size_is_valid(s->disk))
-                return bad(error, "Disk must be between 16 MiB and 16 TiB and a multiple of 1 MiB, not %" PRIu64 " bytes.",
+                return bad(error, "Disk must be between 16 MiB and 15 TiB and a multiple of 1 MiB, not %" PRIu64 " bytes.",
                            s->disk);
         if (s->cpu_weight > VM_WEIGHT_MAX || s->io_weight > VM_WEIGHT_MAX)
                 return bad(error, "A weight must be between 1 and %u.", VM_WEIGHT_MAX);
