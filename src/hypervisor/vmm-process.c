@@ -19,7 +19,7 @@
 #include "basic/string-util.h"
 #include "basic/strv.h"
 #include "hypervisor/launch-protocol.h"
-#include "hypervisor/program-path.h"
+#include "shared/program-path.h"
 
 #define PATIENCE_MSEC 2000
 #define LAST_WORDS_MAX 500u

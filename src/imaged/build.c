@@ -21,6 +21,7 @@
 #include "imaged/worker-protocol.h"
 #include "shared/child.h"
 #include "shared/log.h"
+#include "shared/program-path.h"
 
 #define WORKER "hero-image-worker"
 #define DIGEST_TIMEOUT (3600 * USEC_PER_SEC)
@@ -62,11 +63,6 @@ Build *build_free(Build *b) {
         free(b->sentence);
         sd_event_unref(b->event);
         return mfree(b);
-}
-
-/* Where our own programs are; $HERO_LIBEXEC_DIR is for a build that is not installed. */
-static char *worker_path(void) {
-        return strprintf("%s/" WORKER, secure_getenv("HERO_LIBEXEC_DIR") ?: PKGLIBEXECDIR);
 }
 
 static void build_end(Build *b, const BuildResult *result) {
@@ -120,7 +116,7 @@ static void on_digest(int status, const char *output, void *userdata) {
 }
 
 static int build_digest(Build *b) {
-        _cleanup_free_ char *path = worker_path();
+        _cleanup_free_ char *path = program_path(WORKER);
         char *argv[] = { path, (char *) "digest", NULL };
 
         if (!path)
@@ -269,7 +265,7 @@ static int build_spawn(Build *b, const char *const *arguments, int input_fd) {
         _cleanup_strv_free_ char **argv = NULL;
         int r, fds[2];
 
-        r = strv_consume(&argv, worker_path());
+        r = strv_consume(&argv, program_path(WORKER));
         for (const char *const *a = arguments; r >= 0 && *a; a++)
                 r = strv_extend(&argv, *a);
         if (r < 0)

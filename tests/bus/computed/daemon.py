@@ -8,6 +8,7 @@ import ctypes
 import os
 import pathlib
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -51,7 +52,7 @@ def private_directories(directory, state_size=None):
     scratch = directory / 'scratch'
     scratch.mkdir(exist_ok=True)
     mount('scratch', scratch, 'tmpfs')
-    for parent, name in (('/var/lib', 'state'), ('/run', 'run'), ('/etc', 'etc'), ('/usr/lib', 'lib')):
+    for parent, name in (('/var/lib', 'state'), ('/run', 'run'), ('/etc', 'etc')):
         target = pathlib.Path(parent) / 'hero-compute'
         if not target.exists():
             upper, work = scratch / name / 'upper', scratch / name / 'work'
@@ -183,6 +184,8 @@ class Daemon:
         self.state = directory / 'state'
         for name in ('state', 'run', 'etc', 'lib'):
             (directory / name).mkdir(exist_ok=True)
+        for name in ('hero-vmm-launch', 'hero-mock-vmm'):
+            shutil.copy(BUILD / 'src/hypervisor' / name, directory / 'lib')
         self.config(config)
         (directory / 'passwd').write_text(passwd({ALICE: 'alice', BOB: 'bob'}))
         self.log_path = directory / 'computed.log'
@@ -194,7 +197,7 @@ class Daemon:
         self.environment = {
             'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LANG': 'C.UTF-8', 'DBUS_SYSTEM_BUS_ADDRESS': address,
             'NOTIFY_SOCKET': str(self.notify.path), 'HERO_LOG_LEVEL': 'debug', 'HERO_LOG_TARGET': 'console',
-            'HERO_LIBEXEC_DIR': str(BUILD / 'src/hypervisor'),
+            'HERO_LIBEXEC_DIR': str(directory / 'lib'),
             'ASAN_OPTIONS': 'detect_stack_use_after_return=1:strict_string_checks=1:abort_on_error=0',
             'UBSAN_OPTIONS': 'print_stacktrace=1:halt_on_error=1',
         }
