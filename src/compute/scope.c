@@ -325,13 +325,11 @@ static int append_properties(sd_bus_message *m, const Vm *vm) {
         if (asprintf(&description, vm->spec.user ? "VM %s of user %s" : "VM %s", vm->name, vm->spec.user) < 0)
                 return -ENOMEM;
         stop = c->shutdown_timeout + c->powerdown_timeout + c->stop_timeout;
-        /* After= ourselves: at shutdown a VM is stopped while we are still there to ask its guest. Before= the unit whose
-         * stop asks all guests, so that PID 1 begins with the scopes when that is done. */
-        r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", description, "Slice", "s",
+        /* After= ourselves: at shutdown PID 1 stops a VM while we are still there to ask its guest. */
+        r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", description, "Slice", "s",
                                   c->slice, "PIDs", "au", 1, (uint32_t) vm->runtime->process.pid, "CollectMode", "s",
                                   "inactive-or-failed", "KillSignal", "i", SIGCONT, "TimeoutStopUSec", "t", stop, "OOMPolicy",
-                                  "s", "kill", "DevicePolicy", "s", "strict", "After", "as", 1, "hero-computed.service", "Before",
-                                  "as", 1, "hero-compute-guests.service");
+                                  "s", "kill", "DevicePolicy", "s", "strict", "After", "as", 1, "hero-computed.service");
         if (r >= 0)
                 r = append_limits(m, vm);
         if (r >= 0)

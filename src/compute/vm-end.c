@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -96,6 +97,13 @@ int vm_watch_exit(Vm *vm) {
                 return r;
         /* After what its sockets still hold, which often explains the end. */
         return sd_event_source_set_priority(rt->exit_source, SD_EVENT_PRIORITY_NORMAL + 10);
+}
+
+bool vm_has_ended(const Vm *vm) {
+        const VmRuntime *rt = vm->runtime;
+        struct pollfd p = { .fd = rt ? rt->process.pidfd : -EBADF, .events = POLLIN };
+
+        return rt && rt->process.pid > 0 && (rt->exited || poll(&p, 1, 0) > 0);
 }
 
 static void on_scope_stopped(Vm *vm, int error, const char *text) {
