@@ -297,6 +297,10 @@ static uint64_t scope_memory_max(const Vm *vm) {
         return vm->spec.memory + vm->hypervisor->memory_overhead(&spec);
 }
 
+static int append_quota(sd_bus_message *m, const Vm *vm) {
+        return sd_bus_message_append(m, "(sv)", "CPUQuotaPerSecUSec", "t", (uint64_t) vm->spec.cpus * USEC_PER_SEC);
+}
+
 static int append_weights(sd_bus_message *m, const Vm *vm) {
         int r = 0;
 
@@ -310,9 +314,10 @@ static int append_weights(sd_bus_message *m, const Vm *vm) {
 static int append_limits(sd_bus_message *m, const Vm *vm) {
         int r;
 
-        r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)", "MemoryMax", "t", scope_memory_max(vm), "MemorySwapMax", "t",
-                                  (uint64_t) 0, "CPUQuotaPerSecUSec", "t", (uint64_t) vm->spec.cpus * USEC_PER_SEC,
-                                  "TasksMax", "t", (uint64_t) (TASKS_MAX + vm->spec.cpus));
+        r = sd_bus_message_append(m, "(sv)(sv)(sv)", "MemoryMax", "t", scope_memory_max(vm), "MemorySwapMax", "t",
+                                  (uint64_t) 0, "TasksMax", "t", (uint64_t) (TASKS_MAX + vm->spec.cpus));
+        if (r >= 0)
+                r = append_quota(m, vm);
         return r < 0 ? r : append_weights(m, vm);
 }
 
@@ -436,7 +441,7 @@ void scope_kill(Vm *vm) {
                               "KillUnit", NULL, NULL, "ssi", vm->unit, "all", SIGKILL);
 }
 
-int scope_set_weights(Vm *vm) {
+int scope_set_limits(Vm *vm, bool quota) {
         _cleanup_message_ sd_bus_message *m = NULL;
         int r;
 
@@ -446,6 +451,8 @@ int scope_set_weights(Vm *vm) {
                 r = sd_bus_message_append(m, "sb", vm->unit, true);
         if (r >= 0)
                 r = sd_bus_message_open_container(m, 'a', "(sv)");
+        if (r >= 0 && quota)
+                r = append_quota(m, vm);
         if (r >= 0)
                 r = append_weights(m, vm);
         if (r >= 0)

@@ -28,8 +28,9 @@ int scope_thaw(Vm *vm, scope_done_t done);
 void scope_look_for_stops(Manager *m);
 /* SIGKILL for everything in it; no answer is waited for. */
 void scope_kill(Vm *vm);
-/* The weights of a running scope from the VM's spec. */
-int scope_set_weights(Vm *vm);
+/* What acts on a running guest, from the VM's spec: weights, and the CPU quota if it is to change (else one set through
+ * systemctl stays). */
+int scope_set_limits(Vm *vm, bool quota);
 
 /* Drops what is outstanding for the VM. */
 void scope_forget(Vm *vm);

@@ -210,4 +210,14 @@ def test_weights_are_set_on_the_running_scope(made):
     made.root.vm('web', 'SetResources', 'a{sv}', spec(CPUWeight=50, IOWeight=70))
     run_until(lambda: made.systemd.count('SetUnitProperties'))
     [(name, runtime, properties)] = [a for m, a in made.systemd.calls if m == 'SetUnitProperties']
+    # Not the quota, which somebody may have set to something else by systemctl.
     assert (name, runtime, dict(properties)) == ('hero-vm-web.scope', True, {'CPUWeight': 50, 'IOWeight': 70})
+
+
+def test_the_limit_on_cpu_time_follows_the_cpus_of_a_running_vm(made):
+    from bus_client import spec
+    assert made.root.do('web', 'Start') == ('done', '')
+    made.root.vm('web', 'SetResources', 'a{sv}', spec(CPUs=2))
+    run_until(lambda: made.systemd.count('SetUnitProperties'))
+    [(_, _, properties)] = [a for m, a in made.systemd.calls if m == 'SetUnitProperties']
+    assert dict(properties) == {'CPUQuotaPerSecUSec': 2_000_000}
