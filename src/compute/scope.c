@@ -18,6 +18,8 @@
 
 /* QEMU has a handful of threads plus one per CPU and up to 64 of the thread pool. */
 #define TASKS_MAX 512u
+#define UNIT_PREFIX SYSTEMD_OBJECT "/unit"
+#define SCOPE_INTERFACE SYSTEMD_BUS_NAME ".Scope"
 
 /* One call to PID 1. A start or stop is over when PID 1's job is, the others with the answer. */
 struct ScopeCall {
@@ -159,19 +161,24 @@ static void on_stop_wanted(Vm *vm) {
                 vm_kill(vm);
 }
 
-/* The VM whose scope the unit is, unless a stop of it would be our own doing. */
-static Vm *vm_to_stop(Manager *m, const char *unit) {
+/* The VM that the unit is the scope of, or NULL. */
+static Vm *vm_of_scope(Manager *m, const char *unit) {
         _cleanup_free_ char *name = NULL;
         const char *rest;
         size_t n;
-        Vm *vm;
 
         rest = startswith(unit, "hero-vm-");
         n = rest ? strlen(rest) : 0;
         if (n <= strlen(".scope") || !streq(rest + n - strlen(".scope"), ".scope"))
                 return NULL;
         name = strndup(rest, n - strlen(".scope"));
-        vm = name ? manager_find_vm(m, name) : NULL;
+        return name ? manager_find_vm(m, name) : NULL;
+}
+
+/* The VM whose scope the unit is, unless a stop of it would be our own doing. */
+static Vm *vm_to_stop(Manager *m, const char *unit) {
+        Vm *vm = vm_of_scope(m, unit);
+
         if (!vm || !vm->runtime || !vm->runtime->scope_up || vm->state == VM_STOPPING || vm->runtime->stop_unit_sent ||
             vm->runtime->exited)
                 return NULL;
@@ -232,6 +239,36 @@ static int on_job_changed(sd_bus_message *message, void *userdata, sd_bus_error 
         return 0;
 }
 
+static bool is_result_oom(sd_bus_message *message) {
+        const char *key, *result;
+
+        if (sd_bus_message_skip(message, "s") < 0 || sd_bus_message_enter_container(message, 'a', "{sv}") < 0)
+                return false;
+        while (sd_bus_message_enter_container(message, 'e', "sv") > 0) {
+                if (sd_bus_message_read(message, "s", &key) < 0)
+                        return false;
+                if (streq(key, "Result"))
+                        return sd_bus_message_read(message, "v", "s", &result) >= 0 && streq(result, "oom-kill");
+                if (sd_bus_message_skip(message, "v") < 0 || sd_bus_message_exit_container(message) < 0)
+                        return false;
+        }
+        return false;
+}
+
+/* PID 1 removes a cgroup that is empty, and memory.events with it, maybe before we looked. What it says of the scope comes
+ * before its answer to our stop of it. Not a reference to the scope (AddRef=): that is a match rule per VM, too. */
+static int on_scope_changed(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        _cleanup_free_ char *unit = NULL;
+        Vm *vm;
+
+        if (sd_bus_path_decode(sd_bus_message_get_path(message), UNIT_PREFIX, &unit) <= 0)
+                return 0;
+        vm = vm_of_scope(userdata, unit);
+        if (vm && vm->runtime && vm->runtime->scope_requested && is_result_oom(message))
+                vm->runtime->end = VM_END_OOM;
+        return 0;
+}
+
 int scope_register(Manager *m) {
         int r;
 
@@ -245,6 +282,12 @@ int scope_register(Manager *m) {
                                            "path_namespace='" SYSTEMD_OBJECT "/job',"
                                            "interface='org.freedesktop.DBus.Properties',member='PropertiesChanged'",
                                            on_job_changed, NULL, m);
+        if (r >= 0)
+                r = sd_bus_add_match_async(m->bus, NULL, "type='signal',sender='" SYSTEMD_BUS_NAME "',"
+                                           "path_namespace='" UNIT_PREFIX "',"
+                                           "interface='org.freedesktop.DBus.Properties',member='PropertiesChanged',"
+                                           "arg0='" SCOPE_INTERFACE "'",
+                                           on_scope_changed, NULL, m);
         /* Of other people's jobs PID 1 tells those who asked to be told. */
         if (r >= 0)
                 r = bus_call_async(m->bus, NULL, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT, SYSTEMD_MANAGER_INTERFACE, "Subscribe",

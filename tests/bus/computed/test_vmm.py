@@ -82,6 +82,21 @@ def test_a_vmm_killed_by_a_signal_fails_the_vm_by_name_of_the_signal(host, numbe
     assert host.root.do('web', 'Start') == ('done', '')  # out of "failed" leads a start
 
 
+@pytest.mark.parametrize('restarted', [False, True])
+def test_a_vmm_killed_for_want_of_memory_fails_the_vm_for_that_reason(host, restarted):
+    """PID 1 may have removed the cgroup, and its memory.events with it, before we look; it remembers."""
+    pid = host.running('web')
+    if restarted:
+        host.daemon.stop()
+        host.daemon.start()
+    host.systemd.results['hero-vm-web.scope'] = 'oom-kill'
+    os.kill(pid, signal.SIGKILL)
+    host.wait_state('web', 'failed')
+    assert 'reached the memory limit of hero-vm-web.scope' in host.root.vm_get('web', 'StateReason')
+    host.nothing_left('web', files=True)
+    assert host.root.do('web', 'Start') == ('done', '')
+
+
 def test_a_vmm_that_gets_sigterm_is_stopped_not_failed(host):
     os.kill(host.running('web'), signal.SIGTERM)
     host.wait_state('web', 'stopped')
