@@ -81,6 +81,17 @@ void scope_forget(Vm *vm) {
         scope_next(vm->manager);
 }
 
+bool scope_withdraw_start(Vm *vm) {
+        ScopeCall *c;
+
+        TAILQ_FOREACH(c, &vm->manager->scope_calls, calls)
+                if (c->vm == vm && c->is_start && !c->sent) {
+                        scope_call_free(c);
+                        return true;
+                }
+        return false;
+}
+
 static int on_job_removed(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         const char *path, *unit, *result;
         Manager *m = userdata;

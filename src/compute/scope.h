@@ -20,6 +20,8 @@ void scope_manager_done(Manager *m);
 
 /* StartTransientUnit with the launcher's pid; done when the job is. */
 int scope_start(Vm *vm, scope_done_t done);
+/* Drops a start that PID 1 was not sent yet, as it has enough of them; true: there will be no scope, and no done. */
+bool scope_withdraw_start(Vm *vm);
 /* StopUnit; done when the unit is gone (also when it never was). */
 int scope_stop(Vm *vm, scope_done_t done);
 int scope_freeze(Vm *vm, scope_done_t done);

@@ -137,6 +137,8 @@ void vm_kill(Vm *vm) {
                         (void) pidfd_send(rt->process.pidfd, SIGKILL);
                 if (rt->scope_up)
                         scope_kill(vm);
+                else if (scope_withdraw_start(vm))
+                        rt->scope_gone = true;
         }
         vm_check_gone(vm);
 }
@@ -238,6 +240,8 @@ void vm_check_gone(Vm *vm) {
         if (rt->process.pid > 0 && !rt->exited)
                 return;
         unregistered = registration_is_gone(vm);
+        if (scope_withdraw_start(vm))
+                rt->scope_gone = true;
         if (rt->scope_requested && !rt->scope_gone) {
                 if (!rt->stop_unit_sent) {
                         rt->stop_unit_sent = true;

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """PID 1 that refuses, is slow, never answers, or fails half-way: what was begun is undone and said."""
 
+import json
 import os
 import signal
 import time
 
 import pytest
-from bus_client import ERROR, run_for, run_until
+from bus_client import ERROR, JOB, run_for, run_until
 from daemon import processes_named
 from fake_service import Error
 
@@ -155,6 +156,31 @@ def test_many_starts_ask_pid_1_for_a_bounded_number_of_scopes_at_a_time(cold):
     host.systemd.release()
     for j in jobs:
         assert host.root.job(j) == ('done', '')
+
+
+@pytest.mark.parametrize('how', ['canceled', 'launcher killed'])
+def test_a_start_that_fails_before_pid_1_was_asked_is_never_asked_for(cold, how):
+    host = cold.configure(ScopeTimeoutSec="60").start()
+    host.systemd.behaviour['StartTransientUnit'] = host.systemd.behaviour['StopUnit'] = 'hold'
+    jobs = []
+    for i in range(48):
+        host.root.create(f'vm-{i}')
+        jobs.append(host.root.vm(f'vm-{i}', 'Start'))
+    run_until(lambda: len(host.systemd.held) == 48)
+    assert host.root.create('late') == ('done', '')
+    late = host.root.vm('late', 'Start')
+    record = host.daemon.state / 'vms/late/vm.json'
+    run_until(lambda: 'runtime' in json.loads(record.read_text()))
+    if how == 'canceled':
+        host.root.call(late, JOB, 'Cancel')
+    else:
+        os.kill(json.loads(record.read_text())['runtime']['pid'], signal.SIGKILL)
+    assert host.root.job(late)[0] == ('canceled' if how == 'canceled' else ERROR + 'VMMFailed')
+    host.systemd.release()
+    for j in jobs:
+        assert host.root.job(j) == ('done', '')
+    assert not [a for m, a in host.systemd.calls if a and a[0] == 'hero-vm-late.scope']
+    host.nothing_left('late', files=True)
 
 
 def test_a_started_vm_stopped_by_systemctl_goes_down_gracefully_and_says_why(made):
