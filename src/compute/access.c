@@ -21,7 +21,7 @@ static const MethodAccess table[] = {
         { "Manager", "ListVMs", INSPECT },
         { "Manager", "ListUsers", INSPECT },
         { "Manager", "ListJobs", INSPECT },
-        { "Manager", "ListImageDigests", INSPECT },
+        { "Manager", "ListImageUses", INSPECT },
         { "Manager", "EventsSince", INSPECT },
         { "Manager", "Diagnose", INSPECT },
         { "VM", "Start", MANAGE },

@@ -10,6 +10,7 @@
 #include "compute/manager.h"
 #include "compute/requests.h"
 #include "compute/scope.h"
+#include "compute/vm-record.h"
 #include "shared/bus-util.h"
 #include "shared/error-names.h"
 
@@ -201,18 +202,28 @@ static int method_list_jobs(sd_bus_message *message, Manager *m, sd_bus_error *e
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
-/* What hero-imaged must keep. */
-static int method_list_image_digests(sd_bus_message *message, Manager *m, sd_bus_error *error) {
+static int append_quarantined_use(sd_bus_message *reply, Manager *m, const char *name) {
+        _cleanup_free_ char *image = NULL, *digest = NULL;
+
+        if (!vm_record_read_image(m, name, &image, &digest))
+                return 0;
+        return sd_bus_message_append(reply, "(sss)", name, strempty(image), strempty(digest));
+}
+
+/* What hero-imaged must keep. Who quarantined VMs are made of is read at every call: somebody may be mending them. */
+static int method_list_image_uses(sd_bus_message *message, Manager *m, sd_bus_error *error) {
         _cleanup_message_ sd_bus_message *reply = NULL;
         Vm *vm, *next;
         int r;
 
         r = sd_bus_message_new_method_return(message, &reply);
         if (r >= 0)
-                r = sd_bus_message_open_container(reply, 'a', "s");
+                r = sd_bus_message_open_container(reply, 'a', "(sss)");
         HASH_ITER(hh_name, m->vms_by_name, vm, next)
-                if (r >= 0 && vm->image_digest)
-                        r = sd_bus_message_append(reply, "s", vm->image_digest);
+                if (r >= 0)
+                        r = sd_bus_message_append(reply, "(sss)", vm->name, vm->spec.image, strempty(vm->image_digest));
+        for (size_t i = 0; r >= 0 && i < m->n_quarantined; i++)
+                r = append_quarantined_use(reply, m, m->quarantined[i].name);
         if (r >= 0)
                 r = sd_bus_message_close_container(reply);
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
@@ -287,7 +298,7 @@ static const struct {
         { "ListVMs", method_list_vms },
         { "ListUsers", method_list_users },
         { "ListJobs", method_list_jobs },
-        { "ListImageDigests", method_list_image_digests },
+        { "ListImageUses", method_list_image_uses },
         { "EventsSince", method_events_since },
         { "Diagnose", method_diagnose },
 };
@@ -363,8 +374,8 @@ static const sd_bus_vtable manager_vtable[] = {
                                 SD_BUS_RESULT("a(ssso)", users), method_read, UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListJobs", SD_BUS_NO_ARGS,
                                 SD_BUS_RESULT("a(ussso)", jobs), method_read, UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("ListImageDigests", SD_BUS_NO_ARGS,
-                                SD_BUS_RESULT("as", digests), method_read, UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ListImageUses", SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("a(sss)", uses), method_read, UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("EventsSince", SD_BUS_ARGS("t", since, "s", vm),
                                 SD_BUS_RESULT("a(ttssss)", events, "t", next, "t", lost), method_read, UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Diagnose", SD_BUS_NO_ARGS,

@@ -28,4 +28,8 @@ void vm_record_settle(Vm *vm);
 /* Makes a VM of the record in the directory. -EBADMSG with a sentence in *ret_why: quarantine it. */
 int vm_record_load(Manager *m, const char *name, Vm **ret, VmRecordRuntime *ret_runtime, char **ret_why);
 
+/* What the record of a quarantined VM still says of its image, NULL for what it does not. False: there is no record of a VM
+ * any more, or never was. */
+bool vm_record_read_image(Manager *m, const char *name, char **ret_image, char **ret_digest);
+
 int vm_record_remove(Vm *vm); /* the directory with all in it */

@@ -15,7 +15,6 @@
 #include "shared/error-names.h"
 #include "storage/overlay.h"
 
-#define IMAGE_REFERENCE_MAX 256u
 #define KERNEL_ARGUMENTS_MAX 1024u
 #define PATH_LENGTH_MAX 4095u
 

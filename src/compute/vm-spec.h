@@ -10,6 +10,7 @@
 
 #define VM_NAME_MAX 63u
 #define USER_ID_MAX 64u
+#define IMAGE_REFERENCE_MAX 256u
 #define VM_CPUS_MAX 64u
 #define VM_MEMORY_MIN (UINT64_C(64) << 20)
 #define VM_MEMORY_MAX (UINT64_C(1) << 40)

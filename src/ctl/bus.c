@@ -72,6 +72,8 @@ static const char *hint(const sd_bus_error *e) {
                 return e->message && strstr(e->message, HERO_IMAGES) ?
                         "It starts when it is needed; 'systemctl status hero-imaged' says why it did not." :
                         "Start it with 'systemctl start hero-computed'.";
+        if (streq(e->name, ERROR_BUSY) && !startswith(strempty(e->message), "VM '"))
+                return NULL; /* of an image: no job to wait for */
         for (size_t i = 0; i < ELEMENTSOF(table); i++)
                 if (streq(table[i].error, e->name))
                         return table[i].hint;

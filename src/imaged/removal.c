@@ -9,6 +9,7 @@
 #include "basic/string-util.h"
 #include "basic/strv.h"
 #include "imaged/imaged.h"
+#include "imaged/reference.h"
 #include "shared/bus-util.h"
 #include "shared/error-names.h"
 #include "shared/log.h"
@@ -45,7 +46,7 @@ static int ask_computed(Imaged *m, bool start_it, sd_bus_message_handler_t callb
         int r;
 
         r = sd_bus_message_new_method_call(m->bus, &call, COMPUTE_BUS_NAME, COMPUTE_OBJECT,
-                        COMPUTE_MANAGER_INTERFACE, "ListImageDigests");
+                        COMPUTE_MANAGER_INTERFACE, "ListImageUses");
         if (r >= 0)
                 r = sd_bus_message_set_auto_start(call, start_it);
         if (r >= 0)
@@ -53,11 +54,42 @@ static int ask_computed(Imaged *m, bool start_it, sd_bus_message_handler_t callb
         return r;
 }
 
-/* The digests VMs use. */
-static int read_digests(sd_bus_message *reply, char ***ret) {
+/* Whether a VM that has got no digest yet is being made of the content. */
+static bool refers_to(Imaged *m, const char *image, const char *digest) {
+        char reference[REFERENCE_MAX + 1];
+        ImageTag tag;
+        int r;
+
+        r = reference_normalize(image, reference);
+        if (r == 0)
+                r = image_store_resolve(m->store, reference, &tag);
+        else if (r > 0)
+                return streq(reference, digest);
+        return r >= 0 && streq(tag.digest, digest);
+}
+
+/* Which VM the content must stay for, *ret_vm pointing into the reply. 1: that one uses it. 2: it may, nobody can tell.
+ * 0: none. */
+static int find_user(Imaged *m, sd_bus_message *reply, const char *digest, const char **ret_vm) {
+        const char *vm, *image, *used;
+        int r, found = 0;
+
         if (sd_bus_message_is_method_error(reply, NULL))
                 return -sd_bus_message_get_errno(reply);
-        return sd_bus_message_read_strv(reply, ret);
+        r = sd_bus_message_rewind(reply, true);
+        if (r >= 0)
+                r = sd_bus_message_enter_container(reply, 'a', "(sss)");
+        while (r >= 0 && (r = sd_bus_message_read(reply, "(sss)", &vm, &image, &used)) > 0) {
+                bool unknown = isempty(used) && isempty(image);
+
+                if (unknown ? found != 0 : isempty(used) ? !refers_to(m, image, digest) : !streq(used, digest))
+                        continue;
+                *ret_vm = vm;
+                found = unknown ? 2 : 1;
+                if (!unknown)
+                        break;
+        }
+        return r < 0 ? r : found;
 }
 
 /* The tags with this digest, counted. */
@@ -136,26 +168,32 @@ static int finish(Imaged *m, sd_bus_message *call, const char *reference, bool b
 }
 
 static int decide(Removal *x, sd_bus_message *reply, sd_bus_error *error) {
-        _cleanup_strv_free_ char **used = NULL;
         char digest[DIGEST_LENGTH + 1];
+        int r, used = 0;
+        const char *vm;
         bool last;
-        int r;
 
-        r = read_digests(reply, &used);
-        if (r < 0) {
+        /* Read again: a tag can have moved while we asked. */
+        r = look(x->imaged, x->reference, x->by_digest, digest, &last, error);
+        if (r < 0)
+                return r;
+        if (last)
+                used = find_user(x->imaged, reply, digest, &vm);
+        if (used < 0) {
                 const sd_bus_error *e = sd_bus_message_get_error(reply);
 
                 return sd_bus_error_setf(error, ERROR_BUSY,
                                 "hero-computed does not say which images its VMs use (%s), so "
                                 "%s stays. Is hero-computed running?",
-                                e ? strna(e->message) : strerror(-r), x->reference);
+                                e ? strna(e->message) : strerror(-used), x->reference);
         }
-        /* Read again: a tag can have moved while we asked. */
-        r = look(x->imaged, x->reference, x->by_digest, digest, &last, error);
-        if (r < 0)
-                return r;
-        if (last && strv_contains(used, digest))
-                return sd_bus_error_setf(error, ERROR_IMAGE_IN_USE, "A VM uses the image %s.", x->reference);
+        if (used == 1)
+                return sd_bus_error_setf(error, ERROR_IMAGE_IN_USE, "VM '%s' uses the image %s.", vm, x->reference);
+        if (used == 2)
+                return sd_bus_error_setf(error, ERROR_BUSY,
+                                "Which image VM '%s' uses cannot be told, for its record is broken, so %s stays. "
+                                "Mend or remove " STATEDIR "/vms/%s first.",
+                                vm, x->reference, vm);
         return finish(x->imaged, x->call, x->reference, x->by_digest, digest, last, error);
 }
 
@@ -203,20 +241,24 @@ int removal_new(Imaged *m, sd_bus_message *call, const char *reference, bool by_
 }
 
 static int on_collect(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
-        _cleanup_strv_free_ char **used = NULL, **untagged = NULL;
+        _cleanup_strv_free_ char **untagged = NULL;
+        const char *vm;
         Imaged *m = userdata;
         int r;
 
         m->collect_slot = sd_bus_slot_unref(m->collect_slot);
-        r = read_digests(reply, &used);
-        if (r >= 0)
-                r = image_store_untagged(m->store, &untagged);
+        r = image_store_untagged(m->store, &untagged);
         if (r < 0) {
                 log_debug_errno(r, "Contents without a tag stay for now: %m");
                 return 0;
         }
         STRV_FOREACH(d, untagged) {
-                if (strv_contains(used, *d))
+                r = find_user(m, reply, *d, &vm);
+                if (r < 0) {
+                        log_debug_errno(r, "Contents without a tag stay for now: %m");
+                        return 0;
+                }
+                if (r > 0)
                         continue;
                 r = image_store_remove_content(m->store, *d);
                 if (r < 0)

@@ -550,6 +550,8 @@ class Images(dbus.service.Object):
             reference += ':latest'
         if reference == 'busybox:latest':
             raise Error('ImageInUse', "VM 'web' uses this image")
+        if reference == 'doubtful:latest':
+            raise Error('Busy', "Which image VM 'lost' uses cannot be told, so doubtful stays.")
         if reference not in self.images:
             raise Error('NoSuchImage', f"there is no image '{reference}'")
         del self.images[reference]

@@ -28,8 +28,8 @@ CONFIG = '''<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configurat
 <policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>
 '''
 
-COMPUTED = '''<node><interface name="org.hero.Compute.Manager"><method name="ListImageDigests">
-<arg type="as" direction="out"/></method></interface></node>'''
+COMPUTED = '''<node><interface name="org.hero.Compute.Manager"><method name="ListImageUses">
+<arg type="a(sss)" direction="out"/></method></interface></node>'''
 POLKIT = '''<node><interface name="org.freedesktop.PolicyKit1.Authority"><method name="CheckAuthorization">
 <arg type="(sa{sv})" direction="in"/><arg type="s" direction="in"/><arg type="a{ss}" direction="in"/>
 <arg type="u" direction="in"/><arg type="s" direction="in"/><arg type="(bba{ss})" direction="out"/></method></interface></node>'''
@@ -195,8 +195,10 @@ class Host:
         self.connections.append(Connection(self.address))
         return self.connections[-1]
 
-    def play_computed(self, digests):
-        self.connect().serve('org.hero.Compute', '/org/hero/Compute', COMPUTED, lambda m, a: GLib.Variant('(as)', (digests,)))
+    def play_computed(self, uses):
+        """uses: what ListImageUses answers, a list of (VM, image, digest)."""
+        self.connect().serve('org.hero.Compute', '/org/hero/Compute', COMPUTED,
+                             lambda m, a: GLib.Variant('(a(sss))', (uses,)))
 
     def play_polkit(self, answer):
         """answer(action, details) → bool"""

@@ -95,6 +95,8 @@ def test_list_and_remove(bus, tmp_path):
     assert bus.error('image', 'rm', 'busybox', check=1) == (
         "Failed to remove image 'busybox': VM 'web' uses this image.\nSee 'heroctl list' for the VMs that use it.\n")
     assert "no image 'nope:latest'" in bus.error('image', 'rm', 'nope', check=4)
+    assert bus.error('image', 'rm', 'doubtful', check=1) == (
+        "Failed to remove image 'doubtful': Which image VM 'lost' uses cannot be told, so doubtful stays.\n")
 
 
 def test_bad_names_paths_and_tars(bus, tmp_path, terminal):

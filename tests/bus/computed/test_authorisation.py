@@ -27,7 +27,7 @@ METHODS = [
     (MANAGER, 'ListVMs', '', (), INSPECT),
     (MANAGER, 'ListUsers', '', (), INSPECT),
     (MANAGER, 'ListJobs', '', (), INSPECT),
-    (MANAGER, 'ListImageDigests', '', (), INSPECT),
+    (MANAGER, 'ListImageUses', '', (), INSPECT),
     (MANAGER, 'EventsSince', 'ts', (0, ''), INSPECT),
     (MANAGER, 'Diagnose', '', (), INSPECT),
     (VM, 'Start', '', (), MANAGE),

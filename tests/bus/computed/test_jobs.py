@@ -17,6 +17,17 @@ def slow(host):
     return host
 
 
+def test_the_image_a_vm_is_being_made_of_is_told_by_name_and_then_by_digest(slow):
+    uses = lambda: slow.root.manager('ListImageUses')
+    assert uses() == []
+    _, job = slow.root.manager('CreateVM', 'sa{sv}', 'web', spec(Image='other'))
+    run_until(lambda: slow.images.held)
+    assert uses() == [('web', 'other', '')]
+    slow.images.release()
+    assert slow.root.job(job) == ('done', '')
+    assert uses() == [('web', 'other', OTHER)]
+
+
 def heard(client):
     """Members in their order; of properties, which."""
     r = []

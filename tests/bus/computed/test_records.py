@@ -68,6 +68,28 @@ def test_a_bit_that_flipped_anywhere_stops_nobody_else(three):
     assert sorted(three.root.names()) == ['bad', 'good']
 
 
+def test_what_a_quarantined_vm_is_made_of_is_told_as_far_as_it_can_be_read(three):
+    text = three.record.read_text()
+    digest = json.loads(text)['image_digest']
+    good = ('good', 'busybox', digest)
+    for o, told in [({'image': 'a', 'image_digest': digest}, ('a', digest)), ({'image': 'a'}, ('a', '')),
+                    ({'image': 5, 'image_digest': digest}, ('', digest)), ({'image': 'a\x07', 'image_digest': {}}, ('', '')),
+                    ({'image': 'a' * 1000}, ('', '')), ([], ('', ''))]:
+        three.record.write_text(json.dumps(o))
+        start(three)
+        assert sorted(three.root.manager('ListImageUses')) == [('bad', *told), good]
+        three.daemon.stop()
+    three.record.write_text(text[:-1])
+    (three.vms / 'lost+found').mkdir()
+    assert set(start(three)) == {'bad', 'lost+found'}
+    assert sorted(three.root.manager('ListImageUses')) == [('bad', '', ''), good]
+    three.record.unlink()
+    assert sorted(three.root.manager('ListImageUses')) == [('bad', '', ''), good]
+    # It is looked at anew each time, so that who removes it need not restart anything.
+    shutil.rmtree(three.record.parent)
+    assert three.root.manager('ListImageUses') == [good]
+
+
 def edit(**keys):
     def f(o):
         for k, v in keys.items():
