@@ -145,10 +145,21 @@ def test_an_image_in_use_cannot_be_removed(host):
     host.run('rm -r /var/tmp/tree')
 
 
-def test_the_service_of_images_goes_when_idle_and_comes_when_needed(host):
+@pytest.fixture
+def impatient(host):
+    """hero-imaged leaves after a second instead of half a minute."""
+    directory = '/run/systemd/system/hero-imaged.service.d'
+    host.run(f'mkdir -p {directory} && printf "[Service]\\nEnvironment=HERO_IDLE_SEC=1s\\n" > {directory}/idle.conf && '
+             'systemctl daemon-reload && systemctl stop hero-imaged')
+    yield host
+    host.run(f'rm -r {directory} && systemctl daemon-reload && systemctl stop hero-imaged')
+
+
+def test_the_service_of_images_goes_when_idle_and_comes_when_needed(impatient):
+    host = impatient
     host.heroctl('image', 'list')
     assert host.unit('hero-imaged', 'ActiveState') == 'active'
-    wait_until(lambda: host.unit('hero-imaged', 'ActiveState') == 'inactive', 'hero-imaged exits', timeout=45)
+    wait_until(lambda: host.unit('hero-imaged', 'ActiveState') == 'inactive', 'hero-imaged exits', timeout=10)
     assert 'busybox' in host.heroctl('image', 'list').out
 
 
