@@ -180,7 +180,9 @@ static int read_strv(sd_bus_message *m, const char *key, char ***ret, sd_bus_err
         if (r < 0)
                 return r;
         *ret = strv_free(*ret);
-        r = sd_bus_message_read_strv(m, ret);
+        r = bus_read_strv(m, VM_STRINGS_MAX, ret);
+        if (r == -E2BIG)
+                return bad(error, "%s may have %u entries.", key, VM_STRINGS_MAX);
         if (r < 0)
                 return r;
         return sd_bus_message_exit_container(m);

@@ -274,6 +274,11 @@ class Daemon:
         words = lambda: [k for m, _, _ in self.notify.messages for k in m if k in ('RELOADING', 'READY')]
         run_until(lambda: words() == ['RELOADING', 'READY'], 20, 'the configuration is not read again')
 
+    def cpu_time(self):
+        """Seconds."""
+        fields = pathlib.Path(f'/proc/{self.pid}/stat').read_text().rpartition(')')[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
     def n_fds(self):
         return len(os.listdir(f'/proc/{self.pid}/fd'))
 
