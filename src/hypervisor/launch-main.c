@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "hypervisor/launch.h"
 
@@ -71,10 +72,35 @@ static int reply(int error, pid_t pid, int pidfd) {
  * of what fork() does beyond the system call is needed by a process without threads. Not clone3(): the unit's
  * RestrictNamespaces= takes it away. */
 static pid_t fork_sibling(int *ret_pidfd) {
-        return (pid_t) syscall(SYS_clone, CLONE_PARENT | CLONE_PIDFD | SIGCHLD, NULL, ret_pidfd, NULL, NULL);
+        return (pid_t) syscall(SYS_clone, CLONE_PARENT | CLONE_PIDFD | CLONE_NEWNS | SIGCHLD, NULL, ret_pidfd, NULL, NULL);
 }
 
-static int serve(const LaunchFilter *filter) {
+/* The first request tells which root our VMMs have: all that come have the same one. A failure is for the process to
+ * report, which knows how; we do not outlive it. */
+static int make_root(Launch *root, char *text, size_t size, size_t n_fds) {
+        char *words[LAUNCH_WORDS_MAX + 1];
+        Launch l = {};
+        int r;
+
+        if (root->kind)
+                return 0;
+        r = launch_parse(&l, text, size, n_fds, words);
+        if (r < 0)
+                return r; /* so will the process see */
+        root->kind = memdup(l.kind, l.n_kind);
+        if (!root->kind)
+                return -ENOMEM;
+        root->n_kind = l.n_kind;
+        r = launch_raise_oom_score(&l);
+        if (r >= 0)
+                r = launch_mounts(&l);
+        memcpy(root->groups, l.groups, sizeof(l.groups));
+        root->n_groups = l.n_groups;
+        root->report = l.report;
+        return r;
+}
+
+static int serve(Launch *root, const LaunchFilter *filter) {
         int fds[LAUNCH_FDS_MAX], pidfd = -EBADF, r;
         size_t n_fds;
         ssize_t size;
@@ -88,15 +114,16 @@ static int serve(const LaunchFilter *filter) {
         if (size < 0 && size != -EMSGSIZE)
                 return (int) size;
         if (size > 0) {
+                (void) make_root(root, request, (size_t) size, n_fds);
                 pid = fork_sibling(&pidfd);
                 if (pid == 0)
-                        launch_process(request, (size_t) size, fds, n_fds, filter);
+                        launch_process(root, request, (size_t) size, fds, n_fds, filter);
         }
         r = reply(size < 0 ? (int) -size : pid < 0 ? errno : size == 0 ? EINVAL : 0, pid, pidfd);
         safe_close(pidfd);
         for (size_t i = 0; i < n_fds; i++)
                 safe_close(fds[i]);
-        return r < 0 ? r : 1;
+        return r < 0 ? r : root->report.error == 0;
 }
 
 static int prepare(LaunchFilter *ret) {
@@ -117,6 +144,7 @@ static int prepare(LaunchFilter *ret) {
 }
 
 int main(void) {
+        static Launch root = { .control_fd = -EBADF };
         LaunchFilter filter;
         struct stat st;
         int r;
@@ -127,9 +155,9 @@ int main(void) {
         }
         r = prepare(&filter);
         while (r >= 0) {
-                r = serve(&filter);
+                r = serve(&root, &filter);
                 if (r == 0)
-                        return 0;
+                        break;
         }
-        return 1;
+        _exit(r < 0); /* nothing is to be flushed, and there is no /proc to look for leaks in */
 }

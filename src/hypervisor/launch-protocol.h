@@ -3,8 +3,8 @@
 
 /* Between vmm-process.c (daemon) and hero-vmm-launch. Both come from the same build.
  *
- * The launcher is started once, with a SOCK_SEQPACKET socket at fd 3, and lives until that is closed. A request is
- * one datagram of words, each with its NUL:
+ * A launcher is started for every kind of root a VMM may have (one or two in all), with a SOCK_SEQPACKET socket at
+ * fd 3, and lives until that is closed. A request is one datagram of words, each with its NUL:
  *
  *     N_FDS UID GID [path=P…] [device=P…] [proc] -- PROGRAM ARG…
  *

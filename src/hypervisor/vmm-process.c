@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,10 +34,10 @@ static void posix_spawn_file_actions_destroyp(posix_spawn_file_actions_t *a) {
         (void) posix_spawn_file_actions_destroy(a);
 }
 
-/* The words of a request, one behind the other. */
+/* The words of a request, one behind the other. kind: those that make the root, from the first path to the program. */
 typedef struct Request {
         char buf[LAUNCH_REQUEST_MAX];
-        size_t n;
+        size_t n, kind, n_kind;
         int error;
 } Request;
 
@@ -65,6 +66,7 @@ static int request_build(Request *q, const VmmCommand *c, const VmmSandbox *s, u
         add_number(q, c->n_fds);
         add_number(q, uid);
         add_number(q, gid);
+        q->kind = q->n;
         for (size_t i = 0; s->paths && s->paths[i]; i++)
                 add_word(q, LAUNCH_PATH, s->paths[i]);
         for (size_t i = 0; s->devices && s->devices[i]; i++)
@@ -72,17 +74,54 @@ static int request_build(Request *q, const VmmCommand *c, const VmmSandbox *s, u
         if (s->proc)
                 add_word(q, "", LAUNCH_PROC);
         add_word(q, "", LAUNCH_COMMAND);
-        STRV_FOREACH(i, c->argv)
+        STRV_FOREACH(i, c->argv) {
                 add_word(q, "", *i);
+                if (i == c->argv)
+                        q->n_kind = q->n - q->kind;
+        }
         return q->error;
 }
 
-/* The launcher, one per process, started with the first VM and again should it have died. Its socket does not
- * survive an exec, and it does not survive its socket. */
-static struct {
+static void mix(uint64_t *hash, uint64_t value) {
+        *hash = (*hash ^ value) * UINT64_C(0x100000001b3);
+}
+
+static void mix_file(uint64_t *hash, const char *path) {
+        struct stat st;
+
+        if (stat(path, &st) < 0)
+                st = (struct stat) {};
+        mix(hash, st.st_dev);
+        mix(hash, st.st_ino);
+        mix(hash, st.st_rdev);
+}
+
+/* What a root was made of: another package's program, a device that has come meanwhile, are another root. */
+static uint64_t root_hash(const VmmCommand *c, const VmmSandbox *s) {
+        uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+        for (size_t i = 0; s->paths && s->paths[i]; i++)
+                mix_file(&hash, s->paths[i]);
+        for (size_t i = 0; s->devices && s->devices[i]; i++)
+                mix_file(&hash, s->devices[i]);
+        mix_file(&hash, c->argv[0]);
+        return hash;
+}
+
+/* A launcher, one per kind of root, started with the first VM of that kind and again should it have died. Its socket
+ * does not survive an exec, and it does not survive its socket. */
+typedef struct Server {
         pid_t pid;
         int fd;
-} server = { .fd = -EBADF };
+        char *kind;
+        size_t n_kind;
+        uint64_t hash;
+} Server;
+
+/* More than the drivers have kinds. */
+#define SERVERS_MAX 8
+static Server servers[SERVERS_MAX];
+static size_t n_servers;
 
 static int server_attributes(posix_spawnattr_t *a) {
         sigset_t all, none;
@@ -119,7 +158,7 @@ static int server_spawn(const char *path, int fd, pid_t *ret) {
         return -r;
 }
 
-static int server_start(void) {
+static int server_start(Server *s) {
         _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
         _cleanup_free_ char *path = program_path(LAUNCH_PROGRAM);
         int pair[2], r;
@@ -130,23 +169,50 @@ static int server_start(void) {
                 return negative_errno();
         ours = pair[0];
         theirs = pair[1];
-        r = server_spawn(path, theirs, &server.pid);
+        r = server_spawn(path, theirs, &s->pid);
         if (r < 0)
                 return r;
-        server.fd = TAKE_FD(ours);
+        s->fd = TAKE_FD(ours);
         return 0;
 }
 
-static void server_stop(void) {
-        if (server.fd < 0)
+static void server_stop(Server *s) {
+        if (s->fd < 0)
                 return;
-        server.fd = safe_close(server.fd);
-        /* It is stuck or dead; not to wait for it would leave a zombie, to wait for one that is stuck, us. */
-        (void) kill(server.pid, SIGKILL);
-        (void) waitpid(server.pid, NULL, 0);
+        s->fd = safe_close(s->fd);
+        /* It is stuck, dead or of no use; not to wait for it would leave a zombie, to wait for one that is stuck, us. */
+        (void) kill(s->pid, SIGKILL);
+        (void) waitpid(s->pid, NULL, 0);
 }
 
-static int send_request(const Request *q, const int fds[], size_t n_fds) {
+/* Each has its kind for good; when there are too many, the oldest goes. */
+static int server_find(const Request *q, uint64_t hash, Server **ret) {
+        char *kind;
+        Server *s;
+
+        for (s = servers; s < servers + n_servers; s++)
+                if (s->n_kind == q->n_kind && memcmp(s->kind, q->buf + q->kind, q->n_kind) == 0) {
+                        if (s->hash != hash)
+                                server_stop(s);
+                        s->hash = hash;
+                        *ret = s;
+                        return 0;
+                }
+        kind = memdup(q->buf + q->kind, q->n_kind);
+        if (!kind)
+                return -ENOMEM;
+        if (n_servers == SERVERS_MAX) {
+                server_stop(&servers[0]);
+                free(servers[0].kind);
+                memmove(servers, servers + 1, --n_servers * sizeof(*servers));
+        }
+        s = &servers[n_servers++];
+        *s = (Server) { .fd = -EBADF, .kind = kind, .n_kind = q->n_kind, .hash = hash };
+        *ret = s;
+        return 0;
+}
+
+static int send_request(const Server *s, const Request *q, const int fds[], size_t n_fds) {
         union {
                 struct cmsghdr align;
                 char buf[CMSG_SPACE(sizeof(int) * LAUNCH_FDS_MAX)];
@@ -164,10 +230,10 @@ static int send_request(const Request *q, const int fds[], size_t n_fds) {
         c->cmsg_type = SCM_RIGHTS;
         c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
         memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
-        return sendmsg(server.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? negative_errno() : 0;
+        return sendmsg(s->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? negative_errno() : 0;
 }
 
-static int receive_reply(pid_t *ret_pid, int *ret_pidfd) {
+static int receive_reply(const Server *s, pid_t *ret_pid, int *ret_pidfd) {
         union {
                 struct cmsghdr align;
                 char buf[CMSG_SPACE(sizeof(int))];
@@ -183,7 +249,7 @@ static int receive_reply(pid_t *ret_pid, int *ret_pidfd) {
         struct cmsghdr *c;
         ssize_t n;
 
-        n = recvmsg(server.fd, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+        n = recvmsg(s->fd, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
         if (n < 0)
                 return negative_errno();
         if (n == 0)
@@ -202,38 +268,38 @@ static int receive_reply(pid_t *ret_pid, int *ret_pidfd) {
 
 /* Waits for the answer as one waits for a vfork(): the launcher does one system call in between. The limit is for
  * one that is stopped or stuck. */
-static int ask(const Request *q, const int fds[], size_t n_fds, pid_t *ret_pid, int *ret_pidfd) {
+static int ask(Server *s, const Request *q, const int fds[], size_t n_fds, pid_t *ret_pid, int *ret_pidfd) {
         struct pollfd p;
         int r;
 
-        if (server.fd < 0) {
-                r = server_start();
+        if (s->fd < 0) {
+                r = server_start(s);
                 if (r < 0)
                         return r;
         }
-        r = send_request(q, fds, n_fds);
+        r = send_request(s, q, fds, n_fds);
         if (r < 0)
                 return r;
-        p = (struct pollfd) { .fd = server.fd, .events = POLLIN };
+        p = (struct pollfd) { .fd = s->fd, .events = POLLIN };
         do
                 r = poll(&p, 1, PATIENCE_MSEC);
         while (r < 0 && errno == EINTR);
-        return r < 0 ? negative_errno() : r == 0 ? -ETIME : receive_reply(ret_pid, ret_pidfd);
+        return r < 0 ? negative_errno() : r == 0 ? -ETIME : receive_reply(s, ret_pid, ret_pidfd);
 }
 
 static bool server_is_broken(int error) {
         return error == -EPIPE || error == -ECONNRESET || error == -ETIME || error == -EPROTO;
 }
 
-static int spawn(const Request *q, const int fds[], size_t n_fds, pid_t *ret_pid, int *ret_pidfd) {
-        bool fresh = server.fd < 0;
+static int spawn(Server *s, const Request *q, const int fds[], size_t n_fds, pid_t *ret_pid, int *ret_pidfd) {
+        bool fresh = s->fd < 0;
         int r;
 
-        r = ask(q, fds, n_fds, ret_pid, ret_pidfd);
+        r = ask(s, q, fds, n_fds, ret_pid, ret_pidfd);
         if (server_is_broken(r)) {
-                server_stop();
+                server_stop(s);
                 if (!fresh)
-                        r = ask(q, fds, n_fds, ret_pid, ret_pidfd);
+                        r = ask(s, q, fds, n_fds, ret_pid, ret_pidfd);
         }
         return r;
 }
@@ -249,6 +315,7 @@ static int errors_pipe(int fds[static 2]) {
 int vmm_process_spawn(const VmmCommand *command, const VmmSandbox *sandbox, uid_t uid, gid_t gid, VmmProcess *ret) {
         _cleanup_close_ int control = -EBADF, their_control = -EBADF, errors = -EBADF, their_errors = -EBADF;
         static Request request; /* large, and there is one loop */
+        Server *server;
         int pair[2], fds[VMM_FDS_MAX + 2], pidfd, r;
         pid_t pid;
 
@@ -259,6 +326,8 @@ int vmm_process_spawn(const VmmCommand *command, const VmmSandbox *sandbox, uid_
         if (!command->argv || !command->argv[0] || command->argv[0][0] != '/')
                 return -EINVAL;
         r = request_build(&request, command, sandbox, uid, gid);
+        if (r >= 0)
+                r = server_find(&request, root_hash(command, sandbox), &server);
         if (r < 0)
                 return r;
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -274,7 +343,7 @@ int vmm_process_spawn(const VmmCommand *command, const VmmSandbox *sandbox, uid_
         memcpy(fds, command->fds, command->n_fds * sizeof(int));
         fds[command->n_fds] = their_control;
         fds[command->n_fds + 1] = their_errors;
-        r = spawn(&request, fds, command->n_fds + 2, &pid, &pidfd);
+        r = spawn(server, &request, fds, command->n_fds + 2, &pid, &pidfd);
         if (r < 0)
                 return r;
         *ret = (VmmProcess) {

@@ -340,32 +340,67 @@ static void fds_arrive_in_order_whatever_their_numbers(void **state) {
         close(pair[0]);
 }
 
-/* Every child there is while no VMM runs: that is the launcher. */
-static pid_t launcher_pid(void) {
+/* Every child there is while no VMM runs is a launcher, the last of them that of the kind used last for the first time. */
+static pid_t last_launcher(void) {
         _cleanup_free_ char *path = strprintf("/proc/self/task/%d/children", getpid()), *list = NULL;
+        pid_t last = 0;
 
         assert_return_code(read_full_file(AT_FDCWD, path, 4096, &list, NULL), 0);
-        assert_null(strchr(list, ' ') ? strchr(strchr(list, ' ') + 1, ' ') : NULL);
-        return (pid_t) atoi(list);
+        for (char *p = strtok(list, " "); p; p = strtok(NULL, " "))
+                last = (pid_t) atoi(p);
+        assert_true(last > 1);
+        return last;
+}
+
+static void is_replaced_after(const VmmSandbox *sandbox, int signal) {
+        pid_t before;
+
+        free(look_around(sandbox));
+        before = last_launcher();
+        free(look_around(sandbox));
+        assert_int_equal(last_launcher(), before);
+        assert_return_code(kill(before, signal), errno);
+        free(look_around(sandbox));
+        assert_int_not_equal(last_launcher(), before);
+        assert_int_equal(kill(before, 0), -1);
 }
 
 static void a_dead_launcher_is_replaced(void **state) {
-        static const VmmSandbox sandbox = {};
-        pid_t before = launcher_pid();
+        static const char *const paths[] = { "/etc/hostname", NULL };
+        static const VmmSandbox sandbox = { .paths = paths };
 
-        assert_true(before > 1);
-        assert_return_code(kill(before, SIGKILL), errno);
-        free(look_around(&sandbox));
-        assert_int_not_equal(launcher_pid(), before);
+        is_replaced_after(&sandbox, SIGKILL);
 }
 
 static void a_stuck_launcher_is_replaced(void **state) {
-        static const VmmSandbox sandbox = {};
-        pid_t before = launcher_pid();
+        static const char *const paths[] = { "/etc/passwd", NULL };
+        static const VmmSandbox sandbox = { .paths = paths };
 
-        assert_return_code(kill(before, SIGSTOP), errno);
+        is_replaced_after(&sandbox, SIGSTOP);
+}
+
+/* As when a package was upgraded: what the root was made of is not there any more. */
+static void a_file_that_was_replaced_makes_a_new_root(void **state) {
+        char path[] = "/tmp/hero-test-XXXXXX";
+        const char *const paths[] = { path, NULL };
+        const VmmSandbox sandbox = { .paths = paths };
+        _cleanup_free_ char *other = NULL;
+        pid_t before;
+        int fd;
+
+        fd = mkstemp(path);
+        assert_return_code(fd, errno);
+        close(fd);
+        other = strprintf("%s.new", path);
         free(look_around(&sandbox));
-        assert_int_not_equal(launcher_pid(), before);
+        before = last_launcher();
+        fd = open(other, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+        assert_return_code(fd, errno);
+        close(fd);
+        assert_return_code(rename(other, path), errno);
+        free(look_around(&sandbox));
+        assert_int_not_equal(last_launcher(), before);
+        unlink(path);
 }
 
 static void a_command_line_without_measure_is_refused(void **state) {
@@ -407,6 +442,7 @@ int main(void) {
                 cmocka_unit_test(fds_arrive_in_order_whatever_their_numbers),
                 cmocka_unit_test(a_dead_launcher_is_replaced),
                 cmocka_unit_test(a_stuck_launcher_is_replaced),
+                cmocka_unit_test(a_file_that_was_replaced_makes_a_new_root),
                 cmocka_unit_test(a_command_line_without_measure_is_refused),
         };
 

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What the daemon asks for, see launch-protocol.h. */
+
+#include "basic/parse-util.h"
+#include "basic/string-util.h"
+#include "hypervisor/launch.h"
+
+static int parse_id(const char *s, unsigned *ret) {
+        return parse_uint(s, UINT32_MAX - 1, ret) < 0 || *ret == 0 ? -EINVAL : 0;
+}
+
+static int add(const char *list[], size_t *n, const char *path) {
+        if (*n >= LAUNCH_PATHS_MAX || path[0] != '/')
+                return -EINVAL;
+        list[(*n)++] = path;
+        return 0;
+}
+
+static int parse_option(Launch *l, const char *arg) {
+        const char *v;
+
+        v = startswith(arg, LAUNCH_PATH);
+        if (v)
+                return add(l->paths, &l->n_paths, v);
+        v = startswith(arg, LAUNCH_DEVICE);
+        if (v)
+                return add(l->devices, &l->n_devices, v);
+        if (!streq(arg, LAUNCH_PROC))
+                return -EINVAL;
+        l->proc = true;
+        return 0;
+}
+
+static int parse_words(Launch *l, char **words, size_t n, size_t n_fds) {
+        unsigned n_handed;
+
+        if (n < 5 || parse_uint(words[0], LAUNCH_FDS_MAX, &n_handed) < 0 || n_handed + 2 != n_fds ||
+            parse_id(words[1], &l->uid) < 0 || parse_id(words[2], &l->gid) < 0)
+                return -EINVAL;
+        for (size_t i = 3; i < n; i++) {
+                if (streq(words[i], LAUNCH_COMMAND)) {
+                        l->argv = words + i + 1; /* ends with the NULL behind the last word */
+                        if (!l->argv[0])
+                                return -EINVAL;
+                        l->kind = words[3];
+                        l->n_kind = (size_t) (l->argv[0] + strlen(l->argv[0]) - l->kind);
+                        return 0;
+                }
+                if (parse_option(l, words[i]) < 0)
+                        return -EINVAL;
+        }
+        return -EINVAL;
+}
+
+static int split_words(char *request, size_t size, char *words[static LAUNCH_WORDS_MAX + 1], size_t *ret_n) {
+        size_t n = 0;
+
+        if (size == 0 || request[size - 1] != 0)
+                return -EINVAL;
+        for (char *p = request; p < request + size; p += strlen(p) + 1) {
+                if (n >= LAUNCH_WORDS_MAX)
+                        return -E2BIG;
+                words[n++] = p;
+        }
+        words[n] = NULL;
+        *ret_n = n;
+        return 0;
+}
+
+int launch_parse(Launch *ret, char *request, size_t size, size_t n_fds, char *words[static LAUNCH_WORDS_MAX + 1]) {
+        size_t n;
+        int r;
+
+        r = split_words(request, size, words, &n);
+        return r < 0 ? r : parse_words(ret, words, n, n_fds);
+}
