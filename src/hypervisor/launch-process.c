@@ -81,14 +81,26 @@ static void execute(Launch *l) {
         (void) launch_failed(l, errno, "Cannot execute %s", l->argv[0]);
 }
 
-void launch_process(const Launch *root, char *request, size_t size, const int fds[], size_t n_fds,
-                    const LaunchFilter *filter) {
+void launch_process(const Launch *root, int control_fd, const LaunchFilter *filter) {
+        static char request[LAUNCH_REQUEST_MAX];
+        int fds[LAUNCH_FDS_MAX + 1];
         char *words[LAUNCH_WORDS_MAX + 1];
         Launch l = { .control_fd = -EBADF };
+        size_t n_fds;
+        ssize_t size;
 
+        size = launch_receive(control_fd, request, fds, &n_fds);
+        if (size == 0)
+                _exit(0); /* nobody wanted us */
+        /* Until here in the server's process group, by which the daemon finds those it was not told of. */
         (void) setsid();
-        if (launch_parse(&l, request, size, n_fds, words) < 0 || arrange_fds(&l, fds, n_fds) < 0)
+        if (size < 0 || launch_parse(&l, request, (size_t) size, n_fds, words) < 0)
                 _exit(2); /* the daemon sees the end of the control socket */
+        /* The VMM's, control, errors. */
+        fds[n_fds] = fds[n_fds - 1];
+        fds[n_fds - 1] = control_fd;
+        if (arrange_fds(&l, fds, n_fds + 1) < 0)
+                _exit(2);
         memcpy(l.groups, root->groups, sizeof(l.groups));
         l.n_groups = root->n_groups;
         l.report = root->report;

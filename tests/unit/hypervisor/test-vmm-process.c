@@ -340,16 +340,30 @@ static void fds_arrive_in_order_whatever_their_numbers(void **state) {
         close(pair[0]);
 }
 
-/* Every child there is while no VMM runs is a launcher, the last of them that of the kind used last for the first time. */
+/* While no VMM runs, the children are, for each kind of root that was used, a launcher and the process it has made in
+ * advance, which may still be on its way. The last launcher is that of the kind that was new last. */
 static pid_t last_launcher(void) {
-        _cleanup_free_ char *path = strprintf("/proc/self/task/%d/children", getpid()), *list = NULL;
-        pid_t last = 0;
+        _cleanup_free_ char *path = strprintf("/proc/self/task/%d/children", getpid());
+        pid_t children[64] = {};
+        size_t n;
 
-        assert_return_code(read_full_file(AT_FDCWD, path, 4096, &list, NULL), 0);
-        for (char *p = strtok(list, " "); p; p = strtok(NULL, " "))
-                last = (pid_t) atoi(p);
-        assert_true(last > 1);
-        return last;
+        do {
+                _cleanup_free_ char *list = NULL;
+
+                assert_return_code(read_full_file(AT_FDCWD, path, 4096, &list, NULL), 0);
+                n = 0;
+                for (char *p = strtok(list, " "); p; p = strtok(NULL, " ")) {
+                        pid_t pid = (pid_t) atoi(p);
+                        siginfo_t si = {};
+
+                        assert_true(n < ELEMENTSOF(children));
+                        /* Not those that had no root to offer and ended. */
+                        if (waitid(P_PID, (id_t) pid, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid == 0)
+                                children[n++] = pid;
+                }
+                assert_true(n > 0);
+        } while (n % 2 != 0);
+        return children[n - 2];
 }
 
 static void is_replaced_after(const VmmSandbox *sandbox, int signal) {
@@ -360,6 +374,7 @@ static void is_replaced_after(const VmmSandbox *sandbox, int signal) {
         free(look_around(sandbox));
         assert_int_equal(last_launcher(), before);
         assert_return_code(kill(before, signal), errno);
+        free(look_around(sandbox)); /* with what is in hand */
         free(look_around(sandbox));
         assert_int_not_equal(last_launcher(), before);
         assert_int_equal(kill(before, 0), -1);
@@ -377,6 +392,38 @@ static void a_stuck_launcher_is_replaced(void **state) {
         static const VmmSandbox sandbox = { .paths = paths };
 
         is_replaced_after(&sandbox, SIGSTOP);
+}
+
+/* One that is stopped when it has made a process and before it has told of it. */
+static void a_process_that_nobody_was_told_of_leaves_no_zombie(void **state) {
+        static const char script[] =
+                "#!/usr/bin/python3\n"
+                "import ctypes, os, time\n"
+                "if ctypes.CDLL(None).syscall(56, 0x8000 | 17, 0, 0, 0, 0) == 0:  # clone(CLONE_PARENT | SIGCHLD)\n"
+                "    os._exit(0)\n"
+                "time.sleep(100)\n";
+        static const char *const paths[] = { "/etc/group", NULL };
+        static const VmmSandbox sandbox = { .paths = paths };
+        const char *argv[] = { checker, NULL };
+        const VmmCommand command = { .argv = (char **) argv };
+        char directory[] = "/tmp/hero-test-XXXXXX";
+        _cleanup_free_ char *before = strdup(getenv("HERO_LIBEXEC_DIR")), *path = NULL;
+        siginfo_t si = {};
+        VmmProcess p;
+        int fd;
+
+        assert_non_null(mkdtemp(directory));
+        path = strprintf("%s/hero-vmm-launch", directory);
+        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+        assert_int_equal(write(fd, script, strlen(script)), strlen(script));
+        close(fd);
+        assert_return_code(setenv("HERO_LIBEXEC_DIR", directory, 1), errno);
+        assert_int_equal(vmm_process_spawn(&command, &sandbox, UID, GID, &p), -ETIME);
+        assert_return_code(setenv("HERO_LIBEXEC_DIR", before, 1), errno);
+        (void) waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT);
+        assert_int_equal(si.si_pid, 0);
+        unlink(path);
+        rmdir(directory);
 }
 
 /* As when a package was upgraded: what the root was made of is not there any more. */
@@ -442,6 +489,7 @@ int main(void) {
                 cmocka_unit_test(fds_arrive_in_order_whatever_their_numbers),
                 cmocka_unit_test(a_dead_launcher_is_replaced),
                 cmocka_unit_test(a_stuck_launcher_is_replaced),
+                cmocka_unit_test(a_process_that_nobody_was_told_of_leaves_no_zombie),
                 cmocka_unit_test(a_file_that_was_replaced_makes_a_new_root),
                 cmocka_unit_test(a_command_line_without_measure_is_refused),
         };
