@@ -75,14 +75,14 @@ class NotifySocket:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.socket.bind(str(path))
         self.messages = []  # (dict, number of fds, pid)
-        self.store = []     # [name, fd]
+        self.store = []     # [name, fd, polled]
         self.source = GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, self.socket.fileno(), GLib.IOCondition.IN,
                                             lambda *_: self.drain() or True)
 
     def close(self):
         GLib.source_remove(self.source)
         self.socket.close()
-        for _, fd in self.store:
+        for _, fd, _ in self.store:
             os.close(fd)
         self.store = []
 
@@ -105,7 +105,7 @@ class NotifySocket:
         self.messages.append((fields, len(fds), pid))
         name = fields.get('FDNAME', 'stored')
         if 'FDSTORE' in fields:
-            self.store += [[name, fd] for fd in fds]
+            self.store += [[name, fd, fields.get('FDPOLL') != '0'] for fd in fds]
         else:
             for fd in fds:
                 os.close(fd)
@@ -117,7 +117,7 @@ class NotifySocket:
     def prune(self):
         """As PID 1 does: what has nobody at its other end is dropped."""
         self.drain()
-        for entry in list(self.store):
+        for entry in [e for e in self.store if e[2]]:
             p = select.poll()
             p.register(entry[1], 0)
             if any(e & (select.POLLHUP | select.POLLERR) for _, e in p.poll(0)):
@@ -126,7 +126,7 @@ class NotifySocket:
 
     def names(self):
         self.prune()
-        return sorted(n for n, _ in self.store)
+        return sorted(n for n, _, _ in self.store)
 
     def is_ready(self):
         return any(m.get('READY') == '1' for m, _, _ in self.messages)
@@ -212,7 +212,7 @@ class Daemon:
         self.before_start()
         self.notify.prune()
         self.notify.messages.clear()
-        stored = [(n, os.dup(fd)) for n, fd in self.notify.store]
+        stored = [(n, os.dup(fd)) for n, fd, _ in self.notify.store]
         self.status = None
         self.pid = os.fork()
         if self.pid == 0:
