@@ -384,11 +384,13 @@ static int append_properties(sd_bus_message *m, const Vm *vm) {
         if (asprintf(&description, vm->spec.user ? "VM %s of user %s" : "VM %s", vm->name, vm->spec.user) < 0)
                 return -ENOMEM;
         stop = c->shutdown_timeout + c->powerdown_timeout + c->stop_timeout;
-        /* After= ourselves: at shutdown PID 1 stops a VM while we are still there to ask its guest. */
+        /* No dependencies of its own: at shutdown the slice is stopped, and with it what requires it, and before us, for the
+         * slice is After= us, so that we are still there to ask the guests. For each unit that a scope is ordered with, PID 1
+         * would write and send half a dozen properties, per VM. */
         r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", description, "Slice", "s",
                                   c->slice, "PIDs", "au", 1, (uint32_t) vm->runtime->process.pid, "CollectMode", "s",
                                   "inactive-or-failed", "KillSignal", "i", SIGCONT, "TimeoutStopUSec", "t", stop, "OOMPolicy",
-                                  "s", "kill", "DevicePolicy", "s", "strict", "After", "as", 1, "hero-computed.service");
+                                  "s", "kill", "DevicePolicy", "s", "strict", "DefaultDependencies", "b", false);
         if (r >= 0)
                 r = append_limits(m, vm);
         if (r >= 0)
