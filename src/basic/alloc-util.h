@@ -6,6 +6,12 @@
 #define new(t, n) ((t *) reallocarray(NULL, (n), sizeof(t)))
 #define new0(t, n) ((t *) calloc((n) ?: 1, sizeof(t)))
 
+static inline void *memdup(const void *p, size_t n) {
+        void *q = malloc(n ?: 1);
+
+        return q ? memcpy(q, p, n) : NULL;
+}
+
 static inline void freep(void *p) {
         free(*(void **) p);
 }

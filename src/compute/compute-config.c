@@ -190,7 +190,7 @@ static int assign_number(Kind kind, const char *value, void *p, char **ret_why) 
 
         case KIND_DISK:
                 if (parse_size(value, &v) < 0 || !overlay_size_is_valid(v))
-                        return why(ret_why, "Must be a size between 16M and 16T, a multiple of 1M.");
+                        return why(ret_why, "Must be a size between 16M and 15T, a multiple of 1M.");
                 *(uint64_t *) p = v;
                 return 0;
 

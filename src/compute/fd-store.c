@@ -11,6 +11,9 @@
 #include "basic/string-util.h"
 #include "shared/log.h"
 
+#define BOX_MAX 3u
+#define BOX_WORD 'B'
+
 int fd_store_tag(int fd, FdTag tag) {
         int v = (int) tag;
 
@@ -24,13 +27,17 @@ FdTag fd_store_get_tag(int fd) {
         return getsockopt(fd, SOL_SOCKET, SO_PRIORITY, &v, &l) < 0 ? FD_TAG_NONE : (FdTag) v;
 }
 
-void fd_store_push(const char *name, const int *fds, size_t n) {
-        _cleanup_free_ char *state = strprintf("FDSTORE=1\nFDNAME=%s", name);
+static void push(const char *name, const char *how, const int *fds, size_t n) {
+        _cleanup_free_ char *state = strprintf("FDSTORE=1\n%sFDNAME=%s", how, name);
         int r;
 
         r = state ? sd_pid_notify_with_fds(0, false, state, fds, (unsigned) n) : -ENOMEM;
         if (r < 0)
                 (void) log_warning_errno(r, "Cannot keep '%s' for the next start of the daemon: %m", name);
+}
+
+void fd_store_push(const char *name, const int *fds, size_t n) {
+        push(name, "", fds, n);
 }
 
 void fd_store_remove(const char *name) {
@@ -41,12 +48,79 @@ static char *vm_fd_name(const Vm *vm) {
         return strprintf("vm-%s", vm->name);
 }
 
-void fd_store_push_vm(Vm *vm) {
-        _cleanup_free_ char *name = vm_fd_name(vm);
-        int fds[] = { vm->runtime->monitor_fd, vm->runtime->agent_fd, vm->runtime->console_fd };
+/* A socket with one message in it that holds the fds. Nobody ever takes it out: who comes next peeks. */
+static int box_new(const int *fds, size_t n) {
+        _cleanup_close_ int in = -EBADF, box = -EBADF;
+        union {
+                struct cmsghdr align;
+                char buf[CMSG_SPACE(sizeof(int) * BOX_MAX)];
+        } control = {};
+        char word = BOX_WORD;
+        struct iovec iov = { &word, 1 };
+        struct msghdr m = {
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = &control,
+                .msg_controllen = CMSG_SPACE(sizeof(int) * n),
+        };
+        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+        int pair[2];
 
-        if (name)
-                fd_store_push(name, fds, ELEMENTSOF(fds));
+        assert(n <= BOX_MAX);
+        if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair) < 0)
+                return negative_errno();
+        in = pair[0];
+        box = pair[1];
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int) * n);
+        memcpy(CMSG_DATA(c), fds, sizeof(int) * n);
+        return sendmsg(in, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? negative_errno() : TAKE_FD(box);
+}
+
+/* Copies of the fds in it, or 0: it is no box. */
+static size_t box_open(int fd, int ret[static BOX_MAX]) {
+        union {
+                struct cmsghdr align;
+                char buf[CMSG_SPACE(sizeof(int) * BOX_MAX)];
+        } control;
+        char word;
+        struct iovec iov = { &word, 1 };
+        struct msghdr m = {
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = &control,
+                .msg_controllen = sizeof(control),
+        };
+        socklen_t l = sizeof(int);
+        struct cmsghdr *c;
+        int type;
+        size_t n;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &l) < 0 || type != SOCK_DGRAM ||
+            recvmsg(fd, &m, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != 1)
+                return 0;
+        c = CMSG_FIRSTHDR(&m);
+        if (word != BOX_WORD || !c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+                return 0;
+        n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        memcpy(ret, CMSG_DATA(c), n * sizeof(int));
+        return n;
+}
+
+void fd_store_push_vm(Vm *vm) {
+        const int fds[] = { vm->runtime->monitor_fd, vm->runtime->agent_fd, vm->runtime->console_fd };
+        _cleanup_free_ char *name = vm_fd_name(vm);
+        _cleanup_close_ int box = -EBADF;
+
+        if (!name)
+                return;
+        box = box_new(fds, ELEMENTSOF(fds));
+        if (box < 0)
+                (void) log_warning_errno(box, "Cannot keep the channels of VM '%s' for the next start of the daemon: %m",
+                                         vm->name);
+        else
+                push(name, "FDPOLL=0\n", &box, 1); /* it is at its end, and yet not to be dropped */
 }
 
 void fd_store_remove_vm(Vm *vm) {
@@ -62,23 +136,43 @@ int fd_store_shutdown(int fd) {
         return safe_close(fd);
 }
 
+static int store_add(FdStore *s, char *name, int fd) {
+        if (!name || !GREEDY_REALLOC(s->fds, s->allocated, s->n + 1)) {
+                free(name);
+                safe_close(fd);
+                return -ENOMEM;
+        }
+        s->fds[s->n++] = (StoredFd) { name, fd };
+        return 0;
+}
+
+/* The content of a box in its place. */
+static int store_unpack(FdStore *s, char *name, int fd) {
+        int fds[BOX_MAX], r = 0;
+        size_t n;
+
+        n = box_open(fd, fds);
+        if (n == 0)
+                return store_add(s, name, fd);
+        for (size_t i = 0; i < n; i++)
+                if (store_add(s, strdup(name), fds[i]) < 0)
+                        r = -ENOMEM;
+        free(name);
+        safe_close(fd);
+        return r;
+}
+
 int fd_store_receive(FdStore *ret) {
         char **names = NULL;
-        StoredFd *fds;
-        int n;
+        int n, r = 0;
 
         *ret = (FdStore) {};
         n = sd_listen_fds_with_names(true, &names);
-        if (n <= 0)
-                return n;
-        fds = new0(StoredFd, (size_t) n);
-        if (!fds)
-                return -ENOMEM;
         for (int i = 0; i < n; i++)
-                fds[i] = (StoredFd) { names[i], SD_LISTEN_FDS_START + i };
+                if (store_unpack(ret, names[i], SD_LISTEN_FDS_START + i) < 0)
+                        r = -ENOMEM;
         free(names);
-        *ret = (FdStore) { fds, (size_t) n };
-        return n;
+        return n < 0 ? n : r;
 }
 
 void fd_store_done(FdStore *s) {
@@ -91,7 +185,7 @@ void fd_store_done(FdStore *s) {
                 free(s->fds[i].name);
         }
         s->fds = mfree(s->fds);
-        s->n = 0;
+        s->n = s->allocated = 0;
 }
 
 void fd_store_forget(FdStore *s) {
@@ -100,5 +194,5 @@ void fd_store_forget(FdStore *s) {
                 free(s->fds[i].name);
         }
         s->fds = mfree(s->fds);
-        s->n = 0;
+        s->n = s->allocated = 0;
 }

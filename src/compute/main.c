@@ -8,12 +8,15 @@
 #include <unistd.h>
 
 #include "basic/string-util.h"
+#include "basic/time-util.h"
 #include "compute/adoption.h"
 #include "compute/manager.h"
 #include "compute/reconcile.h"
+#include "compute/steps.h"
 #include "shared/bus-util.h"
 #include "shared/log.h"
 
+#define LAST_ENDS_USEC (2 * USEC_PER_SEC)
 #define NAME_IS_OURS 1u /* DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER */
 
 static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
@@ -24,6 +27,35 @@ static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void
         (void) manager_load_config(m);
         (void) sd_notify(false, "READY=1\nSTATUS=Serving.");
         return 0;
+}
+
+static bool ends_are_recorded(const Manager *m) {
+        for (const Vm *vm = m->vms_by_name; vm; vm = vm->hh_name.next)
+                if (vm_has_ended(vm))
+                        return false;
+        return true;
+}
+
+static int on_each_event(sd_event_source *s, void *userdata) {
+        Manager *m = userdata;
+
+        return ends_are_recorded(m) ? sd_event_exit(m->event, 0) : 0;
+}
+
+static int on_long_enough(sd_event_source *s, uint64_t usec, void *userdata) {
+        Manager *m = userdata;
+
+        return sd_event_exit(m->event, 0);
+}
+
+/* At shutdown PID 1 has us end as soon as the last scope is empty: what it was that ended is still to be written down. */
+static int on_terminate(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
+        Manager *m = userdata;
+
+        if (ends_are_recorded(m) || sd_event_add_post(m->event, NULL, on_each_event, m) < 0 ||
+            sd_event_add_time_relative(m->event, NULL, CLOCK_MONOTONIC, LAST_ENDS_USEC, 0, on_long_enough, m) < 0)
+                return sd_event_exit(m->event, 0);
+        return sd_event_source_set_enabled(s, SD_EVENT_OFF);
 }
 
 static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
@@ -60,10 +92,10 @@ static int add_signals(Manager *m) {
         if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
                 return negative_errno();
         (void) signal(SIGPIPE, SIG_IGN);
-        r = sd_event_set_signal_exit(m->event, true);
-        if (r < 0)
-                return r;
-        return sd_event_add_signal(m->event, NULL, SIGHUP, on_reload, m);
+        r = sd_event_add_signal(m->event, NULL, SIGTERM, on_terminate, m);
+        if (r >= 0)
+                r = sd_event_add_signal(m->event, NULL, SIGINT, on_terminate, m);
+        return r < 0 ? r : sd_event_add_signal(m->event, NULL, SIGHUP, on_reload, m);
 }
 
 static int run(void) {

@@ -370,7 +370,7 @@ int request_set_resources(Vm *vm, const VmSpec *w, sd_bus_error *error) {
                         return r;
                 s->disk = w->disk;
         }
-        limits = w->cpu_weight > 0 || w->io_weight > 0;
+        limits = w->cpus > 0 || w->cpu_weight > 0 || w->io_weight > 0;
         s->cpus = w->cpus ?: s->cpus;
         s->memory = w->memory ?: s->memory;
         s->cpu_weight = w->cpu_weight ?: s->cpu_weight;
@@ -380,7 +380,7 @@ int request_set_resources(Vm *vm, const VmSpec *w, sd_bus_error *error) {
                 return sd_bus_error_setf(error, SD_BUS_ERROR_FAILED, "Cannot write the record of VM '%s': %s.", vm->name,
                                          strerror(-r));
         if (limits && vm->runtime && vm->runtime->scope_up)
-                (void) scope_set_weights(vm);
+                (void) scope_set_limits(vm, w->cpus > 0);
         vm_changed(vm, "CPUs", "Memory", "Disk", NULL);
         return 0;
 }

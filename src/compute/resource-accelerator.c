@@ -12,8 +12,9 @@
 #include "shared/catalog-ids.h"
 #include "shared/child.h"
 #include "shared/log.h"
+#include "shared/program-path.h"
 
-#define KVM_PROBE PKGLIBEXECDIR "/hero-kvm-probe"
+#define KVM_PROBE "hero-kvm-probe"
 #define PROBE_TIMEOUT (5 * USEC_PER_SEC)
 
 void accelerator_done(Manager *m) {
@@ -54,7 +55,7 @@ static int check_wanted(Manager *m, Accelerator *ret, char **ret_text) {
 }
 
 int resources_need_accelerator(Vm *vm, Accelerator *ret, char **ret_text) {
-        char *argv[] = { (char *) KVM_PROBE, NULL };
+        _cleanup_free_ char *path = NULL;
         Manager *m = vm->manager;
         Resources *r = &m->resources;
         int error;
@@ -66,9 +67,12 @@ int resources_need_accelerator(Vm *vm, Accelerator *ret, char **ret_text) {
         if (r->accelerator != ACCELERATOR_AUTO)
                 return check_wanted(m, ret, ret_text);
         if (!r->kvm_probe) {
-                error = child_run(m->event, argv, -EBADF, PROBE_TIMEOUT, on_probe, m, &r->kvm_probe);
+                path = program_path(KVM_PROBE);
+                if (!path)
+                        return -ENOMEM;
+                error = child_run(m->event, (char *[]) { path, NULL }, -EBADF, PROBE_TIMEOUT, on_probe, m, &r->kvm_probe);
                 if (error < 0) {
-                        *ret_text = strprintf("Cannot run " KVM_PROBE ": %s.", strerror(-error));
+                        *ret_text = strprintf("Cannot run %s: %s.", path, strerror(-error));
                         return error;
                 }
         }

@@ -18,9 +18,10 @@
 #include "image/kernel.h"
 #include "shared/child.h"
 #include "shared/log.h"
+#include "shared/program-path.h"
 
-#define MKINITRD PKGLIBEXECDIR "/hero-mkinitrd"
-#define GUEST_INIT PKGLIBEXECDIR "/hero-init"
+#define MKINITRD "hero-mkinitrd"
+#define GUEST_INIT "hero-init"
 #define CACHE_DIR STATEDIR "/boot"
 #define MKINITRD_TIMEOUT (60 * USEC_PER_SEC)
 
@@ -39,7 +40,8 @@ void boot_files_done(Manager *m) {
 
 /* Differs when one of the files does: their mtimes and sizes mixed. Not a security boundary, root owns them all. */
 static uint64_t stamp_of(const Kernel *k) {
-        const char *const paths[] = { k->path, k->modules_dir, GUEST_INIT };
+        _cleanup_free_ char *init = program_path(GUEST_INIT);
+        const char *const paths[] = { k->path, k->modules_dir, strempty(init) };
         uint64_t stamp = 14695981039346656037u; /* FNV-1a */
 
         for (size_t i = 0; i < ELEMENTSOF(paths); i++) {
@@ -113,14 +115,17 @@ static void on_mkinitrd(int status, const char *output, void *userdata) {
 }
 
 static int boot_files_make(Manager *m, const Kernel *k, char **ret_text) {
+        _cleanup_free_ char *mkinitrd = program_path(MKINITRD), *init = program_path(GUEST_INIT);
         Resources *r = &m->resources;
         char *argv[] = {
-                (char *) MKINITRD, (char *) "--kernel-version", k->version, (char *) "--modules-dir", k->modules_dir,
-                (char *) "--init", (char *) GUEST_INIT, (char *) "--cache-dir", (char *) CACHE_DIR,
+                mkinitrd, (char *) "--kernel-version", k->version, (char *) "--modules-dir", k->modules_dir,
+                (char *) "--init", init, (char *) "--cache-dir", (char *) CACHE_DIR,
                 (char *) "--kernel", k->path, NULL,
         };
         int error;
 
+        if (!mkinitrd || !init)
+                return -ENOMEM;
         boot_files_done(m);
         if (free_and_strdup(&r->kernel_path, k->path) < 0 || free_and_strdup(&r->kernel_version, k->version) < 0)
                 return -ENOMEM;
@@ -129,7 +134,7 @@ static int boot_files_make(Manager *m, const Kernel *k, char **ret_text) {
                 return negative_errno();
         error = child_run(m->event, argv, -EBADF, MKINITRD_TIMEOUT, on_mkinitrd, m, &r->mkinitrd);
         if (error < 0)
-                *ret_text = strprintf("Cannot run " MKINITRD ": %s.", strerror(-error));
+                *ret_text = strprintf("Cannot run %s: %s.", mkinitrd, strerror(-error));
         return error;
 }
 

@@ -18,6 +18,8 @@
 
 /* QEMU has a handful of threads plus one per CPU and up to 64 of the thread pool. */
 #define TASKS_MAX 512u
+#define UNIT_PREFIX SYSTEMD_OBJECT "/unit"
+#define SCOPE_INTERFACE SYSTEMD_BUS_NAME ".Scope"
 
 /* One call to PID 1. A start or stop is over when PID 1's job is, the others with the answer. */
 struct ScopeCall {
@@ -77,6 +79,17 @@ void scope_forget(Vm *vm) {
                         scope_call_free(c);
         }
         scope_next(vm->manager);
+}
+
+bool scope_withdraw_start(Vm *vm) {
+        ScopeCall *c;
+
+        TAILQ_FOREACH(c, &vm->manager->scope_calls, calls)
+                if (c->vm == vm && c->is_start && !c->sent) {
+                        scope_call_free(c);
+                        return true;
+                }
+        return false;
 }
 
 static int on_job_removed(sd_bus_message *message, void *userdata, sd_bus_error *error) {
@@ -159,19 +172,24 @@ static void on_stop_wanted(Vm *vm) {
                 vm_kill(vm);
 }
 
-/* The VM whose scope the unit is, unless a stop of it would be our own doing. */
-static Vm *vm_to_stop(Manager *m, const char *unit) {
+/* The VM that the unit is the scope of, or NULL. */
+static Vm *vm_of_scope(Manager *m, const char *unit) {
         _cleanup_free_ char *name = NULL;
         const char *rest;
         size_t n;
-        Vm *vm;
 
         rest = startswith(unit, "hero-vm-");
         n = rest ? strlen(rest) : 0;
         if (n <= strlen(".scope") || !streq(rest + n - strlen(".scope"), ".scope"))
                 return NULL;
         name = strndup(rest, n - strlen(".scope"));
-        vm = name ? manager_find_vm(m, name) : NULL;
+        return name ? manager_find_vm(m, name) : NULL;
+}
+
+/* The VM whose scope the unit is, unless a stop of it would be our own doing. */
+static Vm *vm_to_stop(Manager *m, const char *unit) {
+        Vm *vm = vm_of_scope(m, unit);
+
         if (!vm || !vm->runtime || !vm->runtime->scope_up || vm->state == VM_STOPPING || vm->runtime->stop_unit_sent ||
             vm->runtime->exited)
                 return NULL;
@@ -232,6 +250,36 @@ static int on_job_changed(sd_bus_message *message, void *userdata, sd_bus_error 
         return 0;
 }
 
+static bool is_result_oom(sd_bus_message *message) {
+        const char *key, *result;
+
+        if (sd_bus_message_skip(message, "s") < 0 || sd_bus_message_enter_container(message, 'a', "{sv}") < 0)
+                return false;
+        while (sd_bus_message_enter_container(message, 'e', "sv") > 0) {
+                if (sd_bus_message_read(message, "s", &key) < 0)
+                        return false;
+                if (streq(key, "Result"))
+                        return sd_bus_message_read(message, "v", "s", &result) >= 0 && streq(result, "oom-kill");
+                if (sd_bus_message_skip(message, "v") < 0 || sd_bus_message_exit_container(message) < 0)
+                        return false;
+        }
+        return false;
+}
+
+/* PID 1 removes a cgroup that is empty, and memory.events with it, maybe before we looked. What it says of the scope comes
+ * before its answer to our stop of it. Not a reference to the scope (AddRef=): that is a match rule per VM, too. */
+static int on_scope_changed(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        _cleanup_free_ char *unit = NULL;
+        Vm *vm;
+
+        if (sd_bus_path_decode(sd_bus_message_get_path(message), UNIT_PREFIX, &unit) <= 0)
+                return 0;
+        vm = vm_of_scope(userdata, unit);
+        if (vm && vm->runtime && vm->runtime->scope_requested && is_result_oom(message))
+                vm->runtime->end = VM_END_OOM;
+        return 0;
+}
+
 int scope_register(Manager *m) {
         int r;
 
@@ -245,6 +293,12 @@ int scope_register(Manager *m) {
                                            "path_namespace='" SYSTEMD_OBJECT "/job',"
                                            "interface='org.freedesktop.DBus.Properties',member='PropertiesChanged'",
                                            on_job_changed, NULL, m);
+        if (r >= 0)
+                r = sd_bus_add_match_async(m->bus, NULL, "type='signal',sender='" SYSTEMD_BUS_NAME "',"
+                                           "path_namespace='" UNIT_PREFIX "',"
+                                           "interface='org.freedesktop.DBus.Properties',member='PropertiesChanged',"
+                                           "arg0='" SCOPE_INTERFACE "'",
+                                           on_scope_changed, NULL, m);
         /* Of other people's jobs PID 1 tells those who asked to be told. */
         if (r >= 0)
                 r = bus_call_async(m->bus, NULL, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT, SYSTEMD_MANAGER_INTERFACE, "Subscribe",
@@ -297,6 +351,10 @@ static uint64_t scope_memory_max(const Vm *vm) {
         return vm->spec.memory + vm->hypervisor->memory_overhead(&spec);
 }
 
+static int append_quota(sd_bus_message *m, const Vm *vm) {
+        return sd_bus_message_append(m, "(sv)", "CPUQuotaPerSecUSec", "t", (uint64_t) vm->spec.cpus * USEC_PER_SEC);
+}
+
 static int append_weights(sd_bus_message *m, const Vm *vm) {
         int r = 0;
 
@@ -310,9 +368,10 @@ static int append_weights(sd_bus_message *m, const Vm *vm) {
 static int append_limits(sd_bus_message *m, const Vm *vm) {
         int r;
 
-        r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)", "MemoryMax", "t", scope_memory_max(vm), "MemorySwapMax", "t",
-                                  (uint64_t) 0, "CPUQuotaPerSecUSec", "t", (uint64_t) vm->spec.cpus * USEC_PER_SEC,
-                                  "TasksMax", "t", (uint64_t) (TASKS_MAX + vm->spec.cpus));
+        r = sd_bus_message_append(m, "(sv)(sv)(sv)", "MemoryMax", "t", scope_memory_max(vm), "MemorySwapMax", "t",
+                                  (uint64_t) 0, "TasksMax", "t", (uint64_t) (TASKS_MAX + vm->spec.cpus));
+        if (r >= 0)
+                r = append_quota(m, vm);
         return r < 0 ? r : append_weights(m, vm);
 }
 
@@ -325,13 +384,13 @@ static int append_properties(sd_bus_message *m, const Vm *vm) {
         if (asprintf(&description, vm->spec.user ? "VM %s of user %s" : "VM %s", vm->name, vm->spec.user) < 0)
                 return -ENOMEM;
         stop = c->shutdown_timeout + c->powerdown_timeout + c->stop_timeout;
-        /* After= ourselves: at shutdown a VM is stopped while we are still there to ask its guest. Before= the unit whose
-         * stop asks all guests, so that PID 1 begins with the scopes when that is done. */
-        r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", description, "Slice", "s",
+        /* No dependencies of its own: at shutdown the slice is stopped, and with it what requires it, and before us, for the
+         * slice is After= us, so that we are still there to ask the guests. For each unit that a scope is ordered with, PID 1
+         * would write and send half a dozen properties, per VM. */
+        r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", description, "Slice", "s",
                                   c->slice, "PIDs", "au", 1, (uint32_t) vm->runtime->process.pid, "CollectMode", "s",
                                   "inactive-or-failed", "KillSignal", "i", SIGCONT, "TimeoutStopUSec", "t", stop, "OOMPolicy",
-                                  "s", "kill", "DevicePolicy", "s", "strict", "After", "as", 1, "hero-computed.service", "Before",
-                                  "as", 1, "hero-compute-guests.service");
+                                  "s", "kill", "DevicePolicy", "s", "strict", "DefaultDependencies", "b", false);
         if (r >= 0)
                 r = append_limits(m, vm);
         if (r >= 0)
@@ -438,7 +497,7 @@ void scope_kill(Vm *vm) {
                               "KillUnit", NULL, NULL, "ssi", vm->unit, "all", SIGKILL);
 }
 
-int scope_set_weights(Vm *vm) {
+int scope_set_limits(Vm *vm, bool quota) {
         _cleanup_message_ sd_bus_message *m = NULL;
         int r;
 
@@ -448,6 +507,8 @@ int scope_set_weights(Vm *vm) {
                 r = sd_bus_message_append(m, "sb", vm->unit, true);
         if (r >= 0)
                 r = sd_bus_message_open_container(m, 'a', "(sv)");
+        if (r >= 0 && quota)
+                r = append_quota(m, vm);
         if (r >= 0)
                 r = append_weights(m, vm);
         if (r >= 0)

@@ -20,6 +20,8 @@ void scope_manager_done(Manager *m);
 
 /* StartTransientUnit with the launcher's pid; done when the job is. */
 int scope_start(Vm *vm, scope_done_t done);
+/* Drops a start that PID 1 was not sent yet, as it has enough of them; true: there will be no scope, and no done. */
+bool scope_withdraw_start(Vm *vm);
 /* StopUnit; done when the unit is gone (also when it never was). */
 int scope_stop(Vm *vm, scope_done_t done);
 int scope_freeze(Vm *vm, scope_done_t done);
@@ -28,8 +30,9 @@ int scope_thaw(Vm *vm, scope_done_t done);
 void scope_look_for_stops(Manager *m);
 /* SIGKILL for everything in it; no answer is waited for. */
 void scope_kill(Vm *vm);
-/* The weights of a running scope from the VM's spec. */
-int scope_set_weights(Vm *vm);
+/* What acts on a running guest, from the VM's spec: weights, and the CPU quota if it is to change (else one set through
+ * systemctl stays). */
+int scope_set_limits(Vm *vm, bool quota);
 
 /* Drops what is outstanding for the VM. */
 void scope_forget(Vm *vm);

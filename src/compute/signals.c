@@ -8,6 +8,7 @@
 #include "basic/string-util.h"
 #include "basic/time-util.h"
 #include "compute/manager.h"
+#include "compute/vm-record.h"
 #include "shared/bus-util.h"
 #include "shared/log.h"
 
@@ -64,16 +65,18 @@ static void flush(Manager *m) {
         s->armed = false;
         (void) sd_event_source_set_enabled(s->soon, SD_EVENT_OFF);
         (void) sd_event_source_set_enabled(s->now, SD_EVENT_OFF);
-        while ((vm = TAILQ_FIRST(&s->vms))) {
+        TAILQ_FOREACH(vm, &s->vms, signals)
                 emit_vm(vm);
-                signals_forget_vm(vm);
-        }
         while ((j = TAILQ_FIRST(&s->jobs))) {
                 (void) sd_bus_emit_properties_changed(m->bus, j->path, COMPUTE_JOB_INTERFACE, "Step", "Progress", NULL);
                 signals_forget_job(j);
         }
         send_all(m, &s->messages);
         send_all(m, &s->transitions);
+        while ((vm = TAILQ_FIRST(&s->vms))) {
+                signals_forget_vm(vm);
+                vm_record_settle(vm);
+        }
 }
 
 static int on_now(sd_event_source *source, void *userdata) {

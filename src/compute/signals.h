@@ -8,7 +8,8 @@
  * otherwise be busier with what is on its way to be outdated than with the VMs. What is gathered goes out in this
  * order: new objects are announced, changes of properties told, then come the Manager's signals of VMs and jobs as they
  * were raised, then its transitions. JobRemoved, after which a caller looks at the VM, is thereby never ahead of
- * what the job did, and does not wait for what only watchers read. Nothing is sent before the daemon serves. */
+ * what the job did, and does not wait for what only watchers read; nor for the record of a state that was set ahead
+ * (vm_set_state_ahead()), which is written last. Nothing is sent before the daemon serves. */
 
 #include <sys/queue.h>
 #include <systemd/sd-bus.h>

@@ -34,6 +34,8 @@ void vm_kill(Vm *vm);
 /* Everything that can tell about the VMM's end calls this. */
 void vm_check_gone(Vm *vm);
 int vm_watch_exit(Vm *vm);
+/* Its VMM is no more, and what there is to do about that is not done yet. */
+bool vm_has_ended(const Vm *vm);
 int vm_watch_oom(Vm *vm);
 
 /* vm-channels.c: monitor, agent and console of a VM that was just started or is adopted. */

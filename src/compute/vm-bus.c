@@ -158,6 +158,19 @@ static int read_exec_string(sd_bus_message *m, const char *key, char **ret, sd_b
         return free_and_strdup(ret, s);
 }
 
+/* More could not go to the agent, whatever they are. */
+#define EXEC_WORDS_MAX 8192u
+
+static int read_words(sd_bus_message *m, char ***ret, sd_bus_error *error) {
+        int r;
+
+        r = bus_read_strv(m, EXEC_WORDS_MAX, ret);
+        if (r == -E2BIG)
+                return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "Command and environment may have %u words each.",
+                                         EXEC_WORDS_MAX);
+        return r;
+}
+
 static int read_exec_option(sd_bus_message *m, const char *key, ExecOptions *o, sd_bus_error *error) {
         uint32_t u;
         int r, b;
@@ -182,7 +195,7 @@ static int read_exec_option(sd_bus_message *m, const char *key, ExecOptions *o, 
                 if (r < 0)
                         return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "Environment must be of type 'as'.");
                 o->environment = strv_free(o->environment);
-                r = sd_bus_message_read_strv(m, &o->environment);
+                r = read_words(m, &o->environment, error);
                 return r < 0 ? r : sd_bus_message_exit_container(m);
         }
         return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "There is no option '%s'.", key);
@@ -191,7 +204,7 @@ static int read_exec_option(sd_bus_message *m, const char *key, ExecOptions *o, 
 static int read_exec(sd_bus_message *m, ExecOptions *o, sd_bus_error *error) {
         int r;
 
-        r = sd_bus_message_read_strv(m, &o->command);
+        r = read_words(m, &o->command, error);
         if (r >= 0)
                 r = sd_bus_message_enter_container(m, 'a', "{sv}");
         while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -23,24 +24,36 @@
 #include "compute/vm-exit.h"
 #include "shared/log.h"
 
-static bool oom_killed(int fd) {
+/* 1: yes, 0: no, -errno: the cgroup is gone. */
+static int read_oom_killed(int fd) {
         const char *p;
         char buf[512];
         ssize_t n;
 
         n = pread(fd, buf, sizeof(buf) - 1, 0);
-        if (n <= 0)
-                return false;
+        if (n < 0)
+                return negative_errno();
         buf[n] = 0;
         p = strstr(buf, "oom_kill ");
         return p && strtoull(p + strlen("oom_kill "), NULL, 10) > 0;
 }
 
-static int on_memory_event(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
-        Vm *vm = userdata;
+/* Remembers it as the end, too. */
+static bool is_oom_killed(Vm *vm) {
+        VmRuntime *rt = vm->runtime;
+        int r;
 
-        if (oom_killed(fd))
-                vm->runtime->end = VM_END_OOM;
+        r = rt->oom_source ? read_oom_killed(sd_event_source_get_io_fd(rt->oom_source)) : 0;
+        if (r > 0)
+                rt->end = VM_END_OOM;
+        else if (r < 0)
+                /* A file of a cgroup that is gone is readable for ever, and cannot be read. */
+                rt->oom_source = sd_event_source_disable_unref(rt->oom_source);
+        return rt->end == VM_END_OOM;
+}
+
+static int on_memory_event(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+        (void) is_oom_killed(userdata);
         return 0;
 }
 
@@ -60,7 +73,11 @@ int vm_watch_oom(Vm *vm) {
                 safe_close(fd);
                 return r;
         }
-        return sd_event_source_set_io_fd_own(rt->oom_source, true);
+        r = sd_event_source_set_io_fd_own(rt->oom_source, true);
+        if (r < 0)
+                return r;
+        /* Before what PID 1 does about it: there is nothing to read any more when the cgroup is gone. */
+        return sd_event_source_set_priority(rt->oom_source, SD_EVENT_PRIORITY_IMPORTANT);
 }
 
 static void collect_status(VmRuntime *rt) {
@@ -77,9 +94,8 @@ static int on_exit_event(sd_event_source *s, int fd, uint32_t revents, void *use
         Vm *vm = userdata;
         VmRuntime *rt = vm->runtime;
 
-        if (rt->oom_source && oom_killed(sd_event_source_get_io_fd(rt->oom_source)))
-                rt->end = VM_END_OOM;
-        rt->oom_source = sd_event_source_disable_unref(rt->oom_source); /* of a removed cgroup it would never be quiet */
+        (void) is_oom_killed(vm);
+        rt->oom_source = sd_event_source_disable_unref(rt->oom_source);
         collect_status(rt);
         rt->exit_source = sd_event_source_disable_unref(rt->exit_source);
         rt->exited = true;
@@ -99,6 +115,13 @@ int vm_watch_exit(Vm *vm) {
         return sd_event_source_set_priority(rt->exit_source, SD_EVENT_PRIORITY_NORMAL + 10);
 }
 
+bool vm_has_ended(const Vm *vm) {
+        const VmRuntime *rt = vm->runtime;
+        struct pollfd p = { .fd = rt ? rt->process.pidfd : -EBADF, .events = POLLIN };
+
+        return rt && rt->process.pid > 0 && (rt->exited || poll(&p, 1, 0) > 0);
+}
+
 static void on_scope_stopped(Vm *vm, int error, const char *text) {
         if (error < 0)
                 log_vm_warning(vm, "Stopping %s: %s", vm->unit, text ?: strerror(-error));
@@ -115,6 +138,8 @@ void vm_kill(Vm *vm) {
                         (void) pidfd_send(rt->process.pidfd, SIGKILL);
                 if (rt->scope_up)
                         scope_kill(vm);
+                else if (scope_withdraw_start(vm))
+                        rt->scope_gone = true;
         }
         vm_check_gone(vm);
 }
@@ -217,6 +242,8 @@ void vm_check_gone(Vm *vm) {
         if (rt->process.pid > 0 && !rt->exited)
                 return;
         unregistered = registration_is_gone(vm);
+        if (scope_withdraw_start(vm))
+                rt->scope_gone = true;
         if (rt->scope_requested && !rt->scope_gone) {
                 if (!rt->stop_unit_sent) {
                         rt->stop_unit_sent = true;

@@ -172,7 +172,7 @@ int vm_spec_check(const VmSpec *s, sd_bus_error *error) {
                 return bad(error, "Memory must be between 64 MiB and 1 TiB and a multiple of 1 MiB, not %" PRIu64 " bytes.",
                            s->memory);
         if (s->disk != 0 && !overlay_size_is_valid(s->disk))
-                return bad(error, "Disk must be between 16 MiB and 16 TiB and a multiple of 1 MiB, not %" PRIu64 " bytes.",
+                return bad(error, "Disk must be between 16 MiB and 15 TiB and a multiple of 1 MiB, not %" PRIu64 " bytes.",
                            s->disk);
         if (s->cpu_weight > VM_WEIGHT_MAX || s->io_weight > VM_WEIGHT_MAX)
                 return bad(error, "A weight must be between 1 and %u.", VM_WEIGHT_MAX);
@@ -209,7 +209,9 @@ static int read_strv(sd_bus_message *m, const char *key, char ***ret, sd_bus_err
         if (r < 0)
                 return r;
         *ret = strv_free(*ret);
-        r = sd_bus_message_read_strv(m, ret);
+        r = bus_read_strv(m, VM_STRINGS_MAX, ret);
+        if (r == -E2BIG)
+                return bad(error, "%s may have %u entries.", key, VM_STRINGS_MAX);
         if (r < 0)
                 return r;
         return sd_bus_message_exit_container(m);

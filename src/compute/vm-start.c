@@ -77,7 +77,8 @@ void vm_start_check_running(Vm *vm) {
         vm_disarm_timer(vm);
         vm->started = now_usec(CLOCK_REALTIME);
         vm_touch(vm);
-        vm_set_state(vm, VM_RUNNING, "The guest is ready.");
+        /* Ahead of the record, which says "starting": a daemon that finds that asks the guest and comes here again. */
+        vm_set_state_ahead(vm, VM_RUNNING, "The guest is ready.");
         vm_changed(vm, "AgentReady", "StartedTimestamp", "Accelerator", NULL);
         job_step_done(vm, 0, NULL);
 }
@@ -118,10 +119,10 @@ static void on_scope(Vm *vm, int error, const char *text) {
         vm->phases.scope = now_usec(CLOCK_MONOTONIC);
         if (vm->failure < 0)
                 return; /* its end is under way */
-        /* Before there is a VMM that would be lost with them, and not before PID 1 has made the scope: it compares each
-         * with all it has. */
-        fd_store_push_vm(vm);
         r = vmm_process_release(&rt->process);
+        /* Not before PID 1 has made the scope, for it compares each with all it has; nor before the VMM, which has enough to
+         * do until then: a daemon killed right here leaves a start to be undone (adoption.c). */
+        fd_store_push_vm(vm);
         if (r == -EPIPE)
                 r = 0; /* it could not build the sandbox and has gone; on_launched() is about to read why */
         if (r >= 0)

@@ -97,7 +97,9 @@ int vm_method_wait(sd_bus_message *message, void *userdata, sd_bus_error *error)
         VmWaiter *w;
         int r;
 
-        r = sd_bus_message_read_strv(message, &states);
+        r = bus_read_strv(message, 2 * _VM_STATE_MAX, &states);
+        if (r == -E2BIG)
+                return sd_bus_error_set(error, ERROR_INVALID_ARGUMENT, "There are not that many states.");
         if (r >= 0)
                 r = sd_bus_message_read(message, "t", &timeout);
         if (r < 0)

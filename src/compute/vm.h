@@ -123,7 +123,7 @@ void vm_runtime_free(Vm *vm); /* closes monitor, agent, console; gives the uid b
 /* Moves the VM along the table: ring, record, signal, journal, waiters. A forbidden transition is a bug: asserted. */
 void vm_set_state(Vm *vm, VmState to, const char *format, ...) _printf_(3, 4);
 /* As above for a state in which nothing is done yet that would have to be undone: the record is written with that of the
- * next state or by vm_record_settle(), which whoever has to wait calls first. */
+ * next state or by vm_record_settle(), which whoever has to wait calls first; at the latest after the signals about it. */
 void vm_set_state_ahead(Vm *vm, VmState to, const char *format, ...) _printf_(3, 4);
 
 /* The same state, for another reason (adoption). */

@@ -64,7 +64,7 @@ static int wait_for(const Run *c, JobWaiter *w, const char *job, const char *doi
         what = strprintf("%s VM '%s'", doing, c->name);
         if (!what)
                 return -ENOMEM;
-        r = job_waiter_add(w, job, what);
+        r = job_waiter_add(w, job, c->path, doing, what);
         return r < 0 ? r : job_waiter_run(w);
 }
 

@@ -13,6 +13,7 @@
 #include "basic/time-util.h"
 #include "ctl/bus.h"
 #include "ctl/heroctl.h"
+#include "ctl/outcome.h"
 #include "ctl/progress.h"
 #include "ctl/resolve.h"
 #include "ctl/sanitize.h"
@@ -22,18 +23,23 @@
 #define PROGRESS_AFTER USEC_PER_SEC
 #define PROGRESS_EVERY (250 * USEC_PER_MSEC)
 #define LINE_EVERY (10 * USEC_PER_SEC)
+/* A service that is restarted is away for much less; one that was stopped does not come back. */
+#define PATIENCE (10 * USEC_PER_SEC)
 
 typedef struct WaitedJob {
         TAILQ_ENTRY(WaitedJob) jobs;
-        char *path;
-        char *what;
+        JobWaiter *waiter;
+        char *path; /* NULL: ended with the service, the VM is asked */
+        char *vm, *what;
+        const char *verb;
+        sd_bus_slot *slot; /* of the question */
 } WaitedJob;
 
 struct JobWaiter {
         sd_bus *bus;
         sd_event *event;
         sd_bus_slot *removed_slot, *owner_slot, *progress_slot;
-        sd_event_source *tick, *signals[3];
+        sd_event_source *tick, *patience, *signals[3];
         TAILQ_HEAD(, WaitedJob) pending;
         unsigned n_pending;
         uint64_t begun;
@@ -48,7 +54,9 @@ struct JobWaiter {
 static void waited_job_free(JobWaiter *w, WaitedJob *j) {
         TAILQ_REMOVE(&w->pending, j, jobs);
         w->n_pending--;
+        sd_bus_slot_unref(j->slot);
         free(j->path);
+        free(j->vm);
         free(j->what);
         free(j);
 }
@@ -61,6 +69,7 @@ JobWaiter *job_waiter_free(JobWaiter *w) {
         sd_event_source_disable_unref(w->tick);
         for (size_t i = 0; i < ELEMENTSOF(w->signals); i++)
                 sd_event_source_disable_unref(w->signals[i]);
+        sd_event_source_disable_unref(w->patience);
         sd_bus_slot_unref(w->removed_slot);
         sd_bus_slot_unref(w->owner_slot);
         sd_bus_slot_unref(w->progress_slot);
@@ -103,22 +112,17 @@ static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *ret_e
         if (r < 0)
                 return 0;
         TAILQ_FOREACH(j, &w->pending, jobs)
-                if (streq(j->path, path)) {
+                if (streq_ptr(j->path, path)) {
                         job_ended(w, j, result, message);
                         break;
                 }
         return 0;
 }
 
-/* The service went away. It finishes or undoes on its next start what it had begun, but under another job. */
-static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+/* It does not come back. */
+static int on_patience(sd_event_source *s, uint64_t usec, void *userdata) {
         JobWaiter *w = userdata;
-        const char *owner;
-        int r;
 
-        r = sd_bus_message_read(m, "sss", NULL, NULL, &owner);
-        if (r < 0 || owner[0])
-                return 0;
         progress_clear();
         while (!TAILQ_EMPTY(&w->pending)) {
                 WaitedJob *j = TAILQ_FIRST(&w->pending);
@@ -128,6 +132,72 @@ static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret
         }
         fprintf(stderr, "When it starts again it finishes or undoes that; see 'heroctl status'.\n");
         note_result(w, -EHOSTUNREACH);
+        return 0;
+}
+
+static int on_outcome(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        _cleanup_free_ char *text = NULL;
+        WaitedJob *j = userdata;
+        JobWaiter *w = j->waiter;
+        int r = 0;
+
+        j->slot = sd_bus_slot_unref(j->slot);
+        switch (outcome_judge(j->verb, m, &text)) {
+        case OUTCOME_AWAY:
+                return 0; /* NameOwnerChanged tells when there is somebody to ask again */
+        case OUTCOME_REACHED:
+                break;
+        case OUTCOME_MISSED:
+                progress_clear();
+                fprintf(stderr, "Failed to %s: the service was restarted while it was at work, and %s\n", j->what,
+                        text ?: "its answer cannot be read.");
+                r = -EIO;
+                break;
+        case OUTCOME_ERROR:
+                progress_clear();
+                r = report_error(-EIO, sd_bus_message_get_error(m), "%s", j->what);
+        }
+        waited_job_free(w, j);
+        note_result(w, r);
+        return 0;
+}
+
+/* The service is back. Numbers of jobs begin again with it: the old ones mean nothing any more. */
+static void ask_all_again(JobWaiter *w) {
+        WaitedJob *j, *next;
+
+        w->patience = sd_event_source_disable_unref(w->patience);
+        for (j = TAILQ_FIRST(&w->pending); j; j = next) {
+                int r = -ENXIO;
+
+                next = TAILQ_NEXT(j, jobs);
+                j->slot = sd_bus_slot_unref(j->slot);
+                if (j->vm)
+                        r = outcome_ask(w->bus, j->vm, on_outcome, j, &j->slot);
+                if (r < 0) {
+                        r = report_error(r, NULL, "%s: the service was restarted while it was at work", j->what);
+                        waited_job_free(w, j);
+                        note_result(w, r);
+                }
+        }
+}
+
+static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        JobWaiter *w = userdata;
+        const char *owner;
+        WaitedJob *j;
+        int r;
+
+        r = sd_bus_message_read(m, "sss", NULL, NULL, &owner);
+        if (r < 0 || w->n_pending == 0)
+                return 0;
+        TAILQ_FOREACH(j, &w->pending, jobs)
+                j->path = mfree(j->path);
+        w->progress_slot = sd_bus_slot_unref(w->progress_slot);
+        if (owner[0])
+                ask_all_again(w);
+        else if (!w->patience)
+                return sd_event_add_time_relative(w->event, &w->patience, CLOCK_MONOTONIC, PATIENCE, 0, on_patience, w);
         return 0;
 }
 
@@ -203,7 +273,9 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
         JobWaiter *w = userdata;
         WaitedJob *j = TAILQ_FIRST(&w->pending);
 
-        if (j && !w->progress_slot && !w->canceled)
+        if (j && !j->path && w->on_terminal)
+                progress_show(j->what, NULL, 0, 0, now_usec(CLOCK_MONOTONIC) - w->begun, w->n_pending - 1);
+        else if (j && j->path && !w->progress_slot && !w->canceled)
                 (void) sd_bus_call_method_async(w->bus, &w->progress_slot, HERO_SERVICE, j->path,
                                                 "org.freedesktop.DBus.Properties", "GetAll", on_progress, w, "s",
                                                 HERO_JOB);
@@ -225,14 +297,14 @@ static int on_interrupt(sd_event_source *s, const struct signalfd_siginfo *si, v
         WaitedJob *j;
 
         progress_clear();
+        j = TAILQ_FIRST(&w->pending);
         if (w->firm && !w->canceled) {
                 w->canceled = true;
                 if (!arg_quiet)
-                        fprintf(stderr, "Waiting for: %s. Interrupt again to leave it to the service.\n",
-                                TAILQ_FIRST(&w->pending)->what);
+                        fprintf(stderr, "Waiting for: %s. Interrupt again to leave it to the service.\n", j->what);
                 return 0;
         }
-        if (w->canceled) {
+        if (w->canceled || (j && !j->path)) {
                 fprintf(stderr, "Not waiting any longer; the service goes on. See 'heroctl status'.\n");
                 if (w->result == 0)
                         w->result = -ECANCELED;
@@ -283,7 +355,19 @@ void job_waiter_set_firm(JobWaiter *w) {
         w->firm = true;
 }
 
-int job_waiter_add(JobWaiter *w, const char *path, const char *what) {
+/* Told by the job itself, unless that is over; then JobRemoved is about to be heard. */
+static int vm_of_job(JobWaiter *w, const char *path, char **ret) {
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        const char *vm;
+
+        if (sd_bus_get_property(w->bus, HERO_SERVICE, path, HERO_JOB, "VM", NULL, &reply, "(so)") < 0 ||
+            sd_bus_message_read(reply, "(so)", NULL, &vm) < 0)
+                return 0;
+        *ret = strdup(vm);
+        return *ret ? 0 : -ENOMEM;
+}
+
+int job_waiter_add(JobWaiter *w, const char *path, const char *vm, const char *verb, const char *what) {
         WaitedJob *j;
 
         if (streq(path, "/"))
@@ -293,9 +377,16 @@ int job_waiter_add(JobWaiter *w, const char *path, const char *what) {
                 return -ENOMEM;
         TAILQ_INSERT_TAIL(&w->pending, j, jobs);
         w->n_pending++;
+        j->waiter = w;
+        j->verb = verb;
         j->path = strdup(path);
         j->what = strdup(what);
-        return j->path && j->what ? 0 : -ENOMEM;
+        if (!j->path || !j->what)
+                return -ENOMEM;
+        if (!vm)
+                return vm_of_job(w, path, &j->vm);
+        j->vm = strdup(vm);
+        return j->vm ? 0 : -ENOMEM;
 }
 
 static int attach(JobWaiter *w) {

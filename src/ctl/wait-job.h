@@ -3,7 +3,10 @@
 
 /* Waiting for jobs of the service. A waiter is made before the calls that make jobs, so that no end is missed;
  * then it waits for all of them, shows progress on a terminal when that takes longer than a second, and turns
- * Ctrl-C into Job.Cancel. */
+ * Ctrl-C into Job.Cancel.
+ *
+ * Jobs end with the service. One that is started again finishes or undoes what they were at, without a job; then it is the VM
+ * that is waited for, and what becomes of it that counts. */
 
 #include <systemd/sd-bus.h>
 
@@ -15,8 +18,9 @@ int job_waiter_new(sd_bus *bus, JobWaiter **ret);
 JobWaiter *job_waiter_free(JobWaiter *w);
 DEFINE_TRIVIAL_CLEANUP_FUNC(JobWaiter *, job_waiter_free);
 
-/* what is the sentence's middle: "start VM 'x'". "/" as path is no job: done already. */
-int job_waiter_add(JobWaiter *w, const char *path, const char *what);
+/* what is the sentence's middle: "start VM 'x'". "/" as path is no job: done already. verb is a literal, the type of the job;
+ * vm the object of the VM, NULL for that of the job. */
+int job_waiter_add(JobWaiter *w, const char *path, const char *vm, const char *verb, const char *what);
 
 /* The end of the terminal (SIGHUP) counts as Ctrl-C; for callers who have more to do then. */
 void job_waiter_take_hangup(JobWaiter *w);

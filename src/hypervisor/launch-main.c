@@ -11,49 +11,21 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "hypervisor/launch.h"
 
-static char request[LAUNCH_REQUEST_MAX];
-
-/* Size of the request, 0 at the end. What is cut off or has too many fds is an error (-EMSGSIZE). */
-static ssize_t receive(int fds[static LAUNCH_FDS_MAX], size_t *ret_n_fds) {
-        union {
-                struct cmsghdr align;
-                char buf[CMSG_SPACE(sizeof(int) * LAUNCH_FDS_MAX)];
-        } control;
-        struct iovec iov = { request, sizeof(request) };
-        struct msghdr m = {
-                .msg_iov = &iov,
-                .msg_iovlen = 1,
-                .msg_control = &control,
-                .msg_controllen = sizeof(control),
-        };
-        struct cmsghdr *c;
-        ssize_t n;
-
-        *ret_n_fds = 0;
-        n = recvmsg(LAUNCH_SERVER_FD, &m, MSG_CMSG_CLOEXEC);
-        if (n < 0)
-                return negative_errno();
-        c = CMSG_FIRSTHDR(&m);
-        if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-                *ret_n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-                memcpy(fds, CMSG_DATA(c), *ret_n_fds * sizeof(int));
-        }
-        return m.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EMSGSIZE : n;
-}
-
-static int reply(int error, pid_t pid, int pidfd) {
+static int reply(int error, pid_t pid, int pidfd, int control_fd) {
         LaunchReply content = { .error = error, .pid = pid };
+        const int fds[] = { pidfd, control_fd };
         union {
                 struct cmsghdr align;
-                char buf[CMSG_SPACE(sizeof(int))];
+                char buf[CMSG_SPACE(sizeof(fds))];
         } control = {};
         struct iovec iov = { &content, sizeof(content) };
         struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-        if (pidfd >= 0) {
+        if (error == 0) {
                 struct cmsghdr *c;
 
                 m.msg_control = &control;
@@ -61,8 +33,8 @@ static int reply(int error, pid_t pid, int pidfd) {
                 c = CMSG_FIRSTHDR(&m);
                 c->cmsg_level = SOL_SOCKET;
                 c->cmsg_type = SCM_RIGHTS;
-                c->cmsg_len = CMSG_LEN(sizeof(int));
-                memcpy(CMSG_DATA(c), &pidfd, sizeof(int));
+                c->cmsg_len = CMSG_LEN(sizeof(fds));
+                memcpy(CMSG_DATA(c), fds, sizeof(fds));
         }
         return sendmsg(LAUNCH_SERVER_FD, &m, MSG_NOSIGNAL) < 0 ? negative_errno() : 0;
 }
@@ -71,32 +43,68 @@ static int reply(int error, pid_t pid, int pidfd) {
  * of what fork() does beyond the system call is needed by a process without threads. Not clone3(): the unit's
  * RestrictNamespaces= takes it away. */
 static pid_t fork_sibling(int *ret_pidfd) {
-        return (pid_t) syscall(SYS_clone, CLONE_PARENT | CLONE_PIDFD | SIGCHLD, NULL, ret_pidfd, NULL, NULL);
+        return (pid_t) syscall(SYS_clone, CLONE_PARENT | CLONE_PIDFD | CLONE_NEWNS | SIGCHLD, NULL, ret_pidfd, NULL, NULL);
 }
 
-static int serve(const LaunchFilter *filter) {
-        int fds[LAUNCH_FDS_MAX], pidfd = -EBADF, r;
+/* The first order tells which root our VMMs have: all that come have the same one. A failure is for the process to
+ * report, which knows how; we do not outlive it. */
+static int make_root(Launch *root, char *text, size_t size) {
+        char *words[LAUNCH_WORDS_MAX + 1];
+        Launch l = {};
+        int r;
+
+        if (root->kind)
+                return 0;
+        r = launch_parse_kind(&l, text, size, words);
+        if (r < 0)
+                return r;
+        root->kind = memdup(l.kind, l.n_kind);
+        if (!root->kind)
+                return -ENOMEM;
+        root->n_kind = l.n_kind;
+        if (launch_raise_oom_score(&l) >= 0)
+                (void) launch_mounts(&l);
+        memcpy(root->groups, l.groups, sizeof(l.groups));
+        root->n_groups = l.n_groups;
+        root->report = l.report;
+        return 0;
+}
+
+static int make_process(const Launch *root, const LaunchFilter *filter) {
+        _cleanup_close_ int ours = -EBADF, theirs = -EBADF, pidfd = -EBADF;
+        int pair[2];
+        pid_t pid;
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+                return reply(errno, 0, -EBADF, -EBADF);
+        theirs = pair[0];
+        ours = pair[1];
+        pid = fork_sibling(&pidfd);
+        if (pid == 0) {
+                /* Of the server's socket it must have no copy, or the server's end would not be noticed. */
+                if (dup2(ours, LAUNCH_SERVER_FD) < 0 || close_range(LAUNCH_SERVER_FD + 1, ~0U, 0) < 0)
+                        _exit(2);
+                launch_process(root, LAUNCH_SERVER_FD, filter);
+        }
+        return reply(pid < 0 ? errno : 0, pid, pidfd, theirs);
+}
+
+/* 1: go on. */
+static int serve(Launch *root, const LaunchFilter *filter) {
+        static char text[LAUNCH_REQUEST_MAX];
+        int fds[LAUNCH_FDS_MAX], r;
         size_t n_fds;
         ssize_t size;
-        pid_t pid = 0;
 
-        size = receive(fds, &n_fds);
-        if (size == -EINTR)
-                return 1;
-        if (size == 0 && n_fds == 0)
-                return 0; /* the daemon is gone */
-        if (size < 0 && size != -EMSGSIZE)
-                return (int) size;
-        if (size > 0) {
-                pid = fork_sibling(&pidfd);
-                if (pid == 0)
-                        launch_process(request, (size_t) size, fds, n_fds, filter);
-        }
-        r = reply(size < 0 ? (int) -size : pid < 0 ? errno : size == 0 ? EINVAL : 0, pid, pidfd);
-        safe_close(pidfd);
+        size = launch_receive(LAUNCH_SERVER_FD, text, fds, &n_fds);
         for (size_t i = 0; i < n_fds; i++)
                 safe_close(fds[i]);
-        return r < 0 ? r : 1;
+        if (size <= 0)
+                return (int) size; /* 0: the daemon is gone */
+        r = make_root(root, text, (size_t) size);
+        if (r >= 0)
+                r = make_process(root, filter);
+        return r < 0 ? r : root->report.error == 0;
 }
 
 static int prepare(LaunchFilter *ret) {
@@ -117,6 +125,7 @@ static int prepare(LaunchFilter *ret) {
 }
 
 int main(void) {
+        static Launch root = { .control_fd = -EBADF };
         LaunchFilter filter;
         struct stat st;
         int r;
@@ -127,9 +136,9 @@ int main(void) {
         }
         r = prepare(&filter);
         while (r >= 0) {
-                r = serve(&filter);
+                r = serve(&root, &filter);
                 if (r == 0)
-                        return 0;
+                        break;
         }
-        return 1;
+        _exit(r < 0); /* nothing is to be flushed, and there is no /proc to look for leaks in */
 }

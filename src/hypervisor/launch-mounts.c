@@ -3,7 +3,8 @@
 /* The root a VMM sees: an empty tmpfs, and in it, read-only, exactly the paths of its sandbox.
  *
  * The tmpfs is put together on BASE, in a mount namespace where that hides nobody anything, and then becomes
- * the root; the old one is gone before the VMM runs. Nothing is to be handed to a VMM from below BASE. */
+ * the server's root; the old one is gone before there is any VMM. Each VMM gets a copy of the namespace: what they
+ * share is read-only. Nothing is to be handed to a VMM from below BASE. */
 
 #include "hypervisor/launch.h"
 

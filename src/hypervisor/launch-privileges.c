@@ -6,6 +6,7 @@
 
 #include <cap-ng.h>
 #include <grp.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -35,6 +36,19 @@ int launch_limits(Launch *l) {
         if (r >= 0)
                 r = limit(l, RLIMIT_NOFILE, NOFILE_MAX, "RLIMIT_NOFILE");
         return r;
+}
+
+/* A daemon that protects itself from the OOM killer must not protect its guests with it, and when memory runs
+ * out, a guest is the better victim than what runs the host. Raising needs no privilege. */
+int launch_raise_oom_score(Launch *l) {
+        FILE *f = fopen("/proc/self/oom_score_adj", "we");
+
+        if (!f)
+                return launch_failed(l, errno, "Cannot open /proc/self/oom_score_adj");
+        (void) fputs("100", f);
+        if (fclose(f) != 0)
+                return launch_failed(l, errno, "Cannot set the OOM score");
+        return 0;
 }
 
 int launch_drop_bounding_set(void) {

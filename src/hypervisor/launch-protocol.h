@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Between vmm-process.c (daemon) and hero-vmm-launch. Both come from the same build.
+/* Between the daemon (launcher.c, vmm-process.c) and hero-vmm-launch. Both come from the same build.
  *
- * The launcher is started once, with a SOCK_SEQPACKET socket at fd 3, and lives until that is closed. A request is
- * one datagram of words, each with its NUL:
+ * A launcher is started for every kind of root a VMM may have (one or two in all), with a SOCK_SEQPACKET socket at
+ * fd 3, and lives until that is closed. Each datagram asks for a process and says what its root shows, in words, each
+ * with its NUL; it is the same every time:
+ *
+ *     [path=P…] [device=P…] [proc] -- PROGRAM
+ *
+ * The answer is a LaunchReply with, when error is 0, the pidfd and the control socket (SOCK_SEQPACKET) of a process which is
+ * the daemon's own child (CLONE_PARENT) and waits. It is ordered in advance, before there is a VM that wants it.
+ *
+ * On the control socket, daemon → process: first the request, one datagram of words
  *
  *     N_FDS UID GID [path=P…] [device=P…] [proc] -- PROGRAM ARG…
  *
- * with N_FDS + 2 fds attached: the VMM's, which become 3 … 3 + N_FDS - 1 of it, then the control socket, then the
- * write end of the errors pipe. The answer is a LaunchReply, with the pidfd attached when error is 0: a process
- * which is the daemon's own child (CLONE_PARENT), builds its sandbox, and waits.
- *
- * On the control socket, daemon → process: one LAUNCH_GO byte. Process → daemon: one LaunchReport with error 0
+ * with N_FDS + 1 fds attached: the VMM's, which become 3 … 3 + N_FDS - 1 of it, then the write end of the errors pipe. The
+ * process builds its sandbox and waits for the second: one LAUNCH_GO byte. Process → daemon: one LaunchReport with error 0
  * immediately before execve(), or one with an error and a sentence, which may come before the release. */
 
 #include <stdint.h>

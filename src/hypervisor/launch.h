@@ -3,14 +3,17 @@
 
 /* hero-vmm-launch: starts VMMs for hero-computed.
  *
- *     launch-main.c        the server: one request, one process
+ *     launch-main.c        the server: a process in advance whenever one is ordered
+ *     launch-request.c     what it is told, and what that process is told
+ *     launch-mounts.c      the root its VMMs see, and it itself from the first request on
  *     launch-process.c     that process: takes the steps below in order, waits for its release, executes the VMM
- *     launch-mounts.c      the root the VMM sees
  *     launch-privileges.c  limits, uid, gid, capabilities
  *     launch-seccomp.c     system calls no VMM has a use for
  *
- * A server rather than a program per VM: its libraries are loaded, relocated and initialised and its system call
- * filter is built once and not for every VM, which is most of what a start would cost. Nothing of a VM stays in it.
+ * A server rather than a program per VM: its libraries are loaded, its system call filter and the VMMs' root are
+ * built once and not for every VM, which is most of what a start would cost. A VM's process gets a copy of the mount
+ * namespace, with the half dozen mounts that are in it, and is there before the VM is: to make it takes as long as all
+ * the rest of what the daemon does for a start. Nothing of a VM ever comes to the server.
  *
  * Each step returns 0 or -errno and then has left a sentence in Launch.report. */
 
@@ -34,6 +37,8 @@ typedef struct Launch {
         size_t n_devices;
         bool proc;
         char **argv; /* of the VMM */
+        const char *kind; /* of root: the words from the first path to the program */
+        size_t n_kind;
 
         gid_t groups[LAUNCH_PATHS_MAX]; /* that own its devices */
         size_t n_groups;
@@ -41,15 +46,28 @@ typedef struct Launch {
         LaunchReport report;
 } Launch;
 
-/* Becomes the VMM that request (size bytes of words) and fds describe, or exits. */
-void launch_process(char *request, size_t size, const int fds[], size_t n_fds, const LaunchFilter *filter)
-        __attribute__((__noreturn__));
+#define LAUNCH_WORDS_MAX 1024
+
+/* Parses a request that came with n_fds, or what a root is to show. words and what they point to must live as long as
+ * ret. -EINVAL, -E2BIG. */
+int launch_parse(Launch *ret, char *request, size_t size, size_t n_fds, char *words[static LAUNCH_WORDS_MAX + 1]);
+int launch_parse_kind(Launch *ret, char *text, size_t size, char *words[static LAUNCH_WORDS_MAX + 1]);
+
+/* The next datagram and its fds; 0: the other end is closed; -EMSGSIZE: it was cut off or had too many fds. */
+ssize_t launch_receive(int fd, char text[static LAUNCH_REQUEST_MAX], int fds[static LAUNCH_FDS_MAX], size_t *ret_n_fds);
+
+/* Waits at the control socket for a VM, becomes its VMM, or exits. root is what launch_mounts() was called with; what
+ * went wrong with it is reported. */
+void launch_process(const Launch *root, int control_fd, const LaunchFilter *filter) __attribute__((__noreturn__));
 
 /* Notes what failed and returns -error. */
 int launch_failed(Launch *l, int error, const char *format, ...) _printf_(3, 4);
 
-/* Puts the process into a mount namespace with a root of its own: see there. */
+/* Puts the server into a mount namespace of its own with the root that l asks for: see there. Once. */
 int launch_mounts(Launch *l);
+
+/* Once, in the server: guests are the better victims. */
+int launch_raise_oom_score(Launch *l);
 
 int launch_limits(Launch *l);
 

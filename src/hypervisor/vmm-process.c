@@ -5,13 +5,10 @@
 #include "hypervisor/vmm-process.h"
 
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
@@ -19,24 +16,15 @@
 #include "basic/string-util.h"
 #include "basic/strv.h"
 #include "hypervisor/launch-protocol.h"
-#include "hypervisor/program-path.h"
+#include "hypervisor/launcher.h"
 
-#define PATIENCE_MSEC 2000
 #define LAST_WORDS_MAX 500u
 #define ERRORS_PIPE_SIZE 4096
 
-static void posix_spawnattr_destroyp(posix_spawnattr_t *a) {
-        (void) posix_spawnattr_destroy(a);
-}
-
-static void posix_spawn_file_actions_destroyp(posix_spawn_file_actions_t *a) {
-        (void) posix_spawn_file_actions_destroy(a);
-}
-
-/* The words of a request, one behind the other. */
+/* The words of a request, one behind the other. kind: those that make the root, from the first path to the program. */
 typedef struct Request {
         char buf[LAUNCH_REQUEST_MAX];
-        size_t n;
+        size_t n, kind, n_kind;
         int error;
 } Request;
 
@@ -65,6 +53,7 @@ static int request_build(Request *q, const VmmCommand *c, const VmmSandbox *s, u
         add_number(q, c->n_fds);
         add_number(q, uid);
         add_number(q, gid);
+        q->kind = q->n;
         for (size_t i = 0; s->paths && s->paths[i]; i++)
                 add_word(q, LAUNCH_PATH, s->paths[i]);
         for (size_t i = 0; s->devices && s->devices[i]; i++)
@@ -72,81 +61,49 @@ static int request_build(Request *q, const VmmCommand *c, const VmmSandbox *s, u
         if (s->proc)
                 add_word(q, "", LAUNCH_PROC);
         add_word(q, "", LAUNCH_COMMAND);
-        STRV_FOREACH(i, c->argv)
+        STRV_FOREACH(i, c->argv) {
                 add_word(q, "", *i);
+                if (i == c->argv)
+                        q->n_kind = q->n - q->kind;
+        }
         return q->error;
 }
 
-/* The launcher, one per process, started with the first VM and again should it have died. Its socket does not
- * survive an exec, and it does not survive its socket. */
-static struct {
-        pid_t pid;
-        int fd;
-} server = { .fd = -EBADF };
-
-static int server_attributes(posix_spawnattr_t *a) {
-        sigset_t all, none;
-        int r;
-
-        sigfillset(&all);
-        sigemptyset(&none);
-        r = posix_spawnattr_setsigdefault(a, &all);
-        if (r == 0)
-                r = posix_spawnattr_setsigmask(a, &none);
-        if (r == 0)
-                r = posix_spawnattr_setflags(a, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
-        return -r;
+static void mix(uint64_t *hash, uint64_t value) {
+        *hash = (*hash ^ value) * UINT64_C(0x100000001b3);
 }
 
-static int server_spawn(const char *path, int fd, pid_t *ret) {
-        _cleanup_(posix_spawn_file_actions_destroyp) posix_spawn_file_actions_t a;
-        _cleanup_(posix_spawnattr_destroyp) posix_spawnattr_t attr;
-        char *const argv[] = { (char *) LAUNCH_PROGRAM, NULL }, *const environment[] = { NULL };
-        int r;
+static void mix_file(uint64_t *hash, const char *path) {
+        struct stat st;
 
-        (void) posix_spawn_file_actions_init(&a); /* cannot fail in glibc */
-        (void) posix_spawnattr_init(&attr);
-        r = server_attributes(&attr);
-        if (r < 0)
-                return r;
-        r = posix_spawn_file_actions_addopen(&a, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-        if (r == 0)
-                r = posix_spawn_file_actions_adddup2(&a, fd, LAUNCH_SERVER_FD);
-        if (r == 0)
-                r = posix_spawn_file_actions_addclosefrom_np(&a, LAUNCH_SERVER_FD + 1);
-        if (r == 0)
-                r = posix_spawn(ret, path, &a, &attr, argv, environment);
-        return -r;
+        if (stat(path, &st) < 0)
+                st = (struct stat) {};
+        mix(hash, st.st_dev);
+        mix(hash, st.st_ino);
+        mix(hash, st.st_rdev);
 }
 
-static int server_start(void) {
-        _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
-        _cleanup_free_ char *path = program_path(LAUNCH_PROGRAM);
-        int pair[2], r;
+/* What a root was made of: another package's program, a device that has come meanwhile, are another root. */
+static uint64_t root_hash(const VmmCommand *c, const VmmSandbox *s) {
+        uint64_t hash = UINT64_C(0xcbf29ce484222325);
 
-        if (!path)
-                return -ENOMEM;
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        for (size_t i = 0; s->paths && s->paths[i]; i++)
+                mix_file(&hash, s->paths[i]);
+        for (size_t i = 0; s->devices && s->devices[i]; i++)
+                mix_file(&hash, s->devices[i]);
+        mix_file(&hash, c->argv[0]);
+        return hash;
+}
+
+/* Nobody reads the pipe while the VMM lives: what does not fit is dropped (O_NONBLOCK), and a page is enough. */
+static int errors_pipe(int fds[static 2]) {
+        if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
                 return negative_errno();
-        ours = pair[0];
-        theirs = pair[1];
-        r = server_spawn(path, theirs, &server.pid);
-        if (r < 0)
-                return r;
-        server.fd = TAKE_FD(ours);
+        (void) fcntl(fds[0], F_SETPIPE_SZ, ERRORS_PIPE_SIZE);
         return 0;
 }
 
-static void server_stop(void) {
-        if (server.fd < 0)
-                return;
-        server.fd = safe_close(server.fd);
-        /* It is stuck or dead; not to wait for it would leave a zombie, to wait for one that is stuck, us. */
-        (void) kill(server.pid, SIGKILL);
-        (void) waitpid(server.pid, NULL, 0);
-}
-
-static int send_request(const Request *q, const int fds[], size_t n_fds) {
+static int send_request(int fd, const Request *q, const int fds[], size_t n_fds) {
         union {
                 struct cmsghdr align;
                 char buf[CMSG_SPACE(sizeof(int) * LAUNCH_FDS_MAX)];
@@ -164,93 +121,14 @@ static int send_request(const Request *q, const int fds[], size_t n_fds) {
         c->cmsg_type = SCM_RIGHTS;
         c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
         memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
-        return sendmsg(server.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? negative_errno() : 0;
-}
-
-static int receive_reply(pid_t *ret_pid, int *ret_pidfd) {
-        union {
-                struct cmsghdr align;
-                char buf[CMSG_SPACE(sizeof(int))];
-        } control;
-        LaunchReply reply;
-        struct iovec iov = { &reply, sizeof(reply) };
-        struct msghdr m = {
-                .msg_iov = &iov,
-                .msg_iovlen = 1,
-                .msg_control = &control,
-                .msg_controllen = sizeof(control),
-        };
-        struct cmsghdr *c;
-        ssize_t n;
-
-        n = recvmsg(server.fd, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-        if (n < 0)
-                return negative_errno();
-        if (n == 0)
-                return -EPIPE;
-        if (n != sizeof(reply))
-                return -EPROTO;
-        if (reply.error != 0)
-                return -abs(reply.error);
-        c = CMSG_FIRSTHDR(&m);
-        if (!c || c->cmsg_type != SCM_RIGHTS || reply.pid <= 1)
-                return -EPROTO;
-        memcpy(ret_pidfd, CMSG_DATA(c), sizeof(int));
-        *ret_pid = reply.pid;
-        return 0;
-}
-
-/* Waits for the answer as one waits for a vfork(): the launcher does one system call in between. The limit is for
- * one that is stopped or stuck. */
-static int ask(const Request *q, const int fds[], size_t n_fds, pid_t *ret_pid, int *ret_pidfd) {
-        struct pollfd p;
-        int r;
-
-        if (server.fd < 0) {
-                r = server_start();
-                if (r < 0)
-                        return r;
-        }
-        r = send_request(q, fds, n_fds);
-        if (r < 0)
-                return r;
-        p = (struct pollfd) { .fd = server.fd, .events = POLLIN };
-        do
-                r = poll(&p, 1, PATIENCE_MSEC);
-        while (r < 0 && errno == EINTR);
-        return r < 0 ? negative_errno() : r == 0 ? -ETIME : receive_reply(ret_pid, ret_pidfd);
-}
-
-static bool server_is_broken(int error) {
-        return error == -EPIPE || error == -ECONNRESET || error == -ETIME || error == -EPROTO;
-}
-
-static int spawn(const Request *q, const int fds[], size_t n_fds, pid_t *ret_pid, int *ret_pidfd) {
-        bool fresh = server.fd < 0;
-        int r;
-
-        r = ask(q, fds, n_fds, ret_pid, ret_pidfd);
-        if (server_is_broken(r)) {
-                server_stop();
-                if (!fresh)
-                        r = ask(q, fds, n_fds, ret_pid, ret_pidfd);
-        }
-        return r;
-}
-
-/* Nobody reads the pipe while the VMM lives: what does not fit is dropped (O_NONBLOCK), and a page is enough. */
-static int errors_pipe(int fds[static 2]) {
-        if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
-                return negative_errno();
-        (void) fcntl(fds[0], F_SETPIPE_SZ, ERRORS_PIPE_SIZE);
-        return 0;
+        return sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? negative_errno() : 0;
 }
 
 int vmm_process_spawn(const VmmCommand *command, const VmmSandbox *sandbox, uid_t uid, gid_t gid, VmmProcess *ret) {
-        _cleanup_close_ int control = -EBADF, their_control = -EBADF, errors = -EBADF, their_errors = -EBADF;
+        _cleanup_close_ int errors = -EBADF, their_errors = -EBADF;
         static Request request; /* large, and there is one loop */
-        int pair[2], fds[VMM_FDS_MAX + 2], pidfd, r;
-        pid_t pid;
+        int pair[2], fds[VMM_FDS_MAX + 1], r;
+        Launched process;
 
         assert(command && sandbox && ret);
 
@@ -259,28 +137,27 @@ int vmm_process_spawn(const VmmCommand *command, const VmmSandbox *sandbox, uid_
         if (!command->argv || !command->argv[0] || command->argv[0][0] != '/')
                 return -EINVAL;
         r = request_build(&request, command, sandbox, uid, gid);
-        if (r < 0)
-                return r;
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-                return negative_errno();
-        control = pair[0];
-        their_control = pair[1];
-        r = errors_pipe(pair);
+        if (r >= 0)
+                r = errors_pipe(pair);
         if (r < 0)
                 return r;
         errors = pair[0];
         their_errors = pair[1];
-
         memcpy(fds, command->fds, command->n_fds * sizeof(int));
-        fds[command->n_fds] = their_control;
-        fds[command->n_fds + 1] = their_errors;
-        r = spawn(&request, fds, command->n_fds + 2, &pid, &pidfd);
+        fds[command->n_fds] = their_errors;
+
+        r = launcher_take(request.buf + request.kind, request.n_kind, root_hash(command, sandbox), &process);
         if (r < 0)
                 return r;
+        r = send_request(process.control_fd, &request, fds, command->n_fds + 1);
+        if (r < 0) {
+                launched_end(&process);
+                return r;
+        }
         *ret = (VmmProcess) {
-                .pid = pid,
-                .pidfd = pidfd,
-                .control_fd = TAKE_FD(control),
+                .pid = process.pid,
+                .pidfd = process.pidfd,
+                .control_fd = process.control_fd,
                 .errors_fd = TAKE_FD(errors),
         };
         return 0;

@@ -11,6 +11,7 @@
 #include "imaged/worker-run.h"
 #include "shared/child.h"
 #include "shared/log.h"
+#include "shared/program-path.h"
 
 #define DIGEST_TIMEOUT (3600 * USEC_PER_SEC)
 
@@ -89,7 +90,7 @@ static void on_digest(int status, const char *output, void *userdata) {
 }
 
 static int build_digest(Build *b) {
-        _cleanup_free_ char *path = worker_path();
+        _cleanup_free_ char *path = program_path(WORKER);
         char *argv[] = { path, (char *) "digest", NULL };
 
         if (!path)

@@ -17,7 +17,6 @@
 
 #define IDLE_TIMEOUT (30 * USEC_PER_SEC)
 
-/* $HERO_IDLE_SEC is for tests. */
 static uint64_t idle_timeout(void) {
         const char *e = secure_getenv("HERO_IDLE_SEC");
         uint64_t usec;

@@ -143,31 +143,35 @@ static bool is_named(const Imaged *m, const Image *image, const char *reference)
                catalog_resolve(&m->catalog, normalized, &named) >= 0 && named == image;
 }
 
+static const char *name_to_show(const Imaged *m, const Image *image) {
+        for (const Tag *t = m->catalog.tags; t; t = t->hh.next)
+                if (t->image == image)
+                        return t->reference;
+        return image->record.digest;
+}
+
 int uses_permit_removal(const Imaged *m, const Image *image, sd_bus_error *error) {
-        const char *shown = image->record.digest;
         uint64_t now = now_usec(CLOCK_REALTIME), then = image->record.last_used;
         bool recently = then > now || now - then < OPENED_RECENTLY;
+        const char *shown = name_to_show(m, image);
+        const ImageUse *doubt = NULL;
 
-        for (const Tag *t = m->catalog.tags; t; t = t->hh.next)
-                if (t->image == image) {
-                        shown = t->reference;
-                        break;
-                }
         for (size_t k = 0; k < m->n_uses; k++) {
                 const ImageUse *u = m->uses + k;
 
                 if (streq(u->digest, image->record.digest) ||
                     (isempty(u->digest) && is_named(m, image, u->reference)))
-                        return sd_bus_error_setf(error, ERROR_IMAGE_IN_USE, "The VM %s uses the image %s.", u->vm, shown);
-                if (!isempty(u->digest))
-                        continue;
-                if (isempty(u->reference))
-                        return sd_bus_error_setf(error, ERROR_BUSY,
-                                        "Which image the VM %s uses is not known, so the image %s stays.", u->vm, shown);
-                if (recently)
-                        return sd_bus_error_setf(error, ERROR_BUSY,
-                                        "The VM %s is being made and may use the image %s, try again later.", u->vm,
-                                        shown);
+                        return sd_bus_error_setf(error, ERROR_IMAGE_IN_USE, "VM '%s' uses the image %s.", u->vm, shown);
+                if (isempty(u->digest) && !doubt && (isempty(u->reference) || recently))
+                        doubt = u;
         }
-        return 0;
+        if (!doubt)
+                return 0;
+        if (isempty(doubt->reference))
+                return sd_bus_error_setf(error, ERROR_BUSY,
+                                "Which image VM '%s' uses cannot be told, for its record is broken, so %s stays. "
+                                "Mend or remove " STATEDIR "/vms/%s first.",
+                                doubt->vm, shown, doubt->vm);
+        return sd_bus_error_setf(error, ERROR_BUSY,
+                        "VM '%s' is being made and may use the image %s, try again later.", doubt->vm, shown);
 }

@@ -16,8 +16,7 @@
 #include "basic/string-util.h"
 #include "basic/strv.h"
 #include "shared/log.h"
-
-#define WORKER "hero-image-worker"
+#include "shared/program-path.h"
 
 struct WorkerRun {
         pid_t pid; /* 0 once it is reaped */
@@ -48,11 +47,6 @@ WorkerRun *worker_run_free(WorkerRun *w) {
         safe_close(w->status_fd);
         free(w->sentence);
         return mfree(w);
-}
-
-/* Where our own programs are; $HERO_LIBEXEC_DIR is for a build that is not installed. */
-char *worker_path(void) {
-        return strprintf("%s/" WORKER, secure_getenv("HERO_LIBEXEC_DIR") ?: PKGLIBEXECDIR);
 }
 
 static void run_end(WorkerRun *w, int error, const char *sentence) {
@@ -213,7 +207,7 @@ static int start(WorkerRun *w, const WorkerRequest *q) {
 
         if (q->n_fds > WORKER_RUN_FDS_MAX)
                 return -E2BIG;
-        r = strv_consume(&argv, worker_path());
+        r = strv_consume(&argv, program_path(WORKER));
         for (const char *const *a = q->argv; r >= 0 && *a; a++)
                 r = strv_extend(&argv, *a);
         if (r < 0)

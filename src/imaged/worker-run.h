@@ -33,5 +33,4 @@ int worker_run(sd_event *event, const WorkerRequest *request, WorkerRun **ret);
 WorkerRun *worker_run_free(WorkerRun *w); /* calls nothing */
 DEFINE_TRIVIAL_CLEANUP_FUNC(WorkerRun *, worker_run_free);
 
-/* Where it is; NULL: out of memory. */
-char *worker_path(void);
+#define WORKER "hero-image-worker"

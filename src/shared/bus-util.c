@@ -4,6 +4,8 @@
 
 #include <stdarg.h>
 
+#include "basic/alloc-util.h"
+#include "basic/strv.h"
 #include "shared/error-names.h"
 
 void bus_reply_error(sd_bus_message *call, int error, const char *text) {
@@ -46,4 +48,32 @@ int bus_read_variant(sd_bus_message *m, const char *key, const char *type, void 
                 return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "%s must be of type '%s', not '%s'.", key, type,
                                          contents);
         return sd_bus_message_read(m, "v", type, ret);
+}
+
+int bus_read_strv(sd_bus_message *m, size_t max, char ***ret) {
+        _cleanup_strv_free_ char **l = NULL;
+        size_t n = 0, allocated = 0;
+        const char *s;
+        int r;
+
+        r = sd_bus_message_enter_container(m, 'a', "s");
+        if (r < 0)
+                return r;
+        while ((r = sd_bus_message_read_basic(m, 's', &s)) > 0) {
+                if (n >= max)
+                        return -E2BIG;
+                if (!GREEDY_REALLOC(l, allocated, n + 2))
+                        return -ENOMEM;
+                l[n] = strdup(s);
+                if (!l[n])
+                        return -ENOMEM;
+                l[++n] = NULL;
+        }
+        if (r < 0)
+                return r;
+        r = sd_bus_message_exit_container(m);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(l);
+        return 0;
 }

@@ -47,3 +47,7 @@ int bus_call_async(sd_bus *bus, sd_bus_slot **ret_slot, const char *destination,
 
 /* Reads one string from the variant of an a{sv}, after checking its type: InvalidArgument in error if not. */
 int bus_read_variant(sd_bus_message *m, const char *key, const char *type, void *ret, sd_bus_error *error);
+
+/* sd_bus_message_read_strv() for what anybody may send: of at most max entries, else -E2BIG, and in a time that grows with
+ * their number and not with its square. *ret must be NULL. */
+int bus_read_strv(sd_bus_message *m, size_t max, char ***ret);

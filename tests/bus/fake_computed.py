@@ -7,7 +7,9 @@ What a VM does hangs on its name:
     stuck-…    a job never ends by itself; Cancel ends it
     firm-…     like slow-…, but Cancel is refused
     broken-…   a job ends with VMMFailed
-    crash-…    the service leaves the bus while the job runs, and comes back
+    crash-…    the service leaves the bus while the job runs, and comes back, the VM being stopped, or gone when it was new
+    adopt-…    the same, but what the job was at is finished a while later, without a job
+    leave-…    the service leaves the bus while the job runs, for good
 Commands given to Exec run here, as processes of this machine. Interface org.hero.Compute.Fake on /fake lets a
 test emit transitions and look at what was called.
 """
@@ -76,8 +78,9 @@ class Job(dbus.service.Object):
             GLib.idle_add(self.end, NAME + '.Error.BootFailed', 'The guest could not boot: no such command')
         elif first == 'broken':
             GLib.idle_add(self.end, NAME + '.Error.VMMFailed', 'the hypervisor ended with status 1')
-        elif first == 'crash':
-            GLib.timeout_add(100, manager.crash)
+        elif first in ('crash', 'adopt', 'leave'):
+            vm.state = 'starting'
+            GLib.timeout_add(100, manager.crash, self)
         elif first != 'stuck':
             GLib.idle_add(self.end, 'done', '')
 
@@ -99,6 +102,10 @@ class Job(dbus.service.Object):
             raise Error('NotCancelable', 'this job cannot be canceled')
         self.manager.calls.append(f'Cancel {self.vm.name}')
         GLib.timeout_add(50, self.end, 'canceled', '')
+
+    @dbus.service.method(PROPERTIES, in_signature='ss', out_signature='v')
+    def Get(self, interface, name):
+        return self.GetAll(interface)[name]
 
     @dbus.service.method(PROPERTIES, in_signature='s', out_signature='a{sv}')
     def GetAll(self, interface):
@@ -334,6 +341,9 @@ class FakeVM(dbus.service.Object):
             return False
 
         def look():
+            if self.name not in self.manager.vms and not answered:
+                answered.append(True)
+                error(Error('NoSuchVM', f"VM '{self.name}' was deleted"))
             if self.state in states or self.state in ('failed', 'start-failed') or \
                     ('agent' in states and self.state == 'running'):
                 answer(False)
@@ -411,16 +421,29 @@ class Manager(dbus.service.Object):
     def forget(self, vm):
         vm.remove_from_connection()
         del self.vms[vm.name]
+        for waiter in vm.waiters[:]:
+            waiter()
 
-    def crash(self):
-        """Leaves the bus, jobs and all, and comes back a second later."""
+    def crash(self, cause=None):
+        """Leaves the bus, jobs and all, and comes back."""
         self.calls.append('crash')
+        first = cause.vm.name.split('-')[0] if cause else ''
+        # The numbers of jobs begin again.
+        self.next_job = 1
+        if first == 'crash' and cause.kind in ('create', 'provision'):
+            cause.vm.remove_from_connection()
+            del self.vms[cause.vm.name]
+        elif first == 'crash':
+            cause.vm.move('stopped', 'interrupted')
+        elif first == 'adopt':
+            GLib.timeout_add(900, lambda: self.finish(cause) and False)
         for job in list(self.jobs.values()):
             del self.jobs[job.id]
             job.remove_from_connection()
         self.bus.release_name(NAME)
         GLib.timeout_add(700, lambda: (self.record('web', 'running', 'stopping', 'while away'), False)[1])
-        GLib.timeout_add(1000, lambda: (self.bus.request_name(NAME), False)[1])
+        if first != 'leave':
+            GLib.timeout_add(400 if cause else 1000, lambda: (self.bus.request_name(NAME), False)[1])
         return False
 
     def check_spec(self, spec):
@@ -702,6 +725,8 @@ class Images(dbus.service.Object):
         reference = self.check(reference)
         if reference == 'busybox:latest':
             raise Error('ImageInUse', "VM 'web' uses this image")
+        if reference == 'doubtful:latest':
+            raise Error('Busy', "Which image VM 'lost' uses cannot be told, so doubtful stays.")
         if reference not in self.tags:
             raise Error('NoSuchImage', f"there is no image '{reference}'")
         del self.tags[reference]

@@ -227,8 +227,9 @@ class Host:
         return self.connections[-1]
 
     def play_computed(self, uses):
-        """uses: [(VM, reference, digest)], may be changed later"""
-        self.connect().serve('org.hero.Compute', '/org/hero/Compute', COMPUTED, lambda m, a: GLib.Variant('(a(sss))', (uses,)))
+        """uses: what ListImageUses answers, a list of (VM, image, digest), may be changed later"""
+        self.connect().serve('org.hero.Compute', '/org/hero/Compute', COMPUTED,
+                             lambda m, a: GLib.Variant('(a(sss))', (uses,)))
 
     def play_polkit(self, answer):
         """answer(action, details) → bool"""

@@ -4,6 +4,7 @@
 import ast
 import json
 import subprocess
+import time
 
 from heroctl_fixtures import *
 
@@ -166,9 +167,41 @@ def test_bus_that_is_not_there(bus):
     assert bus.error('list', check=6).startswith('Failed to connect to the system bus: No such file')
 
 
-def test_service_that_ends_during_a_job(bus):
-    e = bus.error('start', 'crash-1', check=6)
-    assert e.startswith("Failed to start VM 'crash-1': the service ended while it was at work.\n")
+def test_a_service_that_is_restarted_during_a_job_undoes_it(bus):
+    assert bus.error('start', 'crash-1', check=1) == (
+        "Failed to start VM 'crash-1': the service was restarted while it was at work, and the VM is stopped: because\n")
+    assert bus.error('create', 'crash-new', check=1) == (
+        "Failed to create VM 'crash-new': the service was restarted while it was at work, and there is no VM any more.\n")
+    assert bus.text('stop', 'crash-1') == ''  # by whatever
+    assert "and the VM is stopped" in bus.error('delete', 'crash-1', check=1)
+
+
+def test_a_service_that_is_restarted_during_a_job_finishes_it(bus):
+    assert bus.text('provision', 'adopt-1') == 'adopt-1\n'
+    for verb in ('suspend', 'resume', 'restart', 'stop', 'start'):
+        assert bus.text(verb, 'adopt-1') == ''
+    assert bus.text('deprovision', 'adopt-1') == ''
+    assert 'adopt-1' not in bus.text('list', '-q')
+
+
+def test_jobs_of_a_service_that_is_restarted_are_told_apart(bus):
+    """Their numbers begin again with it."""
+    bus.text('create', 'other')
+    p = bus.start('provision', 'adopt-1', stderr=subprocess.PIPE)
+    while 'crash' not in bus.calls():
+        time.sleep(0.02)
+    time.sleep(0.4)
+    for _ in range(3):
+        bus.text('restart', 'web')
+    assert p.poll() is None
+    assert p.wait(10) == 0, p.stderr.read()
+    p.stderr.close()
+    assert bus.text('wait', 'adopt-1') == 'running\n'
+
+
+def test_a_service_that_leaves_during_a_job_is_not_waited_for_for_ever(bus):
+    e = bus.error('provision', 'leave-1', check=6)
+    assert e.startswith("Failed to provision user 'leave-1': the service ended while it was at work.\n")
 
 
 def test_status_says_how_the_last_run_ended(bus):

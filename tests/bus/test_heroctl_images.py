@@ -123,6 +123,8 @@ def test_remove_by_reference_digest_and_its_beginning(bus):
         "See 'heroctl image show IMAGE' for the VMs that use it.\n")
     assert "no image 'nope:latest'" in bus.error('image', 'rm', 'nope', check=4)
     assert "no image 'feedbeef:latest'" in bus.error('image', 'rm', 'feedbeef', check=4)
+    assert bus.error('image', 'rm', 'doubtful', check=1) == (
+        "Failed to remove image 'doubtful': Which image VM 'lost' uses cannot be told, so doubtful stays.\n")
 
 
 def test_show(bus):

@@ -301,11 +301,42 @@ class TestRemove:
 
     def test_not_while_a_vm_uses_it(self, host, bus):
         digest = bus.imported('a', SMALL)
-        host.play_computed([('web', 'a', digest)])
+        host.play_computed([('other', 'b:latest', 'sha256:' + 64 * '0'), ('web', 'b', digest)])
         for reference in 'a', digest:
             error, message = bus.error('Remove', '(s)', reference)
-            assert error == ERROR + 'ImageInUse' and 'web' in message
+            assert error == ERROR + 'ImageInUse' and "'web'" in message
         assert bus.open('a')[0] == digest
+
+    @pytest.mark.parametrize('image', ['a', 'a:latest', 'b', 'DIGEST'])
+    def test_not_while_a_vm_is_made_of_it(self, host, bus, image):
+        digest = bus.imported('a', SMALL)
+        bus.imported('b', SMALL)
+        bus.imported('c', OTHER)
+        host.play_computed([('web', image.replace('DIGEST', digest), '')])
+        error, message = bus.error('Remove', '(s)', digest)
+        assert error == ERROR + 'ImageInUse' and "'web'" in message
+        bus.call('Remove', '(s)', 'c')
+        assert bus.open('a')[0] == digest
+
+    def test_a_vm_to_be_made_of_what_is_not_there_keeps_nothing(self, host, bus):
+        bus.imported('a', SMALL)
+        host.play_computed([('one', 'none', ''), ('two', 'N O N E', ''), ('three', 'sha256:' + 64 * '0', '')])
+        bus.call('Remove', '(s)', 'a')
+        assert host.contents() == []
+
+    def test_not_while_the_image_of_a_vm_cannot_be_told(self, host, bus):
+        used = [('lost', '', '')]
+        host.play_computed(used)
+        old = bus.imported('a', SMALL)
+        error, message = bus.error('Remove', '(s)', 'a')
+        assert error == ERROR + 'Busy' and "'lost'" in message and '/vms/lost' in message
+        assert bus.open('a')[0] == old
+        bus.imported('a', OTHER)
+        time.sleep(0.3)
+        assert len(host.contents()) == 2  # nothing is collected either
+        used.clear()
+        bus.call('Remove', '(s)', 'a')
+        assert bus.open(old)[0] == old
 
     def test_not_while_nobody_knows(self, host, bus):
         digest = bus.imported('a', SMALL)

@@ -25,8 +25,8 @@ def refused(host, words, *parts):
     (['provision', 'u' * 65], ['1 to 64 characters']),
     (['create', 'x', '--memory=1M'], ['64 MiB', '1 TiB']),
     (['create', 'x', '--memory=2T'], ['64 MiB', '1 TiB']),
-    (['create', 'x', '--disk=1M'], ['16 MiB', '16 TiB']),
-    (['create', 'x', '--disk=1P'], ['16 MiB', '16 TiB']),
+    (['create', 'x', '--disk=1M'], ['16 MiB', '15 TiB']),
+    (['create', 'x', '--disk=1P'], ['16 MiB', '15 TiB']),
     (['create', 'x', '--cpus=65'], ['between 1 and 64']),
     (['create', 'x', '--cpus=0'], ['not in range']),
     (['create', 'x', '--hypervisor=xen'], ["no hypervisor driver 'xen'", 'qemu, mock']),
@@ -75,7 +75,7 @@ def test_the_wrong_state_is_said_with_what_to_do(host):
 def test_more_than_the_host_has_is_refused_with_what_is_left(host):
     host.heroctl('create', 'fat', '--hypervisor=mock', '--memory=1T', '--disk=16M')
     refused(host, ['start', 'fat'], 'Not enough memory: 1T is asked for', 'left', 'MemoryOvercommit=')
-    refused(host, ['create', 'wide', '--disk=16T'], 'Not enough disk', 'DiskOvercommit=')
+    refused(host, ['create', 'wide', '--disk=15T'], 'Not enough disk', 'DiskOvercommit=')
     host.heroctl('create', 'busy', '--hypervisor=mock', '--cpus=64', '--memory=64M', '--disk=16M')
     refused(host, ['start', 'busy'], 'Not enough CPUs', 'CPUOvercommit=')
 

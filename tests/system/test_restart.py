@@ -100,6 +100,19 @@ def test_a_start_under_way_is_finished_or_undone(host, interrupt):
         assert host.get('late', 'PID') == 0
 
 
+@pytest.mark.parametrize('verb, script, state', [('start', 'slow-ready=1500', 'starting'), ('stop', 'ignore-shutdown', 'stopping')])
+def test_heroctl_waits_for_what_the_next_daemon_finishes(host, interrupt, verb, script, state):
+    host.heroctl('create', 'late', '--hypervisor=mock', '--memory=64M', '--disk=16M', '--mock-script=' + script)
+    if verb == 'stop':
+        host.heroctl('start', 'late')
+    p = host.popen(['heroctl', verb, 'late'], text=True)
+    host.wait_for_state('late', state)
+    interrupt()
+    _, err = p.communicate(timeout=30)
+    assert (p.returncode, err) == (0, '')
+    assert host.state('late') == {'start': 'running', 'stop': 'stopped'}[verb]
+
+
 def test_a_stop_under_way_is_finished(host, interrupt):
     host.mock('stubborn', script='ignore-shutdown')
     host.heroctl('stop', '--no-wait', 'stubborn')

@@ -84,6 +84,14 @@ def test_two_hosts_side_by_side_do_not_see_each_other(host, second, nothing_left
     assert host.run('echo alive').out == 'alive\n'
 
 
+def test_pid_1_is_never_held_up_by_what_it_says_to_its_keeper(second, nothing_left):
+    second.start()
+    # Each time it has no more jobs it says that it is ready.
+    second.run('for i in $(seq 30); do systemd-run -q --wait true; systemctl start --no-block basic.target; done',
+               timeout=60)
+    assert second.run('systemctl is-system-running').out == 'running\n'
+
+
 def test_nothing_is_left_behind_when_the_keeper_is_killed(second, nothing_left):
     second.start()
     with open(os.path.join(second.directory, 'keeper'), encoding='utf-8') as f:

@@ -153,8 +153,8 @@ class Host:
                 cut -d" " -f5 /proc/self/mountinfo | grep -v "^/run/credentials" | sed "s/^/mount /"
                 ps -eo uid=,comm= | awk '$1 >= 1879048192 && $1 < 1879048192 + 65536 { print "process of a VM", $1, $2 }'
                 pgrep -l "hero-mock-vmm|qemu-system" | sed "s/^[0-9]* /process /"
-                # One is the launcher itself, which comes with the first VM after a start of the daemon and stays.
-                [ "$(pgrep -c hero-vmm-launch)" -le 1 ] || echo "$(pgrep -c hero-vmm-launch) launchers"
+                # A launcher per kind of VMM comes with the first such VM after a start of the daemon and stays, with one process in advance.
+                [ "$(pgrep -c hero-vmm-launch)" -le 4 ] || echo "$(pgrep -c hero-vmm-launch) launchers"
                 heroctl list -q | sed "s/^/VM /"
                 busctl --json=short call org.hero.Compute /org/hero/Compute org.hero.Compute.Manager ListJobs | sed "s/^/jobs /"
                 echo fd store: $(systemctl show --value -p NFileDescriptorStore hero-computed)

@@ -194,6 +194,12 @@ static void sizes_out_of_bounds_are_refused(void **state) {
         assert_true(overlay_size_is_valid(OVERLAY_SIZE_MAX));
 }
 
+static void the_largest_size_is_one_a_file_can_have(void **state) {
+        _cleanup_close_ int fd = overlay_template_new(dir_fd, OVERLAY_SIZE_MAX);
+
+        assert_true(fd >= 0);
+}
+
 /* Not a bar of its own (the machine is shared), a guard against copying the whole disk; prints the figures. */
 static void cloning_takes_milliseconds_whatever_the_size(void **state) {
         static const uint64_t sizes[] = { GIB, 10 * GIB };
@@ -229,6 +235,7 @@ int main(void) {
                 cmocka_unit_test(a_template_cut_short_is_refused),
                 cmocka_unit_test(growing_leaves_the_file_system_whole),
                 cmocka_unit_test(sizes_out_of_bounds_are_refused),
+                cmocka_unit_test(the_largest_size_is_one_a_file_can_have),
                 cmocka_unit_test(cloning_takes_milliseconds_whatever_the_size),
         };
 

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 static volatile sig_atomic_t terminated;
 
 #define LOAD_PERIOD (10 * USEC_PER_MSEC)
+#define LOAD_STACK 16384
 #define FLOOD_PERIOD (20 * USEC_PER_MSEC)
 
 int mock_fd_gone(int fd) {
@@ -149,6 +151,49 @@ static void monitor_start(Mock *m) {
                 monitor_send(m, "%s\n", MOCK_GREETING);
 }
 
+static int touch_memory(uint64_t size) {
+        char *p;
+
+        p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED)
+                return -errno;
+        for (uint64_t i = 0; i < size; i += 4096)
+                p[i] = 1;
+        return 0;
+}
+
+/* One CPU's worth of load besides what the loop makes. */
+static void *load_thread(void *userdata) {
+        const Mock *m = userdata;
+
+        for (;;)
+                if (m->paused)
+                        (void) poll(NULL, 0, LOAD_PERIOD / USEC_PER_MSEC);
+                else
+                        mock_spin(LOAD_PERIOD);
+        return NULL;
+}
+
+static int load_start(Mock *m) {
+        pthread_attr_t attr;
+        pthread_t thread;
+        sigset_t all, old;
+        int r;
+
+        m->load_at = m->script.load ? m->started : 0;
+        if (m->script.load <= 100)
+                return 0;
+        sigfillset(&all);
+        (void) pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the loop's */
+        r = -pthread_attr_init(&attr);
+        if (r >= 0)
+                r = -pthread_attr_setstacksize(&attr, LOAD_STACK);
+        for (; r >= 0 && m->script.load > 100; m->script.load -= 100)
+                r = -pthread_create(&thread, &attr, load_thread, m);
+        (void) pthread_sigmask(SIG_SETMASK, &old, NULL);
+        return r;
+}
+
 static uint64_t earlier(uint64_t a, uint64_t b) {
         return a == 0 ? b : b == 0 ? a : MIN2(a, b);
 }
@@ -166,6 +211,7 @@ static uint64_t deadline(const Mock *m) {
         if (m->script.panic_after)
                 d = earlier(d, m->started + m->script.panic_after);
         d = earlier(d, m->load_at);
+        d = earlier(d, m->memory_at);
         d = earlier(d, m->flood_at);
         return earlier(d, mock_agent_deadline(m));
 }
@@ -180,6 +226,11 @@ static void script_tick(Mock *m, uint64_t now) {
         if (m->script.exit_after && now >= m->started + m->script.exit_after) {
                 mock_agent_command_exit(m);
                 mock_shutdown(m);
+        }
+        if (m->memory_at && now >= m->memory_at) {
+                m->memory_at = 0;
+                if (touch_memory(m->script.memory) < 0)
+                        abort();
         }
         if (m->load_at && now >= m->load_at) {
                 mock_spin(LOAD_PERIOD * m->script.load / 100);
@@ -260,16 +311,12 @@ static int parse_argument(Mock *m, const char *arg) {
         return -EINVAL;
 }
 
-static int touch_memory(uint64_t size) {
-        char *p;
-
-        if (size == 0)
+static int memory_start(Mock *m) {
+        if (m->script.memory == 0)
                 return 0;
-        p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (p == MAP_FAILED)
-                return -errno;
-        for (uint64_t i = 0; i < size; i += 4096)
-                p[i] = 1;
+        if (m->script.memory_after == 0)
+                return touch_memory(m->script.memory);
+        m->memory_at = m->started + m->script.memory_after;
         return 0;
 }
 
@@ -288,10 +335,9 @@ int main(int argc, char *argv[]) {
         }
         signals_start(&waiting);
         m.started = now_usec(CLOCK_BOOTTIME);
-        m.load_at = m.script.load ? m.started : 0;
         m.flood_at = m.script.console_flood ? m.started : 0;
         monitor_start(&m);
-        if (touch_memory(m.script.memory) < 0) {
+        if (memory_start(&m) < 0 || load_start(&m) < 0) {
                 fprintf(stderr, "hero-mock-vmm: out of memory.\n");
                 return 1;
         }

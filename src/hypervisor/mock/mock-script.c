@@ -8,6 +8,7 @@
 #include "basic/time-util.h"
 
 #define MILLISECONDS_MAX UINT64_C(86400000)
+#define LOAD_MAX 6400
 #define FLOOD_MAX (UINT64_C(1) << 30)
 
 typedef enum Kind { FLAG, MILLISECONDS, PERCENT, SIZE, STATUS, SIGNAL } Kind;
@@ -36,6 +37,7 @@ static const struct {
         { "command-exit", STATUS, offsetof(MockScript, command_exit) },
         { "command-signal", SIGNAL, offsetof(MockScript, command_signal) },
         { "memory", SIZE, offsetof(MockScript, memory) },
+        { "memory-after", MILLISECONDS, offsetof(MockScript, memory_after) },
 };
 
 static int parse_value(Kind kind, const char *value, void *p) {
@@ -53,7 +55,8 @@ static int parse_value(Kind kind, const char *value, void *p) {
         r = kind == SIZE ? parse_size(value, &v) : parse_uint64(value, &v);
         if (kind == STATUS)
                 v = r >= 0 && v <= 255 ? v + 1 : 0;
-        if (r < 0 || v == 0 || (kind == SIGNAL && v > 64) || (kind == MILLISECONDS && v > MILLISECONDS_MAX) || (kind == PERCENT && v > 100) ||
+        if (r < 0 || v == 0 || (kind == SIGNAL && v > 64) || (kind == MILLISECONDS && v > MILLISECONDS_MAX) ||
+            (kind == PERCENT && v > LOAD_MAX) ||
             (kind == SIZE && v > FLOOD_MAX * 64))
                 return -EINVAL;
         *(uint64_t *) p = kind == MILLISECONDS ? v * USEC_PER_MSEC : v;

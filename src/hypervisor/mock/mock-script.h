@@ -20,16 +20,17 @@
  *     crash-on-pause      dies of SIGABRT when told to pause
  *     ignore-shutdown     takes no notice of the agent's SHUTDOWN
  *     ignore-powerdown    says "ok" to powerdown and goes on
- *     load=PERCENT        uses that much of one CPU, 1…100
+ *     load=PERCENT        uses that much of one CPU, 1…6400; beyond 100 that of several, with a thread for each
  *     console-flood=N     writes N bytes per second to the console
- *     memory=SIZE         touches that much memory at the start ("64M") */
+ *     memory=SIZE         touches that much memory at the start ("64M")
+ *     memory-after=MS     does so that long after the start */
 
 #include "basic/macro.h"
 
 typedef struct MockScript {
         bool die_at_start, no_agent, agent_silent, agent_garbage, boot_failed, monitor_silent, monitor_garbage,
                 crash_on_pause, ignore_shutdown, ignore_powerdown;
-        uint64_t exit_after, crash_after, panic_after, slow_ready; /* µs; 0: not */
+        uint64_t exit_after, crash_after, panic_after, slow_ready, memory_after; /* µs; 0: not */
         uint64_t load, console_flood, memory;
         uint64_t command_exit;   /* status + 1; 0: not */
         uint64_t command_signal; /* 0: not */

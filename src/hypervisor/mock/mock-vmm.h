@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* hero-mock-vmm, the program: one process, one poll() loop, no thread, no library but libc (static musl: it is
- * started hundreds of times per second, and a thousand of them live side by side).
+/* hero-mock-vmm, the program: one process, one poll() loop, no thread unless a load of several CPUs is asked for, no
+ * library but libc (static musl: it is started hundreds of times per second, and a thousand of them live side by side).
  *
  *     mock-main.c      arguments, the loop, monitor, what the script says
  *     mock-console.c   the console
  *     mock-agent.c     the guest's end of the agent channel
  *     mock-session.c   exec sessions and the commands there are */
+
+#include <stdatomic.h>
 
 #include "basic/macro.h"
 #include "guest-protocol/flow.h"
@@ -22,7 +24,7 @@ typedef struct Mock {
         MockScript script;
         int console_fd, monitor_fd, agent_fd;
         uint64_t started; /* µs, CLOCK_BOOTTIME */
-        bool paused;
+        atomic_bool paused; /* the threads that make load look at it, too */
         bool ended; /* the guest is down */
 
         char line[MOCK_LINE_MAX]; /* of the monitor */
@@ -35,7 +37,7 @@ typedef struct Mock {
         uint64_t ready_at; /* µs; 0: not */
         Session *sessions[GP_SESSIONS_MAX];
 
-        uint64_t load_at, flood_at;
+        uint64_t load_at, flood_at, memory_at;
 } Mock;
 
 /* In the main file. */

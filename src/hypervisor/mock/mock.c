@@ -13,7 +13,7 @@
 #include "hypervisor/connection.h"
 #include "hypervisor/mock/mock-protocol.h"
 #include "hypervisor/mock/mock-script.h"
-#include "hypervisor/program-path.h"
+#include "shared/program-path.h"
 
 #define OVERHEAD (UINT64_C(8) << 20)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One host a test: a private bus, everybody whom hero-computed talks to, and the daemon itself."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -89,30 +90,29 @@ class Host:
             assert name not in self.daemon.vm_directories()
 
     def close(self):
-        try:
-            self.daemon.close()
-        finally:
+        """All of it, whatever goes wrong on the way; what did is raised at the end."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(shutil.rmtree, self.directory)
+            stack.callback(self.end_bus)
+            stack.callback(self.systemd.close)
+            stack.callback(self.polkit.close)
+            stack.callback(self.images.close)
             for c in self.clients:
-                c.close()
-            self.images.close()
-            self.polkit.close()
-            self.systemd.close()
-            self.bus.terminate()
-            self.bus.wait(10)
-            self.bus.stdout.close()
-            shutil.rmtree(self.directory)
+                stack.callback(c.close)
+            stack.callback(self.daemon.close)
+
+    def end_bus(self):
+        self.bus.terminate()
+        self.bus.wait(10)
+        self.bus.stdout.close()
 
 
 @pytest.fixture
 def cold():
     """A host on which hero-computed is not started yet."""
     h = Host()
-    try:
-        yield h
-    except BaseException:
-        raise
-    finally:
-        h.close()
+    yield h
+    h.close()
 
 
 @pytest.fixture

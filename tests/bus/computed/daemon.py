@@ -8,6 +8,7 @@ import ctypes
 import os
 import pathlib
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -24,6 +25,7 @@ BUILD = pathlib.Path(os.environ.get('HERO_BUILD_DIR', HERE.parent.parent.parent 
 PROGRAM = BUILD / 'src/compute/hero-computed'
 
 LIBC = ctypes.CDLL(None, use_errno=True)
+PR_SET_PDEATHSIG = 1
 CLONE_NEWNS, MS_REC, MS_PRIVATE, MS_BIND = 0x20000, 0x4000, 1 << 18, 0x1000
 
 
@@ -37,6 +39,11 @@ def mount(source, target, kind=None, flags=0, data=None):
     check(LIBC.mount(str(source).encode(), str(target).encode(), kind and kind.encode(), flags, data and data.encode()))
 
 
+def die_with_the_test():
+    """In the child: whatever becomes of pytest, we go with it."""
+    check(LIBC.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0))
+
+
 def private_directories(directory, state_size=None):
     """In the child: /var/lib/hero-compute and the like become the test's, whether or not the machine has such. With a
     state_size the state is a file system of its own, which the test sees through /proc/PID/root."""
@@ -45,7 +52,7 @@ def private_directories(directory, state_size=None):
     scratch = directory / 'scratch'
     scratch.mkdir(exist_ok=True)
     mount('scratch', scratch, 'tmpfs')
-    for parent, name in (('/var/lib', 'state'), ('/run', 'run'), ('/etc', 'etc'), ('/usr/lib', 'lib')):
+    for parent, name in (('/var/lib', 'state'), ('/run', 'run'), ('/etc', 'etc')):
         target = pathlib.Path(parent) / 'hero-compute'
         if not target.exists():
             upper, work = scratch / name / 'upper', scratch / name / 'work'
@@ -68,14 +75,14 @@ class NotifySocket:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.socket.bind(str(path))
         self.messages = []  # (dict, number of fds, pid)
-        self.store = []     # [name, fd]
+        self.store = []     # [name, fd, polled]
         self.source = GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, self.socket.fileno(), GLib.IOCondition.IN,
                                             lambda *_: self.drain() or True)
 
     def close(self):
         GLib.source_remove(self.source)
         self.socket.close()
-        for _, fd in self.store:
+        for _, fd, _ in self.store:
             os.close(fd)
         self.store = []
 
@@ -98,7 +105,7 @@ class NotifySocket:
         self.messages.append((fields, len(fds), pid))
         name = fields.get('FDNAME', 'stored')
         if 'FDSTORE' in fields:
-            self.store += [[name, fd] for fd in fds]
+            self.store += [[name, fd, fields.get('FDPOLL') != '0'] for fd in fds]
         else:
             for fd in fds:
                 os.close(fd)
@@ -110,7 +117,7 @@ class NotifySocket:
     def prune(self):
         """As PID 1 does: what has nobody at its other end is dropped."""
         self.drain()
-        for entry in list(self.store):
+        for entry in [e for e in self.store if e[2]]:
             p = select.poll()
             p.register(entry[1], 0)
             if any(e & (select.POLLHUP | select.POLLERR) for _, e in p.poll(0)):
@@ -119,7 +126,7 @@ class NotifySocket:
 
     def names(self):
         self.prune()
-        return sorted(n for n, _ in self.store)
+        return sorted(n for n, _, _ in self.store)
 
     def is_ready(self):
         return any(m.get('READY') == '1' for m, _, _ in self.messages)
@@ -143,6 +150,7 @@ def dbus_daemon(directory, config):
     file.write_text(passwd({ALICE: 'alice', BOB: 'bob'} | {u: f'stranger{u}' for u in STRANGERS}))
 
     def enter():
+        die_with_the_test()
         check(LIBC.unshare(CLONE_NEWNS))
         mount('none', '/', None, MS_REC | MS_PRIVATE)
         mount(file, '/etc/passwd', None, MS_BIND)
@@ -176,6 +184,8 @@ class Daemon:
         self.state = directory / 'state'
         for name in ('state', 'run', 'etc', 'lib'):
             (directory / name).mkdir(exist_ok=True)
+        for name in ('hero-vmm-launch', 'hero-mock-vmm'):
+            shutil.copy(BUILD / 'src/hypervisor' / name, directory / 'lib')
         self.config(config)
         (directory / 'passwd').write_text(passwd({ALICE: 'alice', BOB: 'bob'}))
         self.log_path = directory / 'computed.log'
@@ -187,7 +197,7 @@ class Daemon:
         self.environment = {
             'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LANG': 'C.UTF-8', 'DBUS_SYSTEM_BUS_ADDRESS': address,
             'NOTIFY_SOCKET': str(self.notify.path), 'HERO_LOG_LEVEL': 'debug', 'HERO_LOG_TARGET': 'console',
-            'HERO_LIBEXEC_DIR': str(BUILD / 'src/hypervisor'),
+            'HERO_LIBEXEC_DIR': str(directory / 'lib'),
             'ASAN_OPTIONS': 'detect_stack_use_after_return=1:strict_string_checks=1:abort_on_error=0',
             'UBSAN_OPTIONS': 'print_stacktrace=1:halt_on_error=1',
         }
@@ -202,7 +212,7 @@ class Daemon:
         self.before_start()
         self.notify.prune()
         self.notify.messages.clear()
-        stored = [(n, os.dup(fd)) for n, fd in self.notify.store]
+        stored = [(n, os.dup(fd)) for n, fd, _ in self.notify.store]
         self.status = None
         self.pid = os.fork()
         if self.pid == 0:
@@ -220,6 +230,7 @@ class Daemon:
 
     def become(self, stored):
         """In the child."""
+        die_with_the_test()
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         log = os.open(self.log_path, os.O_WRONLY | os.O_APPEND)
         private_directories(self.directory, self.state_size)
@@ -262,6 +273,11 @@ class Daemon:
         os.kill(self.pid, signal.SIGHUP)
         words = lambda: [k for m, _, _ in self.notify.messages for k in m if k in ('RELOADING', 'READY')]
         run_until(lambda: words() == ['RELOADING', 'READY'], 20, 'the configuration is not read again')
+
+    def cpu_time(self):
+        """Seconds."""
+        fields = pathlib.Path(f'/proc/{self.pid}/stat').read_text().rpartition(')')[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
     def n_fds(self):
         return len(os.listdir(f'/proc/{self.pid}/fd'))

@@ -14,6 +14,8 @@ from bus_client import encode
 from fake_service import FakeService
 
 MANAGER = 'org.freedesktop.systemd1.Manager'
+PROPERTIES = 'org.freedesktop.DBus.Properties'
+SCOPE = 'org.freedesktop.systemd1.Scope'
 OBJECT = '/org/freedesktop/systemd1'
 NO_UNIT = 'org.freedesktop.systemd1.NoSuchUnit'
 
@@ -68,6 +70,7 @@ class FakeSystemd(FakeService):
         self.next_job = 1
         self.stops = {}
         self.start_result = 'done'
+        self.results = {} # of scopes, where not "success"
         self.machine_calls = []
         super().__init__(address)
 
@@ -122,6 +125,7 @@ class FakeSystemd(FakeService):
             self.error(message, 'org.freedesktop.DBus.Error.UnixProcessIdUnknown', 'No such process')
             return
         self.units[name] = unit
+        self.results.pop(name, None)
         self.reply(message, 'o', self.job(name, 'done'))
 
     def forget(self, name):
@@ -129,6 +133,8 @@ class FakeSystemd(FakeService):
         if u and not u.pids():
             del self.units[name]
             u.remove()
+            self.signal(f'{OBJECT}/unit/{encode(name)}', PROPERTIES, 'PropertiesChanged', 'sa{sv}as', SCOPE,
+                        {'TimeoutStopUSec': dbus.UInt64(1), 'Result': self.results.get(name, 'success')}, [])
 
     def do_StopUnit(self, message, name, mode):
         u = self.units.get(name)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """PID 1 that refuses, is slow, never answers, or fails half-way: what was begun is undone and said."""
 
+import json
 import os
 import signal
 import time
 
 import pytest
-from bus_client import ERROR, run_for, run_until
+from bus_client import ERROR, JOB, run_for, run_until
 from daemon import processes_named
 from fake_service import Error
 
@@ -14,8 +15,9 @@ LIMIT = Error('org.freedesktop.DBus.Error.LimitsExceeded', 'Too many units.')
 
 
 @pytest.fixture
-def made(host):
-    """A host with a VM that was never started."""
+def made(cold):
+    """A host with a VM that was never started, and PID 1 has less time than usual."""
+    host = cold.configure(ScopeTimeoutSec='700ms', StopTimeoutSec='1').start()
     host.idle_fds = host.warm()
     host.systemd.calls.clear()
     assert host.root.create('web') == ('done', '')
@@ -50,9 +52,9 @@ def test_a_scope_is_asked_for_with_its_limits_before_the_vmm_is_executed(made):
     assert p['DevicePolicy'] == 'strict'
     assert [tuple(d) for d in p['DeviceAllow']] == [('/dev/null', 'rw'), ('/dev/urandom', 'rw')]
     assert p['CollectMode'] == 'inactive-or-failed' and p['OOMPolicy'] == 'kill'
-    assert p['TimeoutStopUSec'] == 3_500_000
+    assert p['TimeoutStopUSec'] == 2_500_000
     assert 'Controller' not in p and p['KillSignal'] == signal.SIGCONT
-    assert p['After'] == ['hero-computed.service'] and 0 < p['TasksMax'] < 1000
+    assert p['DefaultDependencies'] is False and 0 < p['TasksMax'] < 1000
     made.systemd.release()
     assert made.root.job(job) == ('done', '')
     assert os.stat(f'/proc/{pid}').st_uid == made.root.vm_get('web', 'UID') >= 65536
@@ -79,7 +81,7 @@ def test_a_scope_that_is_never_answered_fails_the_start_after_the_time_limit(mad
     began = time.monotonic()
     result, text = made.root.do('web', 'Start')
     assert result == ERROR + 'ScopeFailed' and 'ScopeTimeoutSec' in text
-    assert 1.3 < time.monotonic() - began < 5
+    assert 0.6 < time.monotonic() - began < 5
     check_undone(made)
 
 
@@ -157,6 +159,31 @@ def test_many_starts_ask_pid_1_for_a_bounded_number_of_scopes_at_a_time(cold):
         assert host.root.job(j) == ('done', '')
 
 
+@pytest.mark.parametrize('how', ['canceled', 'launcher killed'])
+def test_a_start_that_fails_before_pid_1_was_asked_is_never_asked_for(cold, how):
+    host = cold.configure(ScopeTimeoutSec="60").start()
+    host.systemd.behaviour['StartTransientUnit'] = host.systemd.behaviour['StopUnit'] = 'hold'
+    jobs = []
+    for i in range(48):
+        host.root.create(f'vm-{i}')
+        jobs.append(host.root.vm(f'vm-{i}', 'Start'))
+    run_until(lambda: len(host.systemd.held) == 48)
+    assert host.root.create('late') == ('done', '')
+    late = host.root.vm('late', 'Start')
+    record = host.daemon.state / 'vms/late/vm.json'
+    run_until(lambda: 'runtime' in json.loads(record.read_text()))
+    if how == 'canceled':
+        host.root.call(late, JOB, 'Cancel')
+    else:
+        os.kill(json.loads(record.read_text())['runtime']['pid'], signal.SIGKILL)
+    assert host.root.job(late)[0] == ('canceled' if how == 'canceled' else ERROR + 'VMMFailed')
+    host.systemd.release()
+    for j in jobs:
+        assert host.root.job(j) == ('done', '')
+    assert not [a for m, a in host.systemd.calls if a and a[0] == 'hero-vm-late.scope']
+    host.nothing_left('late', files=True)
+
+
 def test_a_started_vm_stopped_by_systemctl_goes_down_gracefully_and_says_why(made):
     assert made.root.do('web', 'Start') == ('done', '')
     made.systemd.request_stop('hero-vm-web.scope')
@@ -210,4 +237,14 @@ def test_weights_are_set_on_the_running_scope(made):
     made.root.vm('web', 'SetResources', 'a{sv}', spec(CPUWeight=50, IOWeight=70))
     run_until(lambda: made.systemd.count('SetUnitProperties'))
     [(name, runtime, properties)] = [a for m, a in made.systemd.calls if m == 'SetUnitProperties']
+    # Not the quota, which somebody may have set to something else by systemctl.
     assert (name, runtime, dict(properties)) == ('hero-vm-web.scope', True, {'CPUWeight': 50, 'IOWeight': 70})
+
+
+def test_the_limit_on_cpu_time_follows_the_cpus_of_a_running_vm(made):
+    from bus_client import spec
+    assert made.root.do('web', 'Start') == ('done', '')
+    made.root.vm('web', 'SetResources', 'a{sv}', spec(CPUs=2))
+    run_until(lambda: made.systemd.count('SetUnitProperties'))
+    [(_, _, properties)] = [a for m, a in made.systemd.calls if m == 'SetUnitProperties']
+    assert dict(properties) == {'CPUQuotaPerSecUSec': 2_000_000}

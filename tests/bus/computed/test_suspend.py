@@ -13,7 +13,8 @@ FAILED = Error('org.freedesktop.DBus.Error.Failed', 'The cgroup is haunted.')
 
 
 @pytest.fixture
-def web(host):
+def web(cold):
+    host = cold.configure(ScopeTimeoutSec='700ms', MonitorTimeoutSec='700ms').start()
     host.running('web')
     host.unit = host.systemd.units['hero-vm-web.scope']
     return host

@@ -8,6 +8,14 @@ import pytest
 from bus_client import ERROR, run_for, run_until
 from daemon import processes_named
 
+
+@pytest.fixture
+def hasty(cold):
+    """A host that does not wait long for what a test knows will not come."""
+    return cold.configure(MonitorTimeoutSec='700ms', AgentTimeoutSec='1', ShutdownTimeoutSec='200ms', PowerdownTimeoutSec='200ms',
+                          StopTimeoutSec='500ms').start()
+
+
 START_FAILURES = [
     # script, error, words of the message
     ('die-at-start', 'VMMFailed', ['mock']),
@@ -24,34 +32,34 @@ START_FAILURES = [
 
 
 @pytest.mark.parametrize('script, error, words', START_FAILURES, ids=[s for s, _, _ in START_FAILURES])
-def test_a_start_that_fails_says_why_and_leaves_nothing(host, script, error, words):
-    fds = host.warm()
-    assert host.root.create('web', MockScript=script) == ('done', '')
-    result, text = host.root.do('web', 'Start')
+def test_a_start_that_fails_says_why_and_leaves_nothing(hasty, script, error, words):
+    fds = hasty.warm()
+    assert hasty.root.create('web', MockScript=script) == ('done', '')
+    result, text = hasty.root.do('web', 'Start')
     assert result == ERROR + error, text
     for w in words:
         assert w in text, text
-    assert host.root.state('web') == 'start-failed'
-    assert host.root.vm_get('web', 'StateReason') == text
-    assert host.root.reserved() == (0, 0, 16 << 20)
-    assert (host.root.vm_get('web', 'PID'), host.root.vm_get('web', 'UID')) == (0, 0)
-    host.nothing_left('web', files=True)
-    run_until(lambda: host.daemon.n_fds() <= fds, 5, 'file descriptors stay open')
-    assert host.root.do('web', 'Delete', 't', 0) == ('done', '')
-    host.nothing_left('web')
+    assert hasty.root.state('web') == 'start-failed'
+    assert hasty.root.vm_get('web', 'StateReason') == text
+    assert hasty.root.reserved() == (0, 0, 16 << 20)
+    assert (hasty.root.vm_get('web', 'PID'), hasty.root.vm_get('web', 'UID')) == (0, 0)
+    hasty.nothing_left('web', files=True)
+    run_until(lambda: hasty.daemon.n_fds() <= fds, 5, 'file descriptors stay open')
+    assert hasty.root.do('web', 'Delete', 't', 0) == ('done', '')
+    hasty.nothing_left('web')
 
 
 @pytest.mark.parametrize('script, error, words', START_FAILURES, ids=[s for s, _, _ in START_FAILURES])
-def test_a_provision_that_fails_takes_the_vm_away_again(host, script, error, words):
-    result, text = host.root.provision('alice', MockScript=script)
+def test_a_provision_that_fails_takes_the_vm_away_again(hasty, script, error, words):
+    result, text = hasty.root.provision('alice', MockScript=script)
     assert result == ERROR + error, text
-    assert host.root.names() == []
-    assert host.root.reserved() == (0, 0, 0)
-    assert host.root.manager('ListUsers') == []
-    host.nothing_left('alice')
-    assert [m for m, _ in host.root.signals('VMNew', 'VMRemoved', 'JobRemoved')] == ['VMNew', 'VMRemoved', 'JobRemoved']
+    assert hasty.root.names() == []
+    assert hasty.root.reserved() == (0, 0, 0)
+    assert hasty.root.manager('ListUsers') == []
+    hasty.nothing_left('alice')
+    assert [m for m, _ in hasty.root.signals('VMNew', 'VMRemoved', 'JobRemoved')] == ['VMNew', 'VMRemoved', 'JobRemoved']
     # The user is not marked by it.
-    assert host.root.provision('alice') == ('done', '')
+    assert hasty.root.provision('alice') == ('done', '')
 
 
 @pytest.mark.parametrize('script, state, words', [
@@ -80,6 +88,21 @@ def test_a_vmm_killed_by_a_signal_fails_the_vm_by_name_of_the_signal(host, numbe
     host.wait_state('web', state)
     assert signal.Signals(number).name in host.root.vm_get('web', 'StateReason')
     assert host.root.do('web', 'Start') == ('done', '')  # out of "failed" leads a start
+
+
+@pytest.mark.parametrize('restarted', [False, True])
+def test_a_vmm_killed_for_want_of_memory_fails_the_vm_for_that_reason(host, restarted):
+    """PID 1 may have removed the cgroup, and its memory.events with it, before we look; it remembers."""
+    pid = host.running('web')
+    if restarted:
+        host.daemon.stop()
+        host.daemon.start()
+    host.systemd.results['hero-vm-web.scope'] = 'oom-kill'
+    os.kill(pid, signal.SIGKILL)
+    host.wait_state('web', 'failed')
+    assert 'reached the memory limit of hero-vm-web.scope' in host.root.vm_get('web', 'StateReason')
+    host.nothing_left('web', files=True)
+    assert host.root.do('web', 'Start') == ('done', '')
 
 
 def test_a_vmm_that_gets_sigterm_is_stopped_not_failed(host):
@@ -144,24 +167,24 @@ def test_a_lost_disk_fails_the_start(host):
 
 # Stopping
 
-def test_a_guest_that_ignores_everything_is_killed_in_the_end(host):
-    host.running('web', MockScript='ignore-shutdown,ignore-powerdown')
-    assert host.root.do('web', 'Stop', 't', 0) == ('done', '')
-    assert host.root.state('web') == 'stopped'
-    host.nothing_left('web', files=True)
+def test_a_guest_that_ignores_everything_is_killed_in_the_end(hasty):
+    hasty.running('web', MockScript='ignore-shutdown,ignore-powerdown')
+    assert hasty.root.do('web', 'Stop', 't', 0) == ('done', '')
+    assert hasty.root.state('web') == 'stopped'
+    hasty.nothing_left('web', files=True)
 
 
-def test_a_guest_that_ignores_the_agent_hears_the_power_button(host):
-    host.running('web', MockScript='ignore-shutdown')
-    assert host.root.do('web', 'Stop', 't', 0) == ('done', '')
-    assert host.root.state('web') == 'stopped'
+def test_a_guest_that_ignores_the_agent_hears_the_power_button(hasty):
+    hasty.running('web', MockScript='ignore-shutdown')
+    assert hasty.root.do('web', 'Stop', 't', 0) == ('done', '')
+    assert hasty.root.state('web') == 'stopped'
 
 
-def test_a_hung_vmm_is_stopped_all_the_same(host):
-    pid = host.running('web')
+def test_a_hung_vmm_is_stopped_all_the_same(hasty):
+    pid = hasty.running('web')
     os.kill(pid, signal.SIGSTOP)
-    assert host.root.do('web', 'Stop', 't', 0, timeout=30) == ('done', '')
-    host.nothing_left('web', files=True)
+    assert hasty.root.do('web', 'Stop', 't', 0, timeout=30) == ('done', '')
+    hasty.nothing_left('web', files=True)
 
 
 def test_force_shortens_a_graceful_stop_under_way(cold):

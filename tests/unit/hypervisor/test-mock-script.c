@@ -22,13 +22,14 @@ static void no_script_is_an_empty_one(void **state) {
 static void directives_add_up(void **state) {
         MockScript s;
 
-        assert_int_equal(mock_script_parse("boot-failed,exit-after=250,load=50,memory=64M,console-flood=1K,command-exit=0,"
-                                           "command-signal=9", &s), 0);
+        assert_int_equal(mock_script_parse("boot-failed,exit-after=250,load=350,memory=64M,memory-after=40,console-flood=1K,"
+                                           "command-exit=0,command-signal=9", &s), 0);
         assert_true(s.boot_failed);
         assert_false(s.die_at_start);
         assert_int_equal(s.exit_after, 250 * USEC_PER_MSEC);
-        assert_int_equal(s.load, 50);
+        assert_int_equal(s.load, 350);
         assert_int_equal(s.memory, 64 << 20);
+        assert_int_equal(s.memory_after, 40 * USEC_PER_MSEC);
         assert_int_equal(s.console_flood, 1024);
         assert_int_equal(s.command_exit, 1); /* status + 1 */
         assert_int_equal(s.command_signal, 9);
@@ -36,8 +37,9 @@ static void directives_add_up(void **state) {
 
 static void nonsense_is_refused_and_clobbers_nothing(void **state) {
         static const char *const wrong[] = {
-                "unknown",       "die-at-start=1", "exit-after", "command-exit=256", "command-signal=0", "command-signal=65", "exit-after=",       "exit-after=0",
-                "exit-after=-1", "load=101",       "load=0",     "load=x",            "memory=99999T",
+                "unknown",       "die-at-start=1",   "exit-after",       "exit-after=",       "exit-after=0",
+                "exit-after=-1", "load=6401",        "load=0",           "load=x",            "memory=99999T",
+                "memory-after",  "command-exit=256", "command-signal=0", "command-signal=65",
                 ",",             "load=50,",       " load=50",   "exit-after=1e9999", "exit-after=99999999999",
         };
         MockScript s = { .load = 42 };

@@ -340,32 +340,114 @@ static void fds_arrive_in_order_whatever_their_numbers(void **state) {
         close(pair[0]);
 }
 
-/* Every child there is while no VMM runs: that is the launcher. */
-static pid_t launcher_pid(void) {
-        _cleanup_free_ char *path = strprintf("/proc/self/task/%d/children", getpid()), *list = NULL;
+/* While no VMM runs, the children are, for each kind of root that was used, a launcher and the process it has made in
+ * advance, which may still be on its way. The last launcher is that of the kind that was new last. */
+static pid_t last_launcher(void) {
+        _cleanup_free_ char *path = strprintf("/proc/self/task/%d/children", getpid());
+        pid_t children[64] = {};
+        size_t n;
 
-        assert_return_code(read_full_file(AT_FDCWD, path, 4096, &list, NULL), 0);
-        assert_null(strchr(list, ' ') ? strchr(strchr(list, ' ') + 1, ' ') : NULL);
-        return (pid_t) atoi(list);
+        do {
+                _cleanup_free_ char *list = NULL;
+
+                assert_return_code(read_full_file(AT_FDCWD, path, 4096, &list, NULL), 0);
+                n = 0;
+                for (char *p = strtok(list, " "); p; p = strtok(NULL, " ")) {
+                        pid_t pid = (pid_t) atoi(p);
+                        siginfo_t si = {};
+
+                        assert_true(n < ELEMENTSOF(children));
+                        /* Not those that had no root to offer and ended. */
+                        if (waitid(P_PID, (id_t) pid, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid == 0)
+                                children[n++] = pid;
+                }
+                assert_true(n > 0);
+        } while (n % 2 != 0);
+        return children[n - 2];
+}
+
+static void is_replaced_after(const VmmSandbox *sandbox, int signal) {
+        pid_t before;
+
+        free(look_around(sandbox));
+        before = last_launcher();
+        free(look_around(sandbox));
+        assert_int_equal(last_launcher(), before);
+        assert_return_code(kill(before, signal), errno);
+        free(look_around(sandbox)); /* with what is in hand */
+        free(look_around(sandbox));
+        assert_int_not_equal(last_launcher(), before);
+        assert_int_equal(kill(before, 0), -1);
 }
 
 static void a_dead_launcher_is_replaced(void **state) {
-        static const VmmSandbox sandbox = {};
-        pid_t before = launcher_pid();
+        static const char *const paths[] = { "/etc/hostname", NULL };
+        static const VmmSandbox sandbox = { .paths = paths };
 
-        assert_true(before > 1);
-        assert_return_code(kill(before, SIGKILL), errno);
-        free(look_around(&sandbox));
-        assert_int_not_equal(launcher_pid(), before);
+        is_replaced_after(&sandbox, SIGKILL);
 }
 
 static void a_stuck_launcher_is_replaced(void **state) {
-        static const VmmSandbox sandbox = {};
-        pid_t before = launcher_pid();
+        static const char *const paths[] = { "/etc/passwd", NULL };
+        static const VmmSandbox sandbox = { .paths = paths };
 
-        assert_return_code(kill(before, SIGSTOP), errno);
+        is_replaced_after(&sandbox, SIGSTOP);
+}
+
+/* One that is stopped when it has made a process and before it has told of it. */
+static void a_process_that_nobody_was_told_of_leaves_no_zombie(void **state) {
+        static const char script[] =
+                "#!/usr/bin/python3\n"
+                "import ctypes, os, time\n"
+                "if ctypes.CDLL(None).syscall(56, 0x8000 | 17, 0, 0, 0, 0) == 0:  # clone(CLONE_PARENT | SIGCHLD)\n"
+                "    os._exit(0)\n"
+                "time.sleep(100)\n";
+        static const char *const paths[] = { "/etc/group", NULL };
+        static const VmmSandbox sandbox = { .paths = paths };
+        const char *argv[] = { checker, NULL };
+        const VmmCommand command = { .argv = (char **) argv };
+        char directory[] = "/tmp/hero-test-XXXXXX";
+        _cleanup_free_ char *before = strdup(getenv("HERO_LIBEXEC_DIR")), *path = NULL;
+        siginfo_t si = {};
+        VmmProcess p;
+        int fd;
+
+        assert_non_null(mkdtemp(directory));
+        path = strprintf("%s/hero-vmm-launch", directory);
+        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+        assert_int_equal(write(fd, script, strlen(script)), strlen(script));
+        close(fd);
+        assert_return_code(setenv("HERO_LIBEXEC_DIR", directory, 1), errno);
+        assert_int_equal(vmm_process_spawn(&command, &sandbox, UID, GID, &p), -ETIME);
+        assert_return_code(setenv("HERO_LIBEXEC_DIR", before, 1), errno);
+        (void) waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT);
+        assert_int_equal(si.si_pid, 0);
+        unlink(path);
+        rmdir(directory);
+}
+
+/* As when a package was upgraded: what the root was made of is not there any more. */
+static void a_file_that_was_replaced_makes_a_new_root(void **state) {
+        char path[] = "/tmp/hero-test-XXXXXX";
+        const char *const paths[] = { path, NULL };
+        const VmmSandbox sandbox = { .paths = paths };
+        _cleanup_free_ char *other = NULL;
+        pid_t before;
+        int fd;
+
+        fd = mkstemp(path);
+        assert_return_code(fd, errno);
+        close(fd);
+        other = strprintf("%s.new", path);
         free(look_around(&sandbox));
-        assert_int_not_equal(launcher_pid(), before);
+        before = last_launcher();
+        fd = open(other, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+        assert_return_code(fd, errno);
+        close(fd);
+        assert_return_code(rename(other, path), errno);
+        free(look_around(&sandbox));
+        assert_int_not_equal(last_launcher(), before);
+        unlink(path);
 }
 
 static void a_command_line_without_measure_is_refused(void **state) {
@@ -407,6 +489,8 @@ int main(void) {
                 cmocka_unit_test(fds_arrive_in_order_whatever_their_numbers),
                 cmocka_unit_test(a_dead_launcher_is_replaced),
                 cmocka_unit_test(a_stuck_launcher_is_replaced),
+                cmocka_unit_test(a_process_that_nobody_was_told_of_leaves_no_zombie),
+                cmocka_unit_test(a_file_that_was_replaced_makes_a_new_root),
                 cmocka_unit_test(a_command_line_without_measure_is_refused),
         };
 

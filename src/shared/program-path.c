@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-#include "hypervisor/program-path.h"
+#include "shared/program-path.h"
 
 #include <stdlib.h>
 
