@@ -127,23 +127,23 @@ static int add_text(Tree *t, SquashfsWriter *w, const char *path, mode_t mode, u
 
         r = add(t, path, S_IFREG | mode, mtime, NULL, &inode);
         if (r >= 0)
-                r = squashfs_writer_file_begin(w, inode);
+                r = squashfs_writer_file_begin(w, inode, strlen(text));
         if (r >= 0)
                 r = squashfs_writer_file_data(w, text, strlen(text));
         return r < 0 ? r : squashfs_writer_file_end(w);
 }
 
-static int add_busybox(Tree *t, SquashfsWriter *w, int fd, uint32_t mtime) {
+static int add_busybox(Tree *t, SquashfsWriter *w, int fd, uint64_t size, uint32_t mtime) {
         _cleanup_free_ char *buffer = NULL;
         TreeInode *inode;
         int r;
 
-        buffer = new(char, READ_SIZE);
+        buffer = new (char, READ_SIZE);
         if (!buffer)
                 return -ENOMEM;
         r = add(t, "bin/busybox", S_IFREG | 0755, mtime, NULL, &inode);
         if (r >= 0)
-                r = squashfs_writer_file_begin(w, inode);
+                r = squashfs_writer_file_begin(w, inode, size);
         while (r >= 0) {
                 ssize_t n = read(fd, buffer, READ_SIZE);
 
@@ -202,6 +202,6 @@ int busybox_tree(int fd, const char *applets, Tree *t, SquashfsWriter *w) {
         if (r >= 0)
                 r = add(t, "var/run", S_IFLNK | 0777, mtime, "/run", &inode);
         if (r >= 0)
-                r = add_busybox(t, w, fd, mtime);
+                r = add_busybox(t, w, fd, (uint64_t) st.st_size, mtime);
         return r < 0 ? r : add_applets(t, applets, mtime);
 }

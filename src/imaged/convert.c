@@ -54,6 +54,21 @@ static const char *error_name(const Job *j, int error) {
         }
 }
 
+void job_done_with(Job *j, Image *image) {
+        Imaged *m = j->imaged;
+        int r;
+
+        r = catalog_set_tag(&m->catalog, j->reference, image);
+        if (r < 0)
+                return job_fail(j, r == -EDQUOT ? ERROR_LIMIT_EXCEEDED : error_name(j, r),
+                                r == -EDQUOT ? "There are too many tags already, remove one first."
+                                             : "The tag of the image could not be written.");
+        catalog_pulled(&m->catalog, image);
+        log_info("Image %s is %s, which was here already.", j->reference, image->record.digest);
+        job_done(j, image->record.digest);
+        collect_images(m);
+}
+
 static void on_built(const BuildResult *result, void *userdata) {
         char digest[DIGEST_LENGTH + 1];
         Conversion *c = userdata;

@@ -15,6 +15,9 @@ typedef struct LayerBlob {
         const char *diff_id; /* of the tar in them */
 } LayerBlob;
 
+/* Ends the job with an image that is here already. */
+void job_done_with(Job *j, Image *image);
+
 /* The job has ended when this returns (done, or failed with BadImage, LimitExceeded, …), and with it the conversion.
  * Takes the configuration over, also on failure. Steps are set by it. */
 int conversion_start(Job *job, const char *digest, ImageConfig *config, const LayerBlob *layers, size_t n_layers,

@@ -376,3 +376,9 @@ bool image_is_complete(const Catalog *c, const Image *image) {
         safe_close(fd);
         return fd >= 0;
 }
+
+Image *catalog_find_whole(const Catalog *c, const char *digest) {
+        Image *i = catalog_image(c, digest);
+
+        return i && image_is_complete(c, i) ? i : NULL;
+}

@@ -86,3 +86,4 @@ uint64_t catalog_size(const Catalog *c);                               /* of all
 
 /* Is the content there, in the right size? */
 bool image_is_complete(const Catalog *c, const Image *image);
+Image *catalog_find_whole(const Catalog *c, const char *digest); /* NULL: not here, or not so */

@@ -29,17 +29,21 @@ struct TreeInode {
         uid_t uid;
         gid_t gid;
         uint32_t mtime;
-        uint32_t device;  /* as the kernel encodes it for user space, see tree_device() */
         uint32_t xattrs;  /* index in the file system's table or TREE_NO_XATTRS */
         uint32_t n_links; /* names; 0: replaced meanwhile */
-
-        /* For whoever writes the tree; new ones have 0, UINT64_MAX, NULL. */
-        uint32_t number;
-        uint64_t location;
+        union {
+                uint32_t device; /* of a device, as the kernel encodes it for user space, see tree_device()
+                                  */
+                uint32_t data_size; /* of a regular file: for whoever writes its contents */
+        };
         union {
                 const char *target; /* of a symbolic link */
-                void *data;         /* of a regular file; the writer's */
+                uint64_t data;      /* of a regular file, likewise */
         };
+
+        /* For whoever writes the tree; new ones have 0 and UINT64_MAX. */
+        uint32_t number;
+        uint64_t location;
 };
 
 struct TreeNode {
@@ -56,7 +60,7 @@ struct TreeNode {
 
 /* Entries, implied directories and those that were removed included, are at most max_entries. */
 int tree_new(uint32_t max_entries, Tree **ret);
-Tree *tree_free(Tree *t); /* inodes' data is not the tree's */
+Tree *tree_free(Tree *t);
 DEFINE_TRIVIAL_CLEANUP_FUNC(Tree *, tree_free);
 
 /* What is added from now on is of the next layer, the first one needs no call. At most 255. */

@@ -4,11 +4,13 @@
  * before the first byte of input is read (worker-sandbox.h). Speaks worker-protocol.h.
  *
  *   hero-image-worker tar [MAX-ENTRIES MAX-BYTES]   archive on fd 0, new file on fd 3, status on fd 4
- *   hero-image-worker layers MAX-ENTRIES MAX-BYTES LAYER…   likewise, of blobs on fds from 5 up, the lowest
- * first: FD:OFFSET:SIZE:HEX:HEX (SHA-256 of blob and tar, "-": not known) hero-image-worker index what is
- * where in the uncompressed archive on fd 0, to fd 4 hero-image-worker busybox PATH                  the
- * built-in image, likewise hero-image-worker digest                        "sha256:HEX SIZE" of fd 3 to
- * stdout, and fd 3 to the disk
+ *   hero-image-worker layers MAX-ENTRIES MAX-BYTES LAYER…
+ *                                       likewise, of blobs on fds from 5 up, the lowest first:
+ *                                       FD:OFFSET:SIZE:HEX:HEX (SHA-256 of blob and tar, "-": not known)
+ *   hero-image-worker index             what is where in the uncompressed archive on fd 0, to fd 4
+ *   hero-image-worker stage MAX-BYTES   fd 0 to fd 3 as it is
+ *   hero-image-worker busybox PATH      the built-in image, as tar
+ *   hero-image-worker digest            "sha256:HEX SIZE" of fd 3 to stdout, and fd 3 to the disk
  *
  * Ended by SIGTERM or SIGKILL at any moment it leaves nothing, for its only output is a file without a name.
  */
@@ -210,6 +212,48 @@ static int run_index(void) {
                                                                                    : EXIT_SUCCESS;
 }
 
+/* Piece by piece, so that whoever waits sees that it goes on. */
+static int copy(uint64_t max_bytes, uint64_t *ret_bytes) {
+        static char buffer[256u * 1024u];
+        Worker w = {};
+        uint64_t bytes = 0;
+        int r;
+
+        for (;;) {
+                ssize_t n = read(WORKER_INPUT_FD, buffer, sizeof(buffer));
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return negative_errno();
+                if (n == 0)
+                        break;
+                bytes += (uint64_t) n;
+                if (bytes > max_bytes)
+                        return -EFBIG;
+                r = write_all(WORKER_OUTPUT_FD, buffer, (size_t) n);
+                if (r < 0)
+                        return r;
+                on_progress(bytes, 0, &w);
+        }
+        *ret_bytes = bytes;
+        return 0;
+}
+
+static int run_stage(uint64_t max_bytes) {
+        uint64_t bytes;
+        int r;
+
+        r = enter(WORKER_STATUS_FD, max_bytes);
+        if (r >= 0)
+                r = sandbox_seal();
+        if (r >= 0)
+                r = copy(max_bytes, &bytes);
+        if (r < 0)
+                return say_errno(r);
+        return say(&(WorkerLine){ .type = WORKER_DONE, .bytes = bytes }) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 static int run_busybox(const char *path) {
         _cleanup_free_ char *applets = NULL;
         _cleanup_close_ int fd = -EBADF;
@@ -293,6 +337,9 @@ static int run(int argc, char *argv[]) {
                 return run_tar(&limits);
         if (argc == 2 && streq(argv[1], "index"))
                 return run_index();
+        if (argc == 3 && streq(argv[1], "stage") && parse_uint64(argv[2], &limits.max_bytes) >= 0 &&
+            limits.max_bytes <= INT64_MAX / 2)
+                return run_stage(limits.max_bytes);
         if (argc == 4 && streq(argv[1], "tar") && parse_limits(argv + 2, &limits))
                 return run_tar(&limits);
         if (argc > 4 && streq(argv[1], "layers") && parse_limits(argv + 2, &limits))

@@ -101,7 +101,7 @@ void builtin_free(Imaged *m);
 /* removal.c: Remove(), once it is permitted. */
 int removal_handle(Imaged *m, sd_bus_message *call, const char *reference, sd_bus_error *error);
 
-/* prune.c: Prune(), once it is permitted; and images that lost their last tag. */
+/* prune.c: Prune(), once it is permitted; and making room. */
 int prune_handle(Imaged *m, sd_bus_message *call, sd_bus_error *error);
 
 /* Is there room for so many bytes? */
@@ -110,7 +110,7 @@ bool space_fits(Imaged *m, uint64_t bytes);
 /* Makes room, as of this answer of hero-computed. -ENOSPC: not possible, nothing was removed; other -errno: no answer. */
 int prune_for(Imaged *m, sd_bus_message *reply, uint64_t bytes);
 
-/* Removes images without a tag that no VM uses, and what is over the budget; without starting hero-computed for it. */
+/* Where images take more than they may: removes what prune would, without starting hero-computed for it. */
 void collect_images(Imaged *m);
 
 /* images-bus.c: the object on the bus. */

@@ -198,17 +198,6 @@ int prune_for(Imaged *m, sd_bus_message *reply, uint64_t bytes) {
         return plan_fits(m, &plan, bytes) ? plan_execute(m, &plan) : -ENOSPC;
 }
 
-static bool is_over_budget(const Imaged *m) {
-        return catalog_size(&m->catalog) > m->config.space_max;
-}
-
-static bool anything_to_collect(Imaged *m) {
-        FOREACH_IMAGE(i, m)
-                if (image_count_tags(&m->catalog, i) == 0)
-                        return true;
-        return is_over_budget(m);
-}
-
 static int on_collect(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         _cleanup_(plan_done) Plan plan = {};
         Imaged *m = userdata;
@@ -228,7 +217,7 @@ static int on_collect(sd_bus_message *reply, void *userdata, sd_bus_error *error
 void collect_images(Imaged *m) {
         int r;
 
-        if (m->collect_slot || !anything_to_collect(m))
+        if (m->collect_slot || catalog_size(&m->catalog) <= m->config.space_max)
                 return;
         r = uses_ask(m, false, on_collect, m, &m->collect_slot);
         if (r < 0)

@@ -9,18 +9,15 @@
  * All that comes from the fetcher is checked here against digests before it is looked at; layers by the worker that
  * reads them. */
 
-#include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "basic/time-util.h"
-#include "image/digest.h"
 #include "imaged/convert.h"
+#include "imaged/document.h"
 #include "imaged/fetch-client.h"
 #include "imaged/space.h"
 #include "shared/error-names.h"
@@ -78,25 +75,9 @@ static void fail_errno(Pull *p, int error, const char *what) {
         fail(p, error == -ENOMEM ? SD_BUS_ERROR_NO_MEMORY : ERROR_PULL_FAILED, "%s: %s.", what, strerror(-error));
 }
 
-static void finish_with(Pull *p, Image *image) {
-        Imaged *m = p->imaged;
-        int r;
-
-        r = catalog_set_tag(&m->catalog, p->job->reference, image);
-        if (r < 0)
-                return fail(p, r == -EDQUOT ? ERROR_LIMIT_EXCEEDED : ERROR_PULL_FAILED, "The tag cannot be written: %s.",
-                                r == -EDQUOT ? "there are too many" : strerror(-r));
-        catalog_pulled(&m->catalog, image);
-        log_info("Image %s is %s, which was here already.", p->job->reference, image->record.digest);
-        job_done(p->job, image->record.digest);
-        collect_images(m);
-}
-
 /* The image, if it is here and whole. */
 static Image *find_whole(Pull *p, const char *digest) {
-        Image *i = catalog_image(&p->imaged->catalog, digest);
-
-        return i && image_is_complete(&p->imaged->catalog, i) ? i : NULL;
+        return catalog_find_whole(&p->imaged->catalog, digest);
 }
 
 /* Something came: the time begins anew. */
@@ -143,51 +124,14 @@ static void on_room(const char *why, void *userdata) {
         copy(p);
 }
 
-/* All of a file that somebody else gave us, once, so that it does not change under our eyes. */
-static int read_document(int fd, uint64_t max, char **ret, size_t *ret_size) {
-        _cleanup_free_ char *buf = NULL;
-        struct stat st;
-        size_t n = 0;
-
-        if (fstat(fd, &st) < 0)
-                return negative_errno();
-        if (!S_ISREG(st.st_mode))
-                return -EBADMSG;
-        if ((uint64_t) st.st_size > max)
-                return -E2BIG;
-        buf = new(char, (size_t) st.st_size + 1);
-        if (!buf)
-                return -ENOMEM;
-        while (n < (size_t) st.st_size) {
-                ssize_t k = pread(fd, buf + n, (size_t) st.st_size - n, (off_t) n);
-
-                if (k < 0 && errno == EINTR)
-                        continue;
-                if (k < 0)
-                        return negative_errno();
-                if (k == 0)
-                        break;
-                n += (size_t) k;
-        }
-        buf[n] = 0;
-        *ret = TAKE_PTR(buf);
-        *ret_size = n;
-        return 0;
-}
-
-static int digest_of(const char *p, size_t n, char digest[static DIGEST_LENGTH + 1]) {
-        strcpy(digest, DIGEST_PREFIX);
-        return digest_hex(p, n, digest + strlen(DIGEST_PREFIX), DIGEST_HEX_LENGTH + 1);
-}
-
 /* 0, or the job has failed: the document is what was asked for by this digest ("": not known yet). */
 static int check_document(Pull *p, int fd, const char *wanted, char **ret, size_t *ret_size,
                 char digest[static DIGEST_LENGTH + 1]) {
         int r;
 
-        r = read_document(fd, OCI_JSON_MAX, ret, ret_size);
+        r = document_read(fd, 0, UINT64_MAX, ret, ret_size);
         if (r >= 0)
-                r = digest_of(*ret, *ret_size, digest);
+                r = document_digest(*ret, *ret_size, digest);
         if (r == -E2BIG)
                 fail(p, ERROR_LIMIT_EXCEEDED, "The registry sent a document of more than %u MiB.", OCI_JSON_MAX >> 20);
         else if (r < 0)
@@ -213,7 +157,7 @@ static void follow_index(Pull *p, const char *json, size_t n) {
         strcpy(p->digest, d.digest);
         image = d.kind == OCI_MANIFEST ? find_whole(p, d.digest) : NULL;
         if (image)
-                return finish_with(p, image);
+                return job_done_with(p->job, image);
         r = inspect(p);
         if (r < 0)
                 fail_errno(p, r, "The service that fetches images cannot be asked");
@@ -227,7 +171,7 @@ static void follow_manifest(Pull *p, const char *json, size_t n) {
 
         image = find_whole(p, p->digest);
         if (image)
-                return finish_with(p, image);
+                return job_done_with(p->job, image);
         r = oci_manifest_parse(json, n, &p->manifest, &why);
         if (r < 0)
                 return fail(p, ERROR_BAD_IMAGE, "%s", why ?: strerror(-r));
@@ -452,7 +396,7 @@ static int on_start(sd_event_source *s, void *userdata) {
 
         p->start = sd_event_source_disable_unref(p->start);
         if (image) {
-                finish_with(p, image);
+                job_done_with(p->job, image);
                 return 0;
         }
         r = start(p);

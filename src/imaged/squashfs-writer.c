@@ -4,16 +4,11 @@
 
 #include "imaged/squashfs-writer.h"
 
-#include <sqfs/block.h>
-#include <sqfs/block_processor.h>
-#include <sqfs/block_writer.h>
-#include <sqfs/compressor.h>
 #include <sqfs/dir_writer.h>
 #include <sqfs/error.h>
 #include <sqfs/frag_table.h>
 #include <sqfs/id_table.h>
 #include <sqfs/inode.h>
-#include <sqfs/io.h>
 #include <sqfs/meta_writer.h>
 #include <sqfs/super.h>
 #include <sqfs/xattr.h>
@@ -23,202 +18,46 @@
 
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
+#include "imaged/arena.h"
+#include "imaged/block-pipeline.h"
+#include "imaged/squashfs-compressor.h"
+#include "imaged/squashfs-file.h"
 
-#define BLOCK_SIZE 131072u
-/* A Debian tar of 343 MB becomes 169 MB with lz4 in 1.1 s, 126 MB with zstd (level 3) in 2.3 s; a guest
- * under TCG reads 80 MB of it in 5.7 s and 8.5 s. The image is there once for all VMs, the reading is done
- * by each. */
-#define COMPRESSOR SQFS_COMP_LZ4
+#define BLOCK_SIZE SQUASHFS_BLOCK_SIZE
 #define DEVICE_BLOCK_SIZE 4096u
-/* Blocks in flight per thread: enough to keep the threads busy, 128 KiB each. */
-#define BACKLOG 16u
+#define NO_FRAGMENT UINT32_MAX
+#define IN_BLOCKS UINT32_MAX /* TreeInode.data_size: data is a FileBlocks, else fragment << 32 | offset */
 
-/* libsquashfs's view of our fd; it wants an interface, and a path only for its own implementation. */
-typedef struct OutputFile {
-        sqfs_file_t base;
-        int fd;
-        int error; /* what the last failure was, for the library says only "I/O error" */
-        uint64_t size;
-} OutputFile;
-
-/* libsquashfs's compressor, corrected: that of lz4 (1.2.0) also returns blocks that became larger and ought
- * to be stored as they are. The kernel reads them all the same, unsquashfs does not. */
-typedef struct Compressor {
-        sqfs_compressor_t base;
-        sqfs_compressor_t *inner;
-} Compressor;
+/* Where the contents of a file are that has a block or more. Smaller ones lie together in blocks, called
+ * fragments. */
+typedef struct FileBlocks {
+        uint64_t size, start, sparse;
+        uint32_t n, sizes[];
+} FileBlocks;
 
 struct SquashfsWriter {
-        OutputFile file;
+        SquashfsFile file;
         sqfs_super_t super;
-        sqfs_compressor_t *compressor, *uncompressor;
-        sqfs_block_writer_t *blocks;
+        sqfs_compressor_t *compressor;
+        BlockPipeline *pipeline;
         sqfs_frag_table_t *fragments;
-        sqfs_block_processor_t *processor;
         sqfs_id_table_t *ids;
         sqfs_xattr_writer_t *xattrs;
         sqfs_meta_writer_t *inode_table, *directory_table;
         sqfs_dir_writer_t *directories;
-        TreeInode **files; /* their data is the library's, freed with the writer */
-        size_t n_files, n_allocated;
+        uint64_t data_start;
         uint32_t n_inodes; /* written */
+        Arena arena;       /* of FileBlocks */
+
+        uint8_t *fragment; /* that is being filled */
+        uint32_t fragment_used, n_fragments;
+        int fragment_error;
+
+        /* The file at hand. */
+        uint64_t n_missing; /* bytes */
+        FileBlocks *blocks; /* NULL: it goes into the fragment */
+        uint32_t n_blocks, block_used;
 };
-
-static int output_read_at(sqfs_file_t *base, sqfs_u64 offset, void *buffer, size_t size) {
-        OutputFile *f = (OutputFile *) base;
-        char *p = buffer;
-
-        while (size > 0) {
-                ssize_t n = pread(f->fd, p, size, (off_t) offset);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n <= 0) {
-                        f->error = n < 0 ? negative_errno() : -EIO;
-                        return SQFS_ERROR_IO;
-                }
-                p += n;
-                offset += (sqfs_u64) n;
-                size -= (size_t) n;
-        }
-        return 0;
-}
-
-static int output_write_at(sqfs_file_t *base, sqfs_u64 offset, const void *buffer, size_t size) {
-        OutputFile *f = (OutputFile *) base;
-        const char *p = buffer;
-
-        while (size > 0) {
-                ssize_t n = pwrite(f->fd, p, size, (off_t) offset);
-
-                if (n < 0) {
-                        if (errno == EINTR)
-                                continue;
-                        f->error = negative_errno();
-                        return SQFS_ERROR_IO;
-                }
-                p += n;
-                offset += (sqfs_u64) n;
-                size -= (size_t) n;
-        }
-        f->size = MAX2(f->size, offset);
-        return 0;
-}
-
-static sqfs_u64 output_get_size(const sqfs_file_t *base) {
-        return ((const OutputFile *) base)->size;
-}
-
-static int output_truncate(sqfs_file_t *base, sqfs_u64 size) {
-        OutputFile *f = (OutputFile *) base;
-
-        if (ftruncate(f->fd, (off_t) size) < 0) {
-                f->error = negative_errno();
-                return SQFS_ERROR_IO;
-        }
-        f->size = size;
-        return 0;
-}
-
-/* The file is a part of the writer. */
-static void output_destroy(sqfs_object_t *base) {
-}
-
-static void compressor_get_configuration(const sqfs_compressor_t *base, sqfs_compressor_config_t *ret) {
-        const Compressor *c = (const Compressor *) base;
-
-        c->inner->get_configuration(c->inner, ret);
-}
-
-static int compressor_write_options(sqfs_compressor_t *base, sqfs_file_t *file) {
-        Compressor *c = (Compressor *) base;
-
-        return c->inner->write_options(c->inner, file);
-}
-
-static int compressor_read_options(sqfs_compressor_t *base, sqfs_file_t *file) {
-        Compressor *c = (Compressor *) base;
-
-        return c->inner->read_options(c->inner, file);
-}
-
-static sqfs_s32 compressor_do_block(
-                sqfs_compressor_t *base, const sqfs_u8 *in, sqfs_u32 size, sqfs_u8 *out, sqfs_u32 out_size) {
-        Compressor *c = (Compressor *) base;
-        sqfs_s32 n;
-
-        n = c->inner->do_block(c->inner, in, size, out, out_size);
-        return n > 0 && (sqfs_u32) n >= size ? 0 : n;
-}
-
-static void compressor_destroy(sqfs_object_t *base) {
-        Compressor *c = (Compressor *) base;
-
-        sqfs_destroy(c->inner);
-        free(c);
-}
-
-static sqfs_compressor_t *compressor_wrap(sqfs_compressor_t *inner);
-
-/* One for each thread. */
-static sqfs_object_t *compressor_copy(const sqfs_object_t *base) {
-        return (sqfs_object_t *) compressor_wrap(sqfs_copy(((const Compressor *) base)->inner));
-}
-
-/* Takes inner over; NULL on ENOMEM. */
-static sqfs_compressor_t *compressor_wrap(sqfs_compressor_t *inner) {
-        Compressor *c;
-
-        c = inner ? new (Compressor, 1) : NULL;
-        if (!c) {
-                sqfs_destroy(inner);
-                return NULL;
-        }
-        *c = (Compressor) {
-                .base = {
-                        .base = { .destroy = compressor_destroy, .copy = compressor_copy },
-                        .get_configuration = compressor_get_configuration,
-                        .write_options = compressor_write_options,
-                        .read_options = compressor_read_options,
-                        .do_block = compressor_do_block,
-                },
-                .inner = inner,
-        };
-        return &c->base;
-}
-
-static int compressor_new(sqfs_u16 flags, sqfs_compressor_t **ret) {
-        sqfs_compressor_config_t config;
-        sqfs_compressor_t *inner;
-        int r;
-
-        r = sqfs_compressor_config_init(&config, COMPRESSOR, BLOCK_SIZE, flags);
-        if (!r)
-                r = sqfs_compressor_create(&config, &inner);
-        if (r)
-                return r;
-        *ret = flags & SQFS_COMP_FLAG_UNCOMPRESS ? inner : compressor_wrap(inner);
-        return *ret ? 0 : SQFS_ERROR_ALLOC;
-}
-
-/* With a file to read back from: what has the same hash of 32 bits need not be the same. Without one the
- * library takes it for the same, and of 200,000 small files a handful come out with the contents of another.
- */
-static int processor_new(SquashfsWriter *w, unsigned n_threads) {
-        const sqfs_block_processor_desc_t desc = {
-                .size = sizeof(desc),
-                .max_block_size = BLOCK_SIZE,
-                .num_workers = n_threads,
-                .max_backlog = n_threads * BACKLOG,
-                .cmp = w->compressor,
-                .wr = w->blocks,
-                .tbl = w->fragments,
-                .file = &w->file.base,
-                .uncmp = w->uncompressor,
-        };
-
-        return sqfs_block_processor_create_ex(&desc, &w->processor);
-}
 
 static int writer_error(SquashfsWriter *w, int r) {
         switch (r) {
@@ -237,14 +76,25 @@ static int writer_error(SquashfsWriter *w, int r) {
         }
 }
 
+static int create_tables(SquashfsWriter *w) {
+        w->fragments = sqfs_frag_table_create(0);
+        w->ids = sqfs_id_table_create(0);
+        w->xattrs = sqfs_xattr_writer_create(0);
+        w->inode_table = sqfs_meta_writer_create(&w->file.base, w->compressor, 0);
+        w->directory_table = sqfs_meta_writer_create(
+                        &w->file.base, w->compressor, SQFS_META_WRITER_KEEP_IN_MEMORY);
+        if (!w->fragments || !w->ids || !w->xattrs || !w->inode_table || !w->directory_table)
+                return SQFS_ERROR_ALLOC;
+        w->directories = sqfs_dir_writer_create(w->directory_table, 0);
+        return w->directories ? 0 : SQFS_ERROR_ALLOC;
+}
+
 static int writer_start(SquashfsWriter *w, unsigned n_threads) {
         int r;
 
-        r = compressor_new(0, &w->compressor);
+        r = squashfs_compressor_new(&w->compressor);
         if (!r)
-                r = compressor_new(SQFS_COMP_FLAG_UNCOMPRESS, &w->uncompressor);
-        if (!r)
-                r = sqfs_super_init(&w->super, BLOCK_SIZE, 0, COMPRESSOR);
+                r = sqfs_super_init(&w->super, BLOCK_SIZE, 0, SQUASHFS_COMPRESSOR);
         if (!r)
                 r = sqfs_super_write(&w->super, &w->file.base);
         if (r)
@@ -254,41 +104,21 @@ static int writer_start(SquashfsWriter *w, unsigned n_threads) {
                 return r;
         if (r > 0)
                 w->super.flags |= SQFS_FLAG_COMPRESSOR_OPTIONS;
-
-        w->blocks = sqfs_block_writer_create(&w->file.base, DEVICE_BLOCK_SIZE, 0);
-        w->fragments = sqfs_frag_table_create(0);
-        w->ids = sqfs_id_table_create(0);
-        w->xattrs = sqfs_xattr_writer_create(0);
-        w->inode_table = sqfs_meta_writer_create(&w->file.base, w->compressor, 0);
-        w->directory_table = sqfs_meta_writer_create(
-                        &w->file.base, w->compressor, SQFS_META_WRITER_KEEP_IN_MEMORY);
-        if (!w->blocks || !w->fragments || !w->ids || !w->xattrs || !w->inode_table || !w->directory_table)
+        w->data_start = w->file.size;
+        w->fragment = malloc(BLOCK_SIZE);
+        if (!w->fragment)
                 return SQFS_ERROR_ALLOC;
-        w->directories = sqfs_dir_writer_create(w->directory_table, 0);
-        if (!w->directories)
-                return SQFS_ERROR_ALLOC;
-        return processor_new(w, n_threads);
+        return create_tables(w) ?: block_pipeline_new(&w->file, w->compressor, n_threads, &w->pipeline);
 }
 
 int squashfs_writer_new(int fd, unsigned n_threads, SquashfsWriter **ret) {
         _cleanup_(squashfs_writer_freep) SquashfsWriter *w = NULL;
         int r;
 
-        w = new (SquashfsWriter, 1);
+        w = new0(SquashfsWriter, 1);
         if (!w)
                 return -ENOMEM;
-        *w = (SquashfsWriter) {
-                .file = {
-                        .base = {
-                                .base.destroy = output_destroy,
-                                .read_at = output_read_at,
-                                .write_at = output_write_at,
-                                .get_size = output_get_size,
-                                .truncate = output_truncate,
-                        },
-                        .fd = fd,
-                },
-        };
+        squashfs_file_init(&w->file, fd);
         r = writer_start(w, MAX2(n_threads, 1u));
         if (r)
                 return writer_error(w, r);
@@ -299,20 +129,17 @@ int squashfs_writer_new(int fd, unsigned n_threads, SquashfsWriter **ret) {
 SquashfsWriter *squashfs_writer_free(SquashfsWriter *w) {
         if (!w)
                 return NULL;
-        /* The processor first: its threads work on all the others. */
-        sqfs_destroy(w->processor);
+        /* First: its threads work on the others. */
+        block_pipeline_free(w->pipeline);
         sqfs_destroy(w->directories);
         sqfs_destroy(w->directory_table);
         sqfs_destroy(w->inode_table);
         sqfs_destroy(w->xattrs);
         sqfs_destroy(w->ids);
         sqfs_destroy(w->fragments);
-        sqfs_destroy(w->blocks);
-        sqfs_destroy(w->uncompressor);
         sqfs_destroy(w->compressor);
-        for (size_t i = 0; i < w->n_files; i++)
-                sqfs_free(w->files[i]->data);
-        free(w->files);
+        arena_done(&w->arena);
+        free(w->fragment);
         return mfree(w);
 }
 
@@ -333,37 +160,149 @@ int squashfs_writer_xattrs_end(SquashfsWriter *w, uint32_t *ret) {
         return writer_error(w, sqfs_xattr_writer_end(w->xattrs, ret));
 }
 
-int squashfs_writer_file_begin(SquashfsWriter *w, TreeInode *inode) {
-        if (!GREEDY_REALLOC(w->files, w->n_allocated, w->n_files + 1))
-                return -ENOMEM;
-        w->files[w->n_files++] = inode;
-        /* The library keeps the address of inode->data, and moves what it points to as the file grows. */
-        return writer_error(w, sqfs_block_processor_begin_file(w->processor,
-                                               (sqfs_inode_generic_t **) &inode->data, NULL, 0));
+static void on_block(void *token, uint32_t index, uint64_t location, uint32_t stored, uint32_t size) {
+        FileBlocks *b = token;
+
+        b->sizes[index] = stored;
+        if (stored == 0)
+                b->sparse += size;
+        else if (b->start == 0)
+                b->start = location;
 }
 
-int squashfs_writer_file_data(SquashfsWriter *w, const void *data, size_t size) {
-        return writer_error(w, sqfs_block_processor_append(w->processor, data, size));
-}
-
-int squashfs_writer_file_hole(SquashfsWriter *w, uint64_t size) {
-        static const char zeros[BLOCK_SIZE];
+static void on_fragment(void *token, uint32_t index, uint64_t location, uint32_t stored, uint32_t size) {
+        SquashfsWriter *w = token;
+        sqfs_u32 i;
         int r;
 
-        /* Blocks of zeros are found by the library and take no place. */
-        while (size > 0) {
-                size_t n = (size_t) MIN2(size, (uint64_t) sizeof(zeros));
+        r = sqfs_frag_table_append(w->fragments, location, stored, &i);
+        if (r || i != index)
+                w->fragment_error = r ?: SQFS_ERROR_INTERNAL;
+}
 
-                r = squashfs_writer_file_data(w, zeros, n);
-                if (r < 0)
-                        return r;
-                size -= n;
-        }
+/* Between two files, for the blocks of one must lie together. */
+static int flush_fragment(SquashfsWriter *w) {
+        uint32_t n = w->fragment_used;
+
+        if (n == 0)
+                return 0;
+        w->fragment_used = 0;
+        block_pipeline_swap_buffer(w->pipeline, &w->fragment);
+        return block_pipeline_submit(w->pipeline, n, false, on_fragment, w, w->n_fragments++);
+}
+
+static int begin_small(SquashfsWriter *w, TreeInode *inode, uint32_t size) {
+        int r = 0;
+
+        if (size > BLOCK_SIZE - w->fragment_used)
+                r = flush_fragment(w);
+        inode->data_size = size;
+        inode->data = (uint64_t) w->n_fragments << 32 | w->fragment_used;
+        return r;
+}
+
+static int begin_blocks(SquashfsWriter *w, TreeInode *inode, uint64_t size) {
+        uint64_t n = (size + BLOCK_SIZE - 1) / BLOCK_SIZE;
+
+        if (n > UINT32_MAX)
+                return SQFS_ERROR_OVERFLOW;
+        w->blocks = arena_alloc(&w->arena, sizeof(FileBlocks) + n * sizeof(uint32_t));
+        if (!w->blocks)
+                return SQFS_ERROR_ALLOC;
+        w->blocks->size = size;
+        w->blocks->n = (uint32_t) n;
+        inode->data_size = IN_BLOCKS;
+        inode->data = (uintptr_t) w->blocks;
         return 0;
 }
 
+int squashfs_writer_file_begin(SquashfsWriter *w, TreeInode *inode, uint64_t size) {
+        w->n_missing = size;
+        w->blocks = NULL;
+        w->n_blocks = w->block_used = 0;
+        return writer_error(w, size < BLOCK_SIZE ? begin_small(w, inode, (uint32_t) size)
+                                                 : begin_blocks(w, inode, size));
+}
+
+static int submit_block(SquashfsWriter *w) {
+        uint32_t n = w->block_used;
+
+        w->block_used = 0;
+        return block_pipeline_submit(w->pipeline, n, true, on_block, w->blocks, w->n_blocks++);
+}
+
+/* From p, or zeros where that is NULL. Not more than is missing. */
+static int append_to_blocks(SquashfsWriter *w, const uint8_t *p, uint64_t size) {
+        int r = 0;
+
+        while (!r && size > 0) {
+                uint32_t n = (uint32_t) MIN2(size, (uint64_t) (BLOCK_SIZE - w->block_used));
+                uint8_t *to = block_pipeline_buffer(w->pipeline) + w->block_used;
+
+                if (p) {
+                        memcpy(to, p, n);
+                        p += n;
+                } else if (n == BLOCK_SIZE) {
+                        /* A whole block of a hole: no place, no work. */
+                        w->blocks->sparse += n;
+                        w->n_blocks++;
+                        size -= n;
+                        continue;
+                } else
+                        memset(to, 0, n);
+                size -= n;
+                w->block_used += n;
+                if (w->block_used == BLOCK_SIZE)
+                        r = submit_block(w);
+        }
+        return r;
+}
+
+static int append(SquashfsWriter *w, const void *p, uint64_t size) {
+        if (size > w->n_missing)
+                return -EINVAL;
+        w->n_missing -= size;
+        if (w->blocks)
+                return writer_error(w, append_to_blocks(w, p, size));
+        if (p)
+                memcpy(w->fragment + w->fragment_used, p, size);
+        else
+                memset(w->fragment + w->fragment_used, 0, size);
+        w->fragment_used += (uint32_t) size;
+        return 0;
+}
+
+int squashfs_writer_file_data(SquashfsWriter *w, const void *data, size_t size) {
+        return size > 0 ? append(w, data, size) : 0;
+}
+
+int squashfs_writer_file_hole(SquashfsWriter *w, uint64_t size) {
+        return size > 0 ? append(w, NULL, size) : 0;
+}
+
 int squashfs_writer_file_end(SquashfsWriter *w) {
-        return writer_error(w, sqfs_block_processor_end_file(w->processor));
+        if (w->n_missing > 0)
+                return -EINVAL;
+        return w->block_used > 0 ? writer_error(w, submit_block(w)) : 0;
+}
+
+uint64_t squashfs_writer_file_size(const TreeInode *inode) {
+        return inode->data_size == IN_BLOCKS ? ((const FileBlocks *) (uintptr_t) inode->data)->size
+                                             : inode->data_size;
+}
+
+int squashfs_writer_restart(SquashfsWriter *w) {
+        int r;
+
+        r = block_pipeline_flush(w->pipeline);
+        if (!r)
+                r = squashfs_file_truncate(&w->file, w->data_start);
+        if (r)
+                return writer_error(w, r);
+        w->fragment_used = w->n_fragments = 0;
+        sqfs_destroy(w->fragments);
+        w->fragments = sqfs_frag_table_create(0);
+        return w->fragments ? 0 : -ENOMEM;
 }
 
 static int compare_names(const void *a, const void *b) {
@@ -375,7 +314,7 @@ static int sorted_children(const TreeNode *n, TreeNode ***ret) {
         TreeNode **children;
         size_t k = 0;
 
-        children = new(TreeNode *, MAX2(n->n_children, 1u));
+        children = new (TreeNode *, MAX2(n->n_children, 1u));
         if (!children)
                 return SQFS_ERROR_ALLOC;
         for (TreeNode *c = n->first_child; c; c = c->sibling)
@@ -386,19 +325,51 @@ static int sorted_children(const TreeNode *n, TreeNode ***ret) {
         return 0;
 }
 
-static int file_inode(TreeInode *i, sqfs_inode_generic_t **ret) {
-        sqfs_inode_generic_t *inode = i->data;
-        int r;
+static void fill_file(const TreeInode *i, sqfs_inode_file_ext_t *f) {
+        bool fragment = i->data_size > 0 && i->data_size != IN_BLOCKS;
 
-        if (!inode)
-                return SQFS_ERROR_INTERNAL;
-        if (i->n_links > 1) {
-                r = sqfs_inode_make_extended(inode);
-                if (r)
-                        return r;
+        *f = (sqfs_inode_file_ext_t){
+                .file_size = i->data_size,
+                .nlink = i->n_links,
+                .fragment_idx = fragment ? (sqfs_u32) (i->data >> 32) : NO_FRAGMENT,
+                .fragment_offset = fragment ? (sqfs_u32) i->data : NO_FRAGMENT,
+                .xattr_idx = i->xattrs,
+        };
+        if (i->data_size == IN_BLOCKS) {
+                const FileBlocks *b = (const FileBlocks *) (uintptr_t) i->data;
+
+                f->file_size = b->size;
+                f->blocks_start = b->start;
+                f->sparse = b->sparse;
         }
-        if (inode->base.type == SQFS_INODE_EXT_FILE)
-                inode->data.file_ext.nlink = i->n_links;
+}
+
+static int file_inode(TreeInode *i, sqfs_inode_generic_t **ret) {
+        const FileBlocks *b = i->data_size == IN_BLOCKS ? (const FileBlocks *) (uintptr_t) i->data : NULL;
+        size_t n = b ? b->n * sizeof(sqfs_u32) : 0;
+        sqfs_inode_generic_t *inode;
+        sqfs_inode_file_ext_t f;
+
+        inode = calloc(1, sizeof(*inode) + n);
+        if (!inode)
+                return SQFS_ERROR_ALLOC;
+        fill_file(i, &f);
+        if (f.nlink > 1 || f.sparse > 0 || f.xattr_idx != TREE_NO_XATTRS || f.blocks_start > UINT32_MAX ||
+                        f.file_size > UINT32_MAX) {
+                inode->base.type = SQFS_INODE_EXT_FILE;
+                inode->data.file_ext = f;
+        } else {
+                inode->base.type = SQFS_INODE_FILE;
+                inode->data.file = (sqfs_inode_file_t){
+                        .blocks_start = (sqfs_u32) f.blocks_start,
+                        .fragment_index = f.fragment_idx,
+                        .fragment_offset = f.fragment_offset,
+                        .file_size = (sqfs_u32) f.file_size,
+                };
+        }
+        inode->payload_bytes_available = inode->payload_bytes_used = (sqfs_u32) n;
+        if (b)
+                memcpy(inode->extra, b->sizes, n);
         *ret = inode;
         return 0;
 }
@@ -462,8 +433,7 @@ static int write_file_or_special(SquashfsWriter *w, TreeInode *i) {
         r = S_ISREG(i->mode) ? file_inode(i, &inode) : special_inode(i, &inode);
         if (!r)
                 r = write_inode(w, i, inode);
-        if (inode && !S_ISREG(i->mode))
-                sqfs_free(inode);
+        sqfs_free(inode);
         return r;
 }
 
@@ -505,9 +475,8 @@ static int write_directory(SquashfsWriter *w, TreeNode *n, uint32_t parent_numbe
         n->inode->number = ++w->n_inodes;
         r = sorted_children(n, &children);
         for (uint32_t i = 0; !r && i < n->n_children; i++)
-                r = S_ISDIR(children[i]->inode->mode)
-                                ? write_directory(w, children[i], n->inode->number)
-                                : write_file_or_special(w, children[i]->inode);
+                r = S_ISDIR(children[i]->inode->mode) ? write_directory(w, children[i], n->inode->number)
+                                                      : write_file_or_special(w, children[i]->inode);
         return r ?: write_directory_inode(w, n, children, parent_number);
 }
 
@@ -534,13 +503,15 @@ static int pad(SquashfsWriter *w) {
         uint64_t size = (w->super.bytes_used + DEVICE_BLOCK_SIZE - 1) / DEVICE_BLOCK_SIZE *
                         DEVICE_BLOCK_SIZE;
 
-        return output_truncate(&w->file.base, size);
+        return squashfs_file_truncate(&w->file, size);
 }
 
 int squashfs_writer_finish(SquashfsWriter *w, Tree *t) {
         int r;
 
-        r = sqfs_block_processor_finish(w->processor);
+        r = flush_fragment(w) ?: block_pipeline_flush(w->pipeline) ?: w->fragment_error;
+        /* The threads are not needed any more, nor is their memory. */
+        w->pipeline = block_pipeline_free(w->pipeline);
         if (!r)
                 r = write_tree(w, t);
         if (!r)

@@ -21,12 +21,16 @@ int squashfs_writer_xattrs_begin(SquashfsWriter *w);
 int squashfs_writer_xattr_add(SquashfsWriter *w, const char *name, const void *value, size_t size);
 int squashfs_writer_xattrs_end(SquashfsWriter *w, uint32_t *ret);
 
-/* The contents of a regular file, front to back. The inode must stay where it is until the writer is freed.
- */
-int squashfs_writer_file_begin(SquashfsWriter *w, TreeInode *inode);
+/* The contents of a regular file, front to back, exactly size bytes (else -EINVAL). The inode must stay
+ * where it is until the writer is freed. A hole takes no place, nor do longer stretches of zeros. */
+int squashfs_writer_file_begin(SquashfsWriter *w, TreeInode *inode, uint64_t size);
 int squashfs_writer_file_data(SquashfsWriter *w, const void *data, size_t size);
 int squashfs_writer_file_hole(SquashfsWriter *w, uint64_t size);
 int squashfs_writer_file_end(SquashfsWriter *w);
+uint64_t squashfs_writer_file_size(const TreeInode *inode);
 
-/* Writes the tree and all tables. -EOVERFLOW: more than 65536 different owners. */
+/* Forgets the contents of all files, to be given them again. */
+int squashfs_writer_restart(SquashfsWriter *w);
+
+/* Writes the tree and all tables; the end of it. -EOVERFLOW: more than 65536 different owners. */
 int squashfs_writer_finish(SquashfsWriter *w, Tree *t);

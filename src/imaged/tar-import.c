@@ -157,7 +157,7 @@ static int read_contents(Import *p, struct archive_entry *entry, TreeInode *inod
         if ((uint64_t) size > p->limits->max_bytes - p->result.n_bytes)
                 return too_large(p);
         p->result.n_bytes += (uint64_t) size;
-        r = squashfs_writer_file_begin(p->writer, inode);
+        r = squashfs_writer_file_begin(p->writer, inode, (uint64_t) size);
         if (r >= 0)
                 r = read_blocks(p, entry, (uint64_t) size);
         return r < 0 ? r : squashfs_writer_file_end(p->writer);

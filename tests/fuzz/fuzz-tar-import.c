@@ -14,13 +14,6 @@
 #include "basic/string-util.h"
 #include "imaged/tar-import.h"
 
-/* libsquashfs 1.2.0 forgets the block at hand when it is destroyed in the middle of a file. In the worker, which ends
- * then, that is nothing. */
-__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void) {
-        return "leak:libsquashfs.so\n";
-}
-
 #define BLOCK 512u
 #define CHECKSUM_OFFSET 148u
 #define MAGIC_OFFSET 257u

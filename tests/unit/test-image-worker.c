@@ -407,7 +407,7 @@ static void zeros_within_the_limit_take_no_space(void **state) {
         assert_true(o.size < 65536);
 }
 
-/* The library looks for what is there already by a hash of 32 bits (xxHash), for these two the same. */
+/* libsquashfs's own block processor would find what is there already by a hash of 32 bits (xxHash), for these two the same. */
 static void different_contents_of_one_hash_stay_different(void **state) {
         static const char *const texts[] = { "185174d34589", "ce5ec80078ca" };
         _cleanup_close_ int output = memfd_create("squashfs", MFD_CLOEXEC);

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* libsquashfs's view of an open file of ours; it wants an interface, and a path only for its own
+ * implementation. */
+
+#include <sqfs/io.h>
+
+#include "basic/macro.h"
+
+typedef struct SquashfsFile {
+        sqfs_file_t base;
+        int fd;
+        int error; /* what the last failure was, for the library says only "I/O error" */
+        uint64_t size;
+} SquashfsFile;
+
+/* fd: empty, open for reading and writing, stays the caller's. */
+void squashfs_file_init(SquashfsFile *f, int fd);
+
+/* SQFS_ERROR_IO, with the error in f. */
+int squashfs_file_append(SquashfsFile *f, const void *p, size_t n);
+int squashfs_file_truncate(SquashfsFile *f, uint64_t size);
