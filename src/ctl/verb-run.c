@@ -234,6 +234,7 @@ static int execute(Run *c, char *const *command, const ImageProperties *image) {
                 .interactive = arg_interactive,
                 .tty = arg_tty,
                 .user = isempty(user) ? NULL : user,
+                .directory = arg_spec.directory, /* the VM's already, which falls back to / where it cannot be entered */
                 .patience_usec = PATIENCE,
         };
         int r;
