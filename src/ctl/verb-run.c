@@ -2,7 +2,7 @@
 
 /* heroctl run: a VM for one command. In the foreground the VM runs nothing by itself; the command is executed in it as
  * heroctl exec does, and whatever happens here (its end, Ctrl-C, SIGTERM, the end of the terminal, an error) the VM is
- * stopped afterwards, and with --rm deleted. In the background (-d) the command is the VM's own. */
+ * stopped afterwards, and with --rm deleted. In the background (-d), and when it is an init, the command is the VM's own. */
 
 #include <stdio.h>
 #include <sys/random.h>
@@ -13,6 +13,7 @@
 #include "basic/strv.h"
 #include "basic/time-util.h"
 #include "ctl/bus.h"
+#include "ctl/console-session.h"
 #include "ctl/exec-session.h"
 #include "ctl/heroctl.h"
 #include "ctl/image-properties.h"
@@ -84,8 +85,8 @@ static int call_create(Run *c, sd_bus_message **ret) {
                 _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
                 int r;
 
-                free(c->name);
-                c->name = arg_name ? strdup(arg_name) : make_name();
+                if (!c->name)
+                        c->name = arg_name ? strdup(arg_name) : make_name();
                 if (!c->name)
                         return -ENOMEM;
                 r = make_vm_call(c->bus, "CreateVM", c->name, NULL, &error, ret);
@@ -93,6 +94,7 @@ static int call_create(Run *c, sd_bus_message **ret) {
                         return 0;
                 if (arg_name || i == NAME_TRIES || !sd_bus_error_has_name(&error, ERROR_VM_EXISTS))
                         return report_error(r, &error, "create VM '%s'", c->name);
+                c->name = mfree(c->name);
         }
 }
 
@@ -110,6 +112,7 @@ static int create(Run *c) {
         r = sd_bus_message_read(reply, "oo", &path, &job);
         if (r < 0)
                 return r;
+        free(c->path);
         c->path = strdup(path);
         return c->path ? wait_for(c, w, job, "create") : -ENOMEM;
 }
@@ -215,13 +218,6 @@ static int make_command(const ImageProperties *image, char *const *given, char *
                 r = strv_extend(&words, "/bin/sh");
         if (r < 0)
                 return r;
-        if (is_init(words[0])) {
-                fprintf(stderr,
-                        "Failed to run image '%s': its command is an init (%s), which has to be the first process of its VM.\n"
-                        "Run it with -d; 'heroctl console' and 'heroctl exec' lead into it then.\n",
-                        arg_spec.image, words[0]);
-                return -EOPNOTSUPP;
-        }
         *ret = TAKE_PTR(words);
         return 0;
 }
@@ -234,6 +230,7 @@ static int execute(Run *c, char *const *command, const ImageProperties *image) {
                 .interactive = arg_interactive,
                 .tty = arg_tty,
                 .user = isempty(user) ? NULL : user,
+                .directory = arg_spec.directory, /* the VM's already, which falls back to / where it cannot be entered */
                 .patience_usec = PATIENCE,
         };
         int r;
@@ -249,6 +246,72 @@ static int execute(Run *c, char *const *command, const ImageProperties *image) {
         return exec_session_run(s);
 }
 
+/* The command is to be the VM's own. */
+static void leave_to_vm(char *const *given) {
+        arg_spec.no_run = false;
+        arg_spec.entrypoint = command_entrypoint;
+        arg_spec.arguments = given;
+        arg_spec.run_as = arg_user;
+}
+
+/* How the VM ended, when it did: its command's status; a machine that was shut down has done what it was to. */
+static int own_status(Run *c, int fallback) {
+        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        _cleanup_free_ char *reason = NULL;
+        int32_t code;
+        int r;
+
+        r = bus_connect(&c->bus);
+        if (r < 0)
+                return STATUS_EXEC;
+        /* The console ends a little before the VM has. */
+        r = vm_call(c->bus, c->path, "Wait", &error, &reply, "ast", 1, "stopped", (uint64_t) PATIENCE);
+        if (r >= 0)
+                r = sd_bus_get_property_string(c->bus, HERO_SERVICE, c->path, HERO_VM, "ExitReason", &error, &reason);
+        if (r >= 0)
+                r = sd_bus_get_property_trivial(c->bus, HERO_SERVICE, c->path, HERO_VM, "ExitCode", &error, 'i', &code);
+        if (r < 0) {
+                report_error(r, &error, "find out how VM '%s' ended", c->name);
+                return STATUS_EXEC;
+        }
+        if (code >= 0)
+                return code;
+        return streq(reason, "shutdown") || streq(reason, "stopped") ? 0 : fallback;
+}
+
+/* An init has to be the first process of its machine and writes to its console: the VM is made again to run it. */
+static int run_on_console(Run *c, char *const *given) {
+        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_console_session_ ConsoleSession *console = NULL;
+        bool left = false;
+        int r, status;
+
+        if (end_vm(c, true) < 0)
+                return STATUS_EXEC;
+        leave_to_vm(given);
+        r = create(c);
+        if (r < 0)
+                return give_up(c, true, r);
+        r = start(c);
+        if (r < 0)
+                return give_up(c, false, r);
+        r = console_session_open(c->bus, c->path, c->name, true, arg_interactive, &console, &error);
+        if (r < 0) {
+                report_error(r, &error, "open the console of VM '%s'", c->name);
+                return give_up(c, true, r);
+        }
+        c->bus = sd_bus_flush_close_unref(c->bus);
+        polkit_agent_close();
+        status = console_session_run(console, &left);
+        if (status < 0)
+                status = STATUS_EXEC;
+        if (status == 0 && !left)
+                status = own_status(c, STATUS_EXEC);
+        r = end_vm(c, arg_rm);
+        return r < 0 && status == 0 ? STATUS_EXEC : status;
+}
+
 static int run_attached(Run *c, char *const *given) {
         _cleanup_image_properties_ ImageProperties image = {};
         _cleanup_strv_free_ char **command = NULL;
@@ -261,6 +324,8 @@ static int run_attached(Run *c, char *const *given) {
                 r = make_command(&image, given, &command);
         if (r < 0)
                 return give_up(c, true, r);
+        if (is_init(command[0]))
+                return run_on_console(c, given);
         r = start(c);
         if (r < 0)
                 return give_up(c, false, r);
@@ -304,14 +369,11 @@ static int check_options(char *const *given) {
                 return -EINVAL;
         }
         arg_spec.user = arg_owner;
-        if (arg_detach) {
-                arg_spec.arguments = given;
-                arg_spec.run_as = arg_user;
-        } else {
-                command_entrypoint = arg_spec.entrypoint;
-                arg_spec.entrypoint = NULL;
-                arg_spec.no_run = true;
-        }
+        command_entrypoint = arg_spec.entrypoint;
+        arg_spec.entrypoint = NULL;
+        arg_spec.no_run = true;
+        if (arg_detach)
+                leave_to_vm(given);
         return 0;
 }
 

@@ -142,7 +142,17 @@ static void grow_layer(const char *spec) {
         (void) ioctl(fd, EXT4_IOC_RESIZE_FS, &blocks); /* of the size it has: nothing to do for it */
 }
 
+/* What one sees as the root directory is that of the upper layer. */
+static void copy_root(void) {
+        struct stat st;
+
+        if (stat(LOWER, &st) < 0 || chown(LAYER "/upper", st.st_uid, st.st_gid) < 0 || chmod(LAYER "/upper", st.st_mode & 07777) < 0)
+                return;
+        (void) utimensat(AT_FDCWD, LAYER "/upper", (struct timespec[2]) { st.st_atim, st.st_mtim }, 0);
+}
+
 static int mount_layer(const char *spec, char **ret_why) {
+        bool made;
         int r;
 
         if (spec) {
@@ -156,12 +166,14 @@ static int mount_layer(const char *spec, char **ret_why) {
                 return r;
         }
 
-        if ((mkdir(LAYER "/upper", 0755) < 0 && errno != EEXIST) ||
-                        (mkdir(LAYER "/work", 0755) < 0 && errno != EEXIST)) {
+        made = mkdir(LAYER "/upper", 0755) >= 0;
+        if ((!made && errno != EEXIST) || (mkdir(LAYER "/work", 0755) < 0 && errno != EEXIST)) {
                 r = negative_errno();
                 *ret_why = strprintf("Cannot write to the overlay: %s", strerror(-r));
                 return r;
         }
+        if (made)
+                copy_root();
         return 0;
 }
 

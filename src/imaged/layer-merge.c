@@ -6,6 +6,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
@@ -60,13 +61,87 @@ static int merge_one(Import *p, const Layer *l, size_t i) {
         };
         int r;
 
-        if (i > 0)
-                tree_next_layer(p->tree);
         r = import_stream(p, &input);
         if (r == -EBADMSG)
                 p->why = name_layer(p->why, i);
-        p->n_bytes_before += l->size;
+        if (!p->wanted)
+                p->n_bytes_before += l->size;
         return r;
+}
+
+static void find_wanted(const TreeNode *n, TreeInode **wanted) {
+        for (const TreeNode *c = n->first_child; c; c = c->sibling)
+                if (c->inode && S_ISDIR(c->inode->mode))
+                        find_wanted(c, wanted);
+                else if (c->inode && S_ISREG(c->inode->mode))
+                        wanted[c->inode->number] = c->inode;
+}
+
+/* Contents that no name is left of have been written all the same. Nobody can know before the last layer,
+ * and most images have few of them (the package manager's database, some caches), so there is one pass over
+ * the blobs, with both checksums, decompression and tree done once; asking first what will be left would
+ * cost each image a second decompression, which is most of the work. Only where the garbage is more than an
+ * eighth of all contents (a layer that upgrades or chowns the world), they are read once more for those that
+ * are left: what such an image pays for its layers once here, it would cost each disk and cache it is ever
+ * in. Layers that nothing is left of are not read again. */
+#define GARBAGE_MIN (UINT64_C(4) << 20)
+
+static int read_again(Import *p, const Layer *layers, const uint32_t *ends, size_t n_layers) {
+        uint32_t begin = 0;
+        int r;
+
+        r = squashfs_writer_restart(p->writer);
+        p->n_headers = 0;
+        p->result.n_bytes = 0;
+        for (size_t i = 0; r >= 0 && i < n_layers; begin = ends[i++]) {
+                uint32_t k = begin;
+
+                while (k < ends[i] && !p->wanted[k])
+                        k++;
+                if (k < ends[i])
+                        r = merge_one(p, &layers[i], i);
+                else
+                        p->n_headers = ends[i];
+        }
+        return r;
+}
+
+static int drop_garbage(Import *p, const Layer *layers, const uint32_t *ends, size_t n_layers) {
+        _cleanup_free_ TreeInode **wanted = new0(TreeInode *, p->n_headers);
+        uint64_t n_bytes = 0;
+        int r = 0;
+
+        if (!wanted)
+                return -ENOMEM;
+        find_wanted(tree_root(p->tree), wanted);
+        for (uint32_t i = 0; i < p->n_headers; i++)
+                if (wanted[i])
+                        n_bytes += squashfs_writer_file_size(wanted[i]);
+        if (p->result.n_bytes - n_bytes > MAX2(p->result.n_bytes / 8, GARBAGE_MIN)) {
+                p->wanted = wanted;
+                p->n_wanted = p->n_headers;
+                r = read_again(p, layers, ends, n_layers);
+                p->wanted = NULL;
+        }
+        p->result.n_bytes = n_bytes;
+        return r;
+}
+
+static int merge_all(Import *p, const Layer *layers, size_t n_layers, layer_done_t done) {
+        uint32_t ends[LAYERS_MAX];
+        int r;
+
+        for (size_t i = 0; i < n_layers; i++) {
+                if (i > 0)
+                        tree_next_layer(p->tree);
+                r = merge_one(p, &layers[i], i);
+                if (r < 0)
+                        return r;
+                ends[i] = p->n_headers;
+                if (done)
+                        done((unsigned) i, p->userdata);
+        }
+        return drop_garbage(p, layers, ends, n_layers);
 }
 
 int layer_merge(const Layer *layers, size_t n_layers, const ImportLimits *limits, Tree *tree,
@@ -80,13 +155,10 @@ int layer_merge(const Layer *layers, size_t n_layers, const ImportLimits *limits
                 .userdata = userdata,
                 .layers = true,
         };
-        int r = 0;
+        int r;
 
-        for (size_t i = 0; r >= 0 && i < n_layers; i++) {
-                r = merge_one(&p, &layers[i], i);
-                if (r >= 0 && done)
-                        done((unsigned) i, userdata);
-        }
+        assert(n_layers <= LAYERS_MAX);
+        r = merge_all(&p, layers, n_layers, done);
         if (r < 0) {
                 *ret_why = p.why;
                 return r;

@@ -163,6 +163,19 @@ static int read_contents(Import *p, struct archive_entry *entry, TreeInode *inod
         return r < 0 ? r : squashfs_writer_file_end(p->writer);
 }
 
+static int read_again(Import *p, struct archive_entry *entry, uint32_t number) {
+        TreeInode *inode = number < p->n_wanted ? p->wanted[number] : NULL;
+
+        if (!inode)
+                return 0;
+        /* Digests are checked at the end; the tree is there already. */
+        if (archive_entry_filetype(entry) != S_IFREG || archive_entry_hardlink(entry) ||
+                        archive_entry_size(entry) < 0 ||
+                        (uint64_t) archive_entry_size(entry) != squashfs_writer_file_size(inode))
+                return failed(p, -EBADMSG, "The blob was changed while it was read.");
+        return read_contents(p, entry, inode);
+}
+
 static int read_entry(Import *p, struct archive_entry *entry) {
         const char *path = archive_entry_pathname(entry), *link = archive_entry_hardlink(entry);
         TreeInode attributes, *inode;
@@ -183,6 +196,7 @@ static int read_entry(Import *p, struct archive_entry *entry) {
         r = tree_add(p->tree, path, &attributes, &inode, &p->why);
         if (r < 0)
                 return r;
+        inode->number = p->n_headers - 1;
         return S_ISREG(inode->mode) ? read_contents(p, entry, inode) : 0;
 }
 
@@ -203,7 +217,7 @@ static int read_entries(Import *p) {
                                         "The archive holds more than %u entries.", p->limits->max_entries);
                         return p->why ? -EDQUOT : -ENOMEM;
                 }
-                r = read_entry(p, entry);
+                r = p->wanted ? read_again(p, entry, p->n_headers - 1) : read_entry(p, entry);
                 if (r < 0)
                         return r;
         }
@@ -213,7 +227,8 @@ static int read_entries(Import *p) {
 static void on_progress(uint64_t bytes, void *userdata) {
         Import *p = userdata;
 
-        p->progress(p->n_bytes_before + bytes, p->n_headers, p->userdata);
+        /* Reading again is no progress. */
+        p->progress(p->wanted ? p->n_bytes_before : p->n_bytes_before + bytes, p->n_headers, p->userdata);
 }
 
 int import_stream(Import *p, const TarInput *input) {

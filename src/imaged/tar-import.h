@@ -42,13 +42,18 @@ typedef struct Import {
         bool layers;             /* what begins with ".wh." is a whiteout */
         uint64_t n_bytes_before; /* of other archives, for the progress */
 
+        /* A second reading of the same archives, for contents only: of the entry of this number in all
+         * archives, or NULL. */
+        TreeInode *const *wanted;
+        uint32_t n_wanted;
+
         ImportResult result;
+        uint32_t n_headers; /* also the number of an entry, kept in TreeInode.number */
         char *why;
 
         /* Its own. */
         TarStream *stream;
         struct archive *tar;
-        uint32_t n_headers;
         uint64_t n_xattr_bytes;
 } Import;
 

@@ -291,6 +291,7 @@ class FakeVM(dbus.service.Object):
                 self.manager.calls.append(f'console {bytes(data)!r}')
                 s.sendall(b'<' + data + b'>')
                 if b'quit' in data:
+                    GLib.idle_add(lambda: (self.move('stopped', 'the end'), False)[1])
                     return
 
     @dbus.service.method(VM, in_signature='asa{sv}', out_signature='hhh')
@@ -356,7 +357,7 @@ class FakeVM(dbus.service.Object):
     def exit(self):
         """How the last run ended, by the first word of the name."""
         code, reason = {'absent': (127, 'not-executed'), 'ended': (3, 'exited'), 'hit': (137, 'signaled'),
-                        'oom': (-1, 'oom')}.get(self.name.split('-')[0], (-1, ''))
+                        'oom': (-1, 'oom'), 'down': (-1, 'shutdown')}.get(self.name.split('-')[0], (-1, ''))
         return {'ExitCode': dbus.Int32(code), 'ExitReason': reason}
 
     @dbus.service.method(PROPERTIES, in_signature='ss', out_signature='v')

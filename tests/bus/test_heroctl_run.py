@@ -86,11 +86,19 @@ def test_run_status_of_commands_that_cannot_run_and_of_our_own_failures(bus):
     assert not [c for c in bus.calls() if c.startswith(('Start', 'Stop', 'Delete'))]
 
 
-def test_run_of_an_init_says_how(bus):
-    before = names(bus)
-    error = bus.error('run', 'system', check=125)
-    assert error.startswith("Failed to run image 'system': its command is an init (/sbin/init)") and '-d' in error
-    assert names(bus) == before and not [c for c in bus.calls() if c.startswith('Start')]
+def test_an_init_is_the_vms_own_command_and_its_console_is_shown(bus):
+    r = bus.run('run', '--rm', '-i', '--name', 'x', 'system', input=b'quit\n', check=125)  # the fake tells no reason
+    assert r.stdout == b'history\r\n<quit\n>'
+    calls = bus.calls()
+    assert [c.split('{')[0] for c in calls] == ['spec ', 'Delete x 1', 'spec ', 'Start x', "console b'quit\\n'", 'Delete x 1']
+    assert specs(calls) == [{'Image': 'system', 'RunImage': '0'}, {'Image': 'system'}]
+
+
+def test_how_an_init_ended_is_the_status(bus):
+    for name, status in (('down-1', 0), ('ended-1', 3), ('oom-1', 125)):
+        bus.run('run', '--rm', '-i', '--name', name, 'system', input=b'quit\n', check=status)
+    status, out, _, calls = interrupt(bus, signal.SIGINT, '--rm', '--name', 'y', 'system', when='Start y')
+    assert status == 130 and calls[-1] == 'Delete y 1' and out == 'history\r\n'
 
 
 def test_run_detached_leaves_the_command_to_the_vm(bus):

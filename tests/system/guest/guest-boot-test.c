@@ -97,6 +97,11 @@ static void system_looks_like_one(void **state) {
         assert_string_equal(output_of("ls -d /mnt/lower /mnt/layer /modules /mnt 2>/dev/null; cat /proc/1/comm"), "init\n");
 }
 
+static void root_directory_is_the_image_s(void **state) {
+        assert_string_equal(output_of("stat -c '%a %u %g' /; up=$(cut -d. -f1 /proc/uptime); [ $(($(date +%s) - up)) -ge $(stat -c %Y /) ] "
+                                      "&& echo older than the boot"), "751 0 0\nolder than the boot\n");
+}
+
 static void clock_is_the_host_s(void **state) {
         long long t = atoll(output_of("date +%s"));
 
@@ -587,6 +592,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(death_by_signal_is_told_as_such),
                 cmocka_unit_test(environment_has_the_image_s_and_the_usual),
                 cmocka_unit_test(system_looks_like_one),
+                cmocka_unit_test(root_directory_is_the_image_s),
                 cmocka_unit_test(clock_is_the_host_s),
                 cmocka_unit_test(what_cannot_be_executed_says_why),
                 cmocka_unit_test(sessions_run_as_the_image_s_users),

@@ -535,6 +535,75 @@ static void contents_of_all_layers_count(void **state) {
         refused(i, -EDQUOT, "The archive holds more than 5 bytes of file contents.");
 }
 
+#define MEGABYTE (1u << 20)
+
+static void put_random(Tar *t, const char *name, size_t size) {
+        static char data[8 * MEGABYTE];
+        static uint64_t x = 88172645463325252;
+
+        for (size_t k = 0; k < size; k += sizeof(x)) {
+                x ^= x << 13;
+                x ^= x >> 7;
+                x ^= x << 17;
+                memcpy(data + k, &x, sizeof(x));
+        }
+        put_entry(t, name, '0', NULL, data, size);
+}
+
+static off_t size_of(Image *i) {
+        struct stat st;
+
+        assert_int_equal(fstat(i->output, &st), 0);
+        return st.st_size;
+}
+
+static bool output_has(Image *i, const char *text) {
+        size_t n = (size_t) size_of(i);
+        char *image = mmap(NULL, n, PROT_READ, MAP_PRIVATE, i->output, 0);
+        bool found;
+
+        assert_true(image != MAP_FAILED);
+        found = memmem(image, n, text, strlen(text));
+        assert_int_equal(munmap(image, n), 0);
+        return found;
+}
+
+static void what_was_replaced_takes_no_space(void **state) {
+        Image *i = *state;
+        Tar *t;
+
+        t = next(i);
+        put_random(t, "replaced", 8 * MEGABYTE);
+        put_random(t, "kept", MEGABYTE);
+        put_link(t, "kept-too", "kept");
+        t = next(i);
+        put_random(t, "removed", 8 * MEGABYTE);
+        t = next(i);
+        put_file(t, "replaced", "jO7=1kX%qW");
+        put_file(t, ".wh.removed", "");
+        put_file(t, ".wh.kept", "");
+        merged(i);
+        assert_true(size_of(i) < (off_t) MEGABYTE + 8192);
+        assert_true(size_of(i) > (off_t) MEGABYTE);
+        assert_true(output_has(i, "jO7=1kX%qW"));
+        assert_int_equal(i->result.n_bytes, MEGABYTE + 10);
+        assert_int_equal(squashfs_writer_file_size(at(i, "kept-too")), MEGABYTE);
+        assert_int_equal(i->result.n_entries, 3);
+}
+
+static void little_garbage_is_not_worth_a_second_reading(void **state) {
+        Image *i = *state;
+        Tar *t;
+
+        t = next(i);
+        put_random(t, "replaced", MEGABYTE);
+        put_random(t, "kept", MEGABYTE);
+        put_file(next(i), "replaced", "x");
+        merged(i);
+        assert_true(size_of(i) > 2 * (off_t) MEGABYTE);
+        assert_int_equal(i->result.n_bytes, MEGABYTE + 1);
+}
+
 static void layers_are_parsed_from_arguments(void **state) {
 #define HEX "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
         static const char *const bad[] = { "", "5", "5:0:1", "5:0:1:-", "5:0:1:-:", "x:0:1:-:-", "5:0:1:-:-:-", "5:0:1:" HEX "0:-",
@@ -577,6 +646,8 @@ int main(void) {
                 merge_test(a_layer_may_be_empty),
                 merge_test(bounds_hold_for_all_layers_together),
                 merge_test(contents_of_all_layers_count),
+                merge_test(what_was_replaced_takes_no_space),
+                merge_test(little_garbage_is_not_worth_a_second_reading),
                 cmocka_unit_test(layers_are_parsed_from_arguments),
         };
 
