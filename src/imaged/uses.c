@@ -11,8 +11,9 @@
 
 #define USES_MAX 65536u
 
-/* A VM that does not know yet which image it has been given can have been given it in this time only. */
-#define OPENED_RECENTLY (60 * 60 * USEC_PER_SEC)
+/* A VM that does not know yet which image it has been given has been given it by the name it asked for, unless that has
+ * moved since; and hero-computed does not wait longer than this for the answer of Open(). */
+#define OPEN_TIMEOUT (120 * USEC_PER_SEC)
 
 struct Question {
         TAILQ_ENTRY(Question) questions;
@@ -150,11 +151,17 @@ static const char *name_to_show(const Imaged *m, const Image *image) {
         return image->record.digest;
 }
 
-int uses_permit_removal(const Imaged *m, const Image *image, sd_bus_error *error) {
+/* Being made counts as the first use. */
+static bool opened_recently(const Image *image) {
         uint64_t now = now_usec(CLOCK_REALTIME), then = image->record.last_used;
-        bool recently = then > now || now - then < OPENED_RECENTLY;
+
+        return then != image->record.pulled && (then > now || now - then < OPEN_TIMEOUT);
+}
+
+int uses_permit_removal(const Imaged *m, const Image *image, sd_bus_error *error) {
         const char *shown = name_to_show(m, image);
         const ImageUse *doubt = NULL;
+        bool opened = opened_recently(image);
 
         for (size_t k = 0; k < m->n_uses; k++) {
                 const ImageUse *u = m->uses + k;
@@ -162,7 +169,7 @@ int uses_permit_removal(const Imaged *m, const Image *image, sd_bus_error *error
                 if (streq(u->digest, image->record.digest) ||
                     (isempty(u->digest) && is_named(m, image, u->reference)))
                         return sd_bus_error_setf(error, ERROR_IMAGE_IN_USE, "VM '%s' uses the image %s.", u->vm, shown);
-                if (isempty(u->digest) && !doubt && (isempty(u->reference) || recently))
+                if (isempty(u->digest) && !doubt && (isempty(u->reference) || opened))
                         doubt = u;
         }
         if (!doubt)

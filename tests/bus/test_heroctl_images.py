@@ -222,8 +222,8 @@ def test_pull_shows_one_line_on_a_terminal(terminal):
 
 
 def test_progress_fits_the_terminal(terminal):
-    t = terminal('image', 'pull', 'slow/app', columns=70)
-    t.expect(rb'\rPulling slow/app \[#*-+\] +\d+ % [\d.]+M of 30M, 1/3 layers')
+    t = terminal('image', 'pull', 'slow/app', columns=76)
+    t.expect(rb'\rPulling slow/app \[[#-]{8,18}\] +\d+ % [\d.]+M of 30M, 1/3 layers')
     assert t.wait() == 0
     t = terminal('image', 'pull', 'slow/app', columns=50)
     t.expect(rb'\rPulling slow/app: \d+ % [\d.]+M of 30M, 1/3 layer')

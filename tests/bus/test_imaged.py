@@ -304,7 +304,7 @@ class TestRemove:
 
     def test_not_while_a_vm_uses_it(self, host, bus):
         digest = bus.imported('a', SMALL)
-        host.play_computed([('other', 'b:latest', 'sha256:' + 64 * '0'), ('web', 'b', digest)])
+        host.play_computed([('other', 'b:latest', 'sha256:' + 64 * '0'), ('lost', '', ''), ('web', 'b', digest)])
         for reference in 'a', digest:
             error, message = bus.error('Remove', '(s)', reference)
             assert error == ERROR + 'ImageInUse' and "'web'" in message
@@ -320,6 +320,14 @@ class TestRemove:
         assert error == ERROR + 'ImageInUse' and "'web'" in message
         bus.call('Remove', '(s)', 'c')
         assert bus.open('a')[0] == digest
+
+    def test_not_what_a_vm_may_have_been_given_before_its_name_moved(self, host, bus):
+        old = bus.imported('a', SMALL)
+        assert bus.open('a')[0] == old
+        bus.imported('a', OTHER)
+        host.play_computed([('web', 'a', '')])
+        error, message = bus.error('Remove', '(s)', old)
+        assert error == ERROR + 'Busy' and "'web'" in message
 
     def test_a_vm_to_be_made_of_what_is_not_there_keeps_nothing(self, host, bus):
         bus.imported('a', SMALL)
