@@ -5,6 +5,7 @@
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
@@ -71,6 +72,19 @@ void boot_ready(Guest *g) {
                 console_shell_offer(g);
 }
 
+/* An image may name a directory that nothing in it makes; like other runtimes we make it, root's, whether a command of
+ * the VM's own runs there or one of a caller. What fails is told by the chdir() that follows. */
+static void make_directory(const char *path) {
+        _cleanup_free_ char *copy = strdup(path);
+
+        for (char *p = copy; p && (p = strchr(p + 1, '/'));) {
+                *p = 0;
+                (void) mkdir(copy, 0755);
+                *p = '/';
+        }
+        (void) mkdir(path, 0755);
+}
+
 void boot(Guest *g, const uint8_t *payload, size_t n) {
         _cleanup_free_ char *why = NULL;
         BootConfig *c = &g->config;
@@ -91,6 +105,8 @@ void boot(Guest *g, const uint8_t *payload, size_t n) {
                 return boot_failed(g, r, why);
         identity_apply(c->hostname);
         loopback_up();
+        if (c->cwd)
+                make_directory(c->cwd);
 
         if (!c->args)
                 return boot_ready(g);

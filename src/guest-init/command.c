@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,19 +45,6 @@ static void on_error_pipe(Source *source, uint32_t events) {
         (void) check_executed(source->userdata);
 }
 
-/* An image may name a directory that nothing in it makes; like other runtimes we make it, root's. What fails is told by
- * the chdir() that follows. */
-static void make_directory(const char *path) {
-        _cleanup_free_ char *copy = strdup(path);
-
-        for (char *p = copy; p && (p = strchr(p + 1, '/'));) {
-                *p = 0;
-                (void) mkdir(copy, 0755);
-                *p = '/';
-        }
-        (void) mkdir(path, 0755);
-}
-
 int command_prepare(Guest *g, User *ret_user, char ***ret_environment, char **ret_why) {
         _cleanup_(user_done) User user = {};
         const BootConfig *c = &g->config;
@@ -69,8 +55,6 @@ int command_prepare(Guest *g, User *ret_user, char ***ret_environment, char **re
                 *ret_why = strprintf("The image has no user or group %s", strna(c->user));
                 return r;
         }
-        if (c->cwd)
-                make_directory(c->cwd);
         r = environment_build(c->environment, NULL, &user, CONSOLE_TERM, ret_environment);
         if (r < 0)
                 return r;

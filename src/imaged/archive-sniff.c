@@ -62,28 +62,35 @@ static bool is_of_images(const char *name) {
                (n == hex || is_word(name + hex, n - hex, ".json") || is_word(name + hex, n - hex, ".tar"));
 }
 
+Sniff archive_sniff_name(const char *name) {
+        while (*name == '/' || (name[0] == '.' && (name[1] == '/' || !name[1])))
+                name++;
+        if (!*name)
+                return SNIFF_MORE;
+        return is_of_images(name) ? SNIFF_ARCHIVE : SNIFF_ROOTFS;
+}
+
 Sniff archive_sniff(const void *p, size_t n) {
         const char *data = p;
 
         while (n >= BLOCK) {
                 const Header *h = (const void *) data;
-                char buf[NAME_SIZE + 1] = {};
-                const char *name = buf;
+                char name[NAME_SIZE + 1] = {};
                 uint64_t size, skip;
+                Sniff sniff;
 
                 if (!checksum_is_right(h) || parse_octal(h->size, sizeof(h->size), &size) < 0)
-                        return SNIFF_ROOTFS;
-                memcpy(buf, h->name, NAME_SIZE);
-                while (*name == '/' || (name[0] == '.' && (name[1] == '/' || !name[1])))
-                        name++;
+                        return SNIFF_UNKNOWN;
                 /* Extended headers of pax and GNU belong to the next one. */
                 if (!strchr("xgLK", h->type ?: '0')) {
-                        if (*name)
-                                return is_of_images(name) ? SNIFF_ARCHIVE : SNIFF_ROOTFS;
+                        memcpy(name, h->name, NAME_SIZE);
+                        sniff = archive_sniff_name(name);
+                        if (sniff != SNIFF_MORE)
+                                return sniff;
                         size = 0;
                 }
                 if (size > INT32_MAX)
-                        return SNIFF_ROOTFS;
+                        return SNIFF_UNKNOWN;
                 skip = BLOCK + (size + BLOCK - 1) / BLOCK * BLOCK;
                 if (skip > n)
                         return SNIFF_MORE;

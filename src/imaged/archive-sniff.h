@@ -7,9 +7,13 @@
 #include "basic/macro.h"
 
 typedef enum Sniff {
-        SNIFF_ROOTFS,  /* or nothing that can be told: compressed, or no tar at all */
+        SNIFF_ROOTFS,
+        SNIFF_UNKNOWN, /* compressed, or no tar at all */
         SNIFF_ARCHIVE, /* probably of images; the index of the whole will tell */
         SNIFF_MORE,    /* than these n bytes are needed */
 } Sniff;
 
 Sniff archive_sniff(const void *p, size_t n);
+
+/* The same of a name: SNIFF_MORE for "./" and the like. */
+Sniff archive_sniff_name(const char *name);

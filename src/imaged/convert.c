@@ -55,8 +55,15 @@ static const char *error_name(const Job *j, int error) {
 }
 
 void job_done_with(Job *j, Image *image) {
+        const char *platform = strempty(image->record.config.platform);
         Imaged *m = j->imaged;
         int r;
+
+        if (!oci_platform_matches(j->platform, platform)) {
+                _cleanup_free_ char *why = strprintf("The image is for %s, not for %s.", platform, j->platform);
+
+                return job_fail(j, ERROR_NO_SUCH_IMAGE, why ?: "The image is for another platform.");
+        }
 
         r = catalog_set_tag(&m->catalog, j->reference, image);
         if (r < 0)

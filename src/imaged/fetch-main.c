@@ -170,6 +170,14 @@ static int run_skopeo(Fetch *f, const FetchMessage *m) {
         r = free_and_strdup(&f->location, m->text);
         if (r < 0)
                 return r;
+        if (f->config.auth_file && access(f->config.auth_file, R_OK) < 0) {
+                char sentence[FETCH_SENTENCE_MAX];
+
+                (void) snprintf(sentence, sizeof(sentence), "AuthFile=%.300s cannot be read by the user that fetches images: %s.",
+                                f->config.auth_file, strerror(errno));
+                say_error(f, FETCH_FAILED, sentence);
+                return 0;
+        }
         q.location = f->location;
         f->copying = q.copy;
         if (q.copy && check_space(f, q.max_bytes) < 0)

@@ -235,7 +235,8 @@ static int on_exit_of_skopeo(sd_event_source *source, const siginfo_t *si, void 
         if ((int) e < 0 && (si->si_code != CLD_EXITED || si->si_status != 0)) {
                 _cleanup_free_ char *log = read_log(s);
 
-                e = fetch_words(strempty(log), s->request.location, s->request.auth_file, s->sentence);
+                e = fetch_words(strempty(log), s->request.location, s->request.copy, s->request.auth_file,
+                                s->sentence);
         }
         s->request.done(e, s->sentence, s->request.userdata);
         return 0;

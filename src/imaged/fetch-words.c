@@ -71,7 +71,8 @@ bool fetch_words_are_patience(const char *log) {
         return strcasestr(log, "too many requests") || strcasestr(log, "toomanyrequests");
 }
 
-FetchError fetch_words(const char *log, const char *location, bool has_auth, char buf[static FETCH_SENTENCE_MAX]) {
+FetchError fetch_words(const char *log, const char *location, bool copying, bool has_auth,
+                char buf[static FETCH_SENTENCE_MAX]) {
         static const char *const none[] = { "manifest unknown", "name unknown", "repository name not known", "404 (Not Found)",
                                             "404 Not Found", NULL };
         static const char *const not_allowed[] = { "unauthorized", "authentication required", "access to the resource is denied",
@@ -108,7 +109,7 @@ FetchError fetch_words(const char *log, const char *location, bool has_auth, cha
                                          : "The registry of %.300s wants credentials, or has no such image: %.*s. Credentials "
                                            "are given as /etc/credstore/containers-auth.json or by AuthFile= in images.conf(5).",
                                 location, MIN2(n, 400), words);
-        else if (has_any(words, none)) {
+        else if (!copying && has_any(words, none)) {
                 e = FETCH_NO_SUCH_IMAGE;
                 (void) snprintf(buf, FETCH_SENTENCE_MAX, "The registry has no image %.300s: %.*s.", location, MIN2(n, 400),
                                 words);

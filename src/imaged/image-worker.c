@@ -4,6 +4,7 @@
  * before the first byte of input is read (worker-sandbox.h). Speaks worker-protocol.h.
  *
  *   hero-image-worker tar [MAX-ENTRIES MAX-BYTES]   archive on fd 0, new file on fd 3, status on fd 4
+ *   hero-image-worker rootfs MAX-ENTRIES MAX-BYTES  the same, if it is not an archive of images
  *   hero-image-worker layers MAX-ENTRIES MAX-BYTES LAYER…
  *                                       likewise, of blobs on fds from 5 up, the lowest first:
  *                                       FD:OFFSET:SIZE:HEX:HEX (SHA-256 of blob and tar, "-": not known)
@@ -342,6 +343,10 @@ static int run(int argc, char *argv[]) {
                 return run_stage(limits.max_bytes);
         if (argc == 4 && streq(argv[1], "tar") && parse_limits(argv + 2, &limits))
                 return run_tar(&limits);
+        if (argc == 4 && streq(argv[1], "rootfs") && parse_limits(argv + 2, &limits)) {
+                limits.no_images = true;
+                return run_tar(&limits);
+        }
         if (argc > 4 && streq(argv[1], "layers") && parse_limits(argv + 2, &limits))
                 return run_layers(argv + 4, &limits);
         log_error("Not to be run by hand, see image-worker.c.");

@@ -121,24 +121,32 @@ static int method_pull(sd_bus_message *call, void *userdata, sd_bus_error *error
         return r;
 }
 
+static int append_image(sd_bus_message *reply, const char *reference, const Image *i) {
+        char path[IMAGE_PATH_MAX] = "/";
+
+        if (!i)
+                return sd_bus_message_append(reply, "(ssstto)", reference, "", "", UINT64_C(0), UINT64_C(0), path);
+        image_path(i, path);
+        return sd_bus_message_append(reply, "(ssstto)", reference, i->record.digest, strempty(i->record.config.platform),
+                        i->record.size, i->record.created, path);
+}
+
 static int append_images(Imaged *m, sd_bus_message *reply) {
-        bool builtin = false;
+        const Tag *builtin = catalog_tag(&m->catalog, BUILTIN_REFERENCE);
+        bool said = (builtin && builtin->image) || !builtin_is_possible();
         int r;
 
         r = sd_bus_message_open_container(reply, 'a', "(ssstto)");
         for (const Tag *t = m->catalog.tags; r >= 0 && t; t = t->hh.next) {
-                char path[IMAGE_PATH_MAX];
-                const Image *i = t->image;
-
-                if (!i)
-                        continue;
-                builtin |= streq(t->reference, BUILTIN_REFERENCE);
-                image_path(i, path);
-                r = sd_bus_message_append(reply, "(ssstto)", t->reference, i->record.digest,
-                                strempty(i->record.config.platform), i->record.size, i->record.created, path);
+                if (!said && strcmp(t->reference, BUILTIN_REFERENCE) >= 0) {
+                        said = true;
+                        r = append_image(reply, BUILTIN_REFERENCE, NULL);
+                }
+                if (r >= 0 && t->image)
+                        r = append_image(reply, t->reference, t->image);
         }
-        if (r >= 0 && !builtin && builtin_is_possible())
-                r = sd_bus_message_append(reply, "(ssstto)", BUILTIN_REFERENCE, "", "", UINT64_C(0), UINT64_C(0), "/");
+        if (r >= 0 && !said)
+                r = append_image(reply, BUILTIN_REFERENCE, NULL);
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 

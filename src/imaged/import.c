@@ -114,9 +114,10 @@ static void on_rootfs(const BuildResult *result, void *userdata) {
         collect_images(m);
 }
 
-static void convert_rootfs(Import *i) {
+/* sure: that there are no images in it. */
+static void convert_rootfs(Import *i, bool sure) {
         char entries[16], bytes[24];
-        const char *const arguments[] = { "tar", entries, bytes, NULL };
+        const char *const arguments[] = { sure ? "tar" : "rootfs", entries, bytes, NULL };
         const BuildRequest request = {
                 .argv = arguments, .input_fd = i->fd, .progress = on_progress, .done = on_rootfs, .userdata = i,
         };
@@ -146,7 +147,7 @@ static void convert_images(Import *i) {
         (void) snprintf(tag, sizeof(tag), "%.*s", (int) n, strempty(t));
         r = archive_image_read(i->fd, &i->index, tag, i->job->platform, &image, &why);
         if (r == -ENODATA)
-                return convert_rootfs(i); /* one that looked like it */
+                return convert_rootfs(i, true); /* one that looked like it */
         if (r < 0)
                 return job_fail(i->job, r == -ENOENT ? ERROR_NO_SUCH_IMAGE : import_error_name(r), why ?: strerror(-r));
         there = catalog_find_whole(&i->imaged->catalog, image.digest);
@@ -259,7 +260,7 @@ static bool pipe_is_full_or_ended(int fd, uint32_t revents) {
 
 static void go_on(Import *i, Sniff sniff) {
         if (sniff != SNIFF_ARCHIVE)
-                return convert_rootfs(i);
+                return convert_rootfs(i, sniff == SNIFF_ROOTFS);
         if (i->readable) {
                 i->readable = sd_event_source_disable_unref(i->readable);
                 return stage(i);
@@ -276,7 +277,7 @@ static int on_readable(sd_event_source *s, int fd, uint32_t revents, void *userd
         n = peek_pipe(i->fd, buf, sizeof(buf));
         if (n == -EAGAIN)
                 return 0;
-        sniff = n > 0 ? archive_sniff(buf, (size_t) n) : SNIFF_ROOTFS;
+        sniff = n > 0 ? archive_sniff(buf, (size_t) n) : SNIFF_UNKNOWN;
         if (sniff == SNIFF_MORE && !pipe_is_full_or_ended(i->fd, revents))
                 return 0;
         if (sniff != SNIFF_ARCHIVE)
@@ -305,9 +306,9 @@ static void look(Import *i) {
         if (offset == 0) {
                 ssize_t n = pread(i->fd, buf, sizeof(buf), 0);
 
-                return go_on(i, n > 0 ? archive_sniff(buf, (size_t) n) : SNIFF_ROOTFS);
+                return go_on(i, n > 0 ? archive_sniff(buf, (size_t) n) : SNIFF_UNKNOWN);
         }
-        convert_rootfs(i); /* of a socket, or somewhere within a file: only what can be read as it comes */
+        convert_rootfs(i, false); /* of a socket, or somewhere within a file: only what can be read as it comes */
 }
 
 static void on_room(const char *why, void *userdata) {

@@ -215,6 +215,8 @@ int main(int argc, char *argv[]) {
         int r;
 
         log_setup("hero-imaged");
+        /* We come and go: a job must not be taken for one of the same number of the instance before. */
+        m.last_job_id = (uint32_t) (now_usec(CLOCK_BOOTTIME) / (10 * USEC_PER_MSEC));
         if (argc > 1) {
                 log_error("hero-imaged takes no arguments, see hero-imaged.service(8).");
                 return EXIT_FAILURE;

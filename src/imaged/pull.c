@@ -75,9 +75,13 @@ static void fail_errno(Pull *p, int error, const char *what) {
         fail(p, error == -ENOMEM ? SD_BUS_ERROR_NO_MEMORY : ERROR_PULL_FAILED, "%s: %s.", what, strerror(-error));
 }
 
-/* The image, if it is here and whole. */
-static Image *find_whole(Pull *p, const char *digest) {
-        return catalog_find_whole(&p->imaged->catalog, digest);
+/* True when the job has ended with it: the image of this digest is here and whole. */
+static bool finish_with(Pull *p, const char *digest) {
+        Image *i = catalog_find_whole(&p->imaged->catalog, digest);
+
+        if (i)
+                job_done_with(p->job, i);
+        return i;
 }
 
 /* Something came: the time begins anew. */
@@ -146,7 +150,6 @@ static int check_document(Pull *p, int fd, const char *wanted, char **ret, size_
 static void follow_index(Pull *p, const char *json, size_t n) {
         _cleanup_free_ char *why = NULL;
         OciDescriptor d;
-        Image *image;
         int r;
 
         r = oci_index_choose(json, n, p->job->platform, NULL, &d, &why);
@@ -155,9 +158,8 @@ static void follow_index(Pull *p, const char *json, size_t n) {
         if (p->n_indexes++ >= INDEXES_MAX)
                 return fail(p, ERROR_BAD_IMAGE, "It is an index of indexes of indexes.");
         strcpy(p->digest, d.digest);
-        image = d.kind == OCI_MANIFEST ? find_whole(p, d.digest) : NULL;
-        if (image)
-                return job_done_with(p->job, image);
+        if (d.kind == OCI_MANIFEST && finish_with(p, d.digest))
+                return;
         r = inspect(p);
         if (r < 0)
                 fail_errno(p, r, "The service that fetches images cannot be asked");
@@ -166,12 +168,10 @@ static void follow_index(Pull *p, const char *json, size_t n) {
 static void follow_manifest(Pull *p, const char *json, size_t n) {
         const ImagesConfig *config = &p->imaged->config;
         _cleanup_free_ char *why = NULL;
-        Image *image;
         int r;
 
-        image = find_whole(p, p->digest);
-        if (image)
-                return job_done_with(p->job, image);
+        if (finish_with(p, p->digest))
+                return;
         r = oci_manifest_parse(json, n, &p->manifest, &why);
         if (r < 0)
                 return fail(p, ERROR_BAD_IMAGE, "%s", why ?: strerror(-r));
@@ -368,7 +368,7 @@ static Image *find_by_digest(Pull *p) {
         if (i && image_is_complete(&p->imaged->catalog, i) &&
             oci_platform_matches(p->job->platform, strempty(i->record.config.platform)))
                 return i;
-        return digest ? find_whole(p, digest) : NULL;
+        return digest ? catalog_find_whole(&p->imaged->catalog, digest) : NULL;
 }
 
 static int start(Pull *p) {

@@ -9,6 +9,7 @@
 
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
+#include "imaged/archive-sniff.h"
 #include "imaged/whiteout.h"
 
 static int failed(Import *p, int error, const char *sentence) {
@@ -176,6 +177,20 @@ static int read_again(Import *p, struct archive_entry *entry, uint32_t number) {
         return read_contents(p, entry, inode);
 }
 
+/* The first entry that has a name of its own tells. */
+static int check_kind(Import *p, const char *path) {
+        Sniff sniff;
+
+        if (p->sniffed || !p->limits->no_images)
+                return 0;
+        sniff = archive_sniff_name(path);
+        p->sniffed = sniff != SNIFF_MORE;
+        return sniff == SNIFF_ARCHIVE ? failed(p, -EBADMSG,
+                                                        "The archive holds an image and is compressed, or can only be read "
+                                                        "once: it must be a plain tar. Decompress it first.")
+                                      : 0;
+}
+
 static int read_entry(Import *p, struct archive_entry *entry) {
         const char *path = archive_entry_pathname(entry), *link = archive_entry_hardlink(entry);
         TreeInode attributes, *inode;
@@ -183,6 +198,9 @@ static int read_entry(Import *p, struct archive_entry *entry) {
 
         if (isempty(path))
                 return failed(p, -EBADMSG, "The archive holds an entry without a name.");
+        r = check_kind(p, path);
+        if (r < 0)
+                return r;
         if (p->layers) {
                 r = whiteout_apply(p->tree, path, &p->why);
                 if (r != 0)

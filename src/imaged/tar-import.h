@@ -12,6 +12,7 @@
 typedef struct ImportLimits {
         uint32_t max_entries;
         uint64_t max_bytes; /* of file contents, holes included */
+        bool no_images;     /* an archive of images (archive-sniff.h) is refused */
 } ImportLimits;
 
 #define IMPORT_MAX_ENTRIES_DEFAULT 1000000u
@@ -55,6 +56,7 @@ typedef struct Import {
         TarStream *stream;
         struct archive *tar;
         uint64_t n_xattr_bytes;
+        bool sniffed;
 } Import;
 
 /* Adds an archive to the tree. Errors as below, the sentence in p->why. */

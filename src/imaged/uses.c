@@ -4,16 +4,11 @@
 
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
-#include "basic/time-util.h"
 #include "imaged/imaged.h"
 #include "shared/bus-util.h"
 #include "shared/error-names.h"
 
 #define USES_MAX 65536u
-
-/* A VM that does not know yet which image it has been given has been given it by the name it asked for, unless that has
- * moved since; and hero-computed does not wait longer than this for the answer of Open(). */
-#define OPEN_TIMEOUT (120 * USEC_PER_SEC)
 
 struct Question {
         TAILQ_ENTRY(Question) questions;
@@ -151,34 +146,25 @@ static const char *name_to_show(const Imaged *m, const Image *image) {
         return image->record.digest;
 }
 
-/* Being made counts as the first use. */
-static bool opened_recently(const Image *image) {
-        uint64_t now = now_usec(CLOCK_REALTIME), then = image->record.last_used;
-
-        return then != image->record.pulled && (then > now || now - then < OPEN_TIMEOUT);
-}
-
 int uses_permit_removal(const Imaged *m, const Image *image, sd_bus_error *error) {
         const char *shown = name_to_show(m, image);
         const ImageUse *doubt = NULL;
-        bool opened = opened_recently(image);
 
         for (size_t k = 0; k < m->n_uses; k++) {
                 const ImageUse *u = m->uses + k;
 
+                /* A VM without a digest has not been given an image yet: our answer to Open comes to hero-computed before the
+                 * question it has answered here. So it is only about what its name means now. */
                 if (streq(u->digest, image->record.digest) ||
                     (isempty(u->digest) && is_named(m, image, u->reference)))
                         return sd_bus_error_setf(error, ERROR_IMAGE_IN_USE, "VM '%s' uses the image %s.", u->vm, shown);
-                if (isempty(u->digest) && !doubt && (isempty(u->reference) || opened))
+                if (isempty(u->digest) && isempty(u->reference))
                         doubt = u;
         }
         if (!doubt)
                 return 0;
-        if (isempty(doubt->reference))
-                return sd_bus_error_setf(error, ERROR_BUSY,
-                                "Which image VM '%s' uses cannot be told, for its record is broken, so %s stays. "
-                                "Mend or remove " STATEDIR "/vms/%s first.",
-                                doubt->vm, shown, doubt->vm);
         return sd_bus_error_setf(error, ERROR_BUSY,
-                        "VM '%s' is being made and may use the image %s, try again later.", doubt->vm, shown);
+                        "Which image VM '%s' uses cannot be told, for its record is broken, so %s stays. "
+                        "Mend or remove " STATEDIR "/vms/%s first.",
+                        doubt->vm, shown, doubt->vm);
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pull() and imports of archives of images on a private bus, with hero-image-fetch played by a fake that can lie."""
 
+import gzip
 import io
 import json
 import os
@@ -185,6 +186,7 @@ class TestSharing:
         assert jobs[0] != jobs[1]
         bed.fetch.hold.set()
         assert [bed.bus.wait_done(j)[0] for j in jobs] == ['done', ERROR + 'NoSuchImage']
+        assert bed.failed('app', Platform='linux/arm64')[0] == 'NoSuchImage'  # also now that it is here
 
     def test_a_cancel_takes_back_ones_own_request_only(self, bed):
         bed.fetch.hold.clear()
@@ -603,6 +605,13 @@ class TestArchives:
         with os.fdopen(w, 'wb') as f:
             f.write(data[2048:])
         assert bed.bus.wait_done(job) == ('done', '', APP.digest)
+
+    def test_a_compressed_one_is_refused_and_not_taken_for_a_root_file_system(self, bed):
+        for files in layout(APP), {'./': None, **layout(APP, './')}, docker_save(APP):
+            data = gzip.compress(tar_of(files))
+            for result, message, _ in self.piped(bed.bus, 'a', data), bed.bus.import_bytes('a', data):
+                assert result == ERROR + 'ImportFailed' and 'Decompress it first' in message, message
+        bed.nothing_is_left()
 
     def test_staging_has_a_limit(self, make_bed):
         bed = make_bed('ImageSizeMax=1M\n')

@@ -18,6 +18,7 @@ def test_a_command_has_our_streams_and_its_status_is_ours(host):
             'cat; echo "$A"; pwd; id -un; echo error >&2; exit 9', input='through\n')
     assert (r.status, r.out, r.err) == (9, 'through\nx y\n/tmp\nnobody\n', 'error\n')
     assert run(host, '--rm', 'busybox', 'no-such-program').status == 127
+    assert run(host, '--rm', '-w', '/a/directory/that/is-new', 'busybox', 'pwd').out == '/a/directory/that/is-new\n'
     assert host.vms() == []
 
 

@@ -144,7 +144,7 @@ static void what_skopeo_said_is_told_apart(void **state) {
         char buf[FETCH_SENTENCE_MAX];
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
-                assert_int_equal(fetch_words(cases[i].log, "r:1/x:y", false, buf), cases[i].error);
+                assert_int_equal(fetch_words(cases[i].log, "r:1/x:y", false, false, buf), cases[i].error);
                 if (!strstr(buf, cases[i].part))
                         fail_msg("\"%s\" has no \"%s\"", buf, cases[i].part);
                 assert_true(utf8_is_clean(buf, NULL));
@@ -154,9 +154,17 @@ static void what_skopeo_said_is_told_apart(void **state) {
 static void credentials_that_were_given_are_not_asked_for(void **state) {
         char buf[FETCH_SENTENCE_MAX];
 
-        (void) fetch_words(LINE(AT "unauthorized"), "r:1/x:y", true, buf);
+        (void) fetch_words(LINE(AT "unauthorized"), "r:1/x:y", false, true, buf);
         assert_non_null(strstr(buf, "does not accept"));
         assert_null(strstr(buf, "credstore"));
+}
+
+static void a_blob_that_is_not_there_is_not_an_image_that_is_not_there(void **state) {
+        static const char log[] = LINE("reading blob sha256:00: fetching blob: blob unknown: name unknown: 404 (Not Found)");
+        char buf[FETCH_SENTENCE_MAX];
+
+        assert_int_equal(fetch_words(log, "r:1/x@sha256:00", false, false, buf), FETCH_NO_SUCH_IMAGE);
+        assert_int_equal(fetch_words(log, "r:1/x@sha256:00", true, false, buf), FETCH_FAILED);
 }
 
 static void a_word_as_long_as_can_be_is_cut(void **state) {
@@ -164,7 +172,7 @@ static void a_word_as_long_as_can_be_is_cut(void **state) {
         static char log[200000];
 
         memset(log, 'x', sizeof(log) - 1);
-        assert_int_equal(fetch_words(log, log, false, buf), FETCH_FAILED);
+        assert_int_equal(fetch_words(log, log, false, false, buf), FETCH_FAILED);
         assert_true(strlen(buf) < sizeof(buf));
 }
 
@@ -265,6 +273,7 @@ int main(void) {
                 cmocka_unit_test(fds_come_with_the_message),
                 cmocka_unit_test(what_skopeo_said_is_told_apart),
                 cmocka_unit_test(credentials_that_were_given_are_not_asked_for),
+                cmocka_unit_test(a_blob_that_is_not_there_is_not_an_image_that_is_not_there),
                 cmocka_unit_test(a_word_as_long_as_can_be_is_cut),
                 cmocka_unit_test(the_configuration_is_read),
                 cmocka_unit_test(what_cannot_be_used_is_left_out_and_said),
