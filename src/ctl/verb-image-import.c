@@ -230,9 +230,9 @@ const Verb verb_image_import = {
         .arguments = "NAME[:TAG] PATH",
         .summary = "Make an image of a tar, an image archive or a directory",
         .help = "\nPATH is a root file system (a tar file, or '-' for a tar on standard input, or a directory), an OCI layout\n"
-                "(a directory or an archive of it) or what 'docker save' and 'podman save' write. Tars may be compressed by\n"
-                "gzip, bzip2, xz, lz4 or zstd. A directory is read with its owners, attributes, hard links, devices and\n"
-                "holes, without the file systems mounted in it.\n",
+                "(a directory or an archive of it) or what 'docker save' and 'podman save' write. A tar of a root file system may\n"
+                "be compressed by gzip, bzip2, xz, lz4 or zstd. A directory is read with its owners, attributes, hard links,\n"
+                "devices and holes, without the file systems mounted in it.\n",
         .options = options,
         .min = 2,
         .max = 2,
