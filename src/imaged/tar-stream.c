@@ -11,6 +11,7 @@
 
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
+#include "imaged/gunzip.h"
 #include "imaged/image-tree.h"
 #include "imaged/sha256.h"
 
@@ -25,8 +26,10 @@ struct TarStream {
         void *userdata;
 
         char *buffer;
+        size_t n_peeked;        /* in the buffer, and not yet given to anybody */
         uint64_t n_read;        /* of the input */
-        struct archive *stream; /* undoes the compression */
+        Gunzip *gunzip;         /* undoes the compression, if it is gzip; else */
+        struct archive *stream; /* this one */
         struct archive *tar;
         Sha256 *digest, *diff_id;
         bool stream_ended, last_block_zero;
@@ -73,25 +76,56 @@ static ssize_t fill(TarStream *s) {
         }
 }
 
-/* The inner reader's source. */
-static la_ssize_t on_input(struct archive *a, void *userdata, const void **ret) {
+/* The next piece of the input, whoever undoes its compression. */
+static ssize_t next_input(void *userdata, const void **ret) {
         TarStream *s = userdata;
-        ssize_t n = fill(s);
+        ssize_t n = (ssize_t) s->n_peeked;
 
+        s->n_peeked = 0;
         *ret = s->buffer;
+        return n > 0 ? n : fill(s);
+}
+
+static la_ssize_t on_input(struct archive *a, void *userdata, const void **ret) {
+        ssize_t n = next_input(userdata, ret);
+
         if (n < 0)
                 archive_set_error(a, (int) -n, "%s", strerror((int) -n));
         return n < 0 ? -1 : n;
 }
 
-/* The next piece of the tar, not empty; ARCHIVE_EOF at the end. */
-static int next_piece(TarStream *s, const void **ret, size_t *ret_size) {
+static int gunzip_piece(TarStream *s, const void **ret, size_t *ret_size) {
+        ssize_t n = gunzip_next(s->gunzip, ret);
+
+        if (n > 0) {
+                *ret_size = (size_t) n;
+                return ARCHIVE_OK;
+        }
+        if (n == 0)
+                return ARCHIVE_EOF;
+        if (n == -EBADMSG || n == -ENODATA)
+                archive_set_error(s->stream, EBADMSG, "%s",
+                                n == -ENODATA ? "truncated gzip input" : "damaged gzip input");
+        else
+                archive_set_error(s->stream, (int) -n, "%s", strerror((int) -n));
+        return ARCHIVE_FATAL;
+}
+
+static int archive_piece(TarStream *s, const void **ret, size_t *ret_size) {
         la_int64_t offset;
         int r;
 
         do
                 r = archive_read_data_block(s->stream, ret, ret_size, &offset);
         while (r == ARCHIVE_OK && *ret_size == 0);
+        return r;
+}
+
+/* The next piece of the tar, not empty; ARCHIVE_EOF at the end. */
+static int next_piece(TarStream *s, const void **ret, size_t *ret_size) {
+        int r;
+
+        r = s->gunzip ? gunzip_piece(s, ret, ret_size) : archive_piece(s, ret, ret_size);
         if (r == ARCHIVE_EOF)
                 s->stream_ended = true;
         else if (r == ARCHIVE_OK && s->diff_id)
@@ -136,30 +170,42 @@ static int check_window(const TarInput *input, char **ret_why) {
 }
 
 /* No filters of those that libarchive leaves to programs. */
-static int open_stream(TarStream *s, bool *ret_empty, char **ret_why) {
+static int open_archive(TarStream *s, char **ret_why) {
         struct archive *a = s->stream;
         struct archive_entry *entry;
-        int r;
 
-        if (archive_read_support_filter_gzip(a) != ARCHIVE_OK ||
-                        archive_read_support_filter_bzip2(a) != ARCHIVE_OK ||
+        if (archive_read_support_filter_bzip2(a) != ARCHIVE_OK ||
                         archive_read_support_filter_xz(a) != ARCHIVE_OK ||
                         archive_read_support_filter_zstd(a) != ARCHIVE_OK ||
                         archive_read_support_filter_lz4(a) != ARCHIVE_OK ||
                         archive_read_support_format_raw(a) != ARCHIVE_OK ||
-                        archive_read_support_format_empty(a) != ARCHIVE_OK)
+                        archive_read_support_format_empty(a) != ARCHIVE_OK ||
+                        archive_read_open(a, s, NULL, on_input, NULL) != ARCHIVE_OK)
                 return tar_stream_error(s, ret_why);
-        r = archive_read_open(a, s, NULL, on_input, NULL);
-        if (r == ARCHIVE_OK)
-                r = archive_read_next_header(a, &entry);
-        if (r == ARCHIVE_OK)
+        switch (archive_read_next_header(a, &entry)) {
+        case ARCHIVE_OK:
                 return 0;
-        if (r != ARCHIVE_EOF)
+        case ARCHIVE_EOF: /* something compressed, of nothing */
+                s->stream_ended = true;
+                return 0;
+        default:
                 return tar_stream_error(s, ret_why);
-        if (!s->diff_id)
-                return say(ret_why, -EBADMSG, "The archive is empty.");
-        *ret_empty = s->stream_ended = true;
-        return 0;
+        }
+}
+
+static int open_stream(TarStream *s, char **ret_why) {
+        ssize_t n;
+
+        n = fill(s);
+        if (n < 0) {
+                archive_set_error(s->stream, (int) -n, "%s", strerror((int) -n));
+                return tar_stream_error(s, ret_why);
+        }
+        s->n_peeked = (size_t) n;
+        s->stream_ended = n == 0;
+        if (gunzip_is_gzip(s->buffer, s->n_peeked))
+                return gunzip_new(next_input, s, &s->gunzip);
+        return n > 0 ? open_archive(s, ret_why) : 0;
 }
 
 static int open_tar(TarStream *s, char **ret_why) {
@@ -175,7 +221,6 @@ static int open_tar(TarStream *s, char **ret_why) {
 int tar_stream_open(const TarInput *input, tar_stream_progress_t progress, void *userdata, TarStream **ret,
                 char **ret_why) {
         _cleanup_(tar_stream_freep) TarStream *s = NULL;
-        bool empty = false;
         int r;
 
         *ret_why = NULL;
@@ -194,8 +239,10 @@ int tar_stream_open(const TarInput *input, tar_stream_progress_t progress, void 
         if (r >= 0 && input->diff_id)
                 r = sha256_new(&s->diff_id);
         if (r >= 0)
-                r = open_stream(s, &empty, ret_why);
-        if (r >= 0 && !empty)
+                r = open_stream(s, ret_why);
+        if (r >= 0 && s->stream_ended && !s->diff_id)
+                r = say(ret_why, -EBADMSG, "The archive is empty.");
+        if (r >= 0 && !s->stream_ended)
                 r = open_tar(s, ret_why);
         if (r < 0)
                 return r;
@@ -210,6 +257,7 @@ TarStream *tar_stream_free(TarStream *s) {
                 (void) archive_read_free(s->tar);
         if (s->stream)
                 (void) archive_read_free(s->stream);
+        gunzip_free(s->gunzip);
         sha256_free(s->digest);
         sha256_free(s->diff_id);
         free(s->buffer);
