@@ -26,6 +26,7 @@
 
 #define LOG "log"
 #define LOG_MAX (1024u * 1024u)
+#define REGISTRIES_MAX (64u * 1024u) /* what else is in the directory of an inspect */
 #define LOOK_INTERVAL (100 * USEC_PER_MSEC)
 #define POLICY "/etc/containers/policy.json"
 
@@ -149,7 +150,9 @@ static int measure(const Skopeo *s, uint64_t *ret_bytes, unsigned *ret_blobs) {
         for (struct dirent *e; (e = readdir(d));) {
                 struct stat st;
 
-                if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+                /* That it talks does not mean that it goes on. */
+                if (streq(e->d_name, LOG) || fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+                    !S_ISREG(st.st_mode))
                         continue;
                 bytes += (uint64_t) st.st_size;
                 blobs += strlen(e->d_name) == DIGEST_HEX_LENGTH;
@@ -217,7 +220,7 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
                 if (s->request.copy)
                         s->request.progress(bytes, blobs, s->request.userdata);
         }
-        if (bytes > s->request.max_bytes + (s->request.copy ? 0 : LOG_MAX))
+        if (bytes > s->request.max_bytes + (s->request.copy ? 0 : REGISTRIES_MAX))
                 end(s, FETCH_TOO_LARGE, "The registry sends more than %.300s is said to have.", s->request.location);
         check_disk(s);
         if (stall != USEC_INFINITY && now - s->last_growth > stall)

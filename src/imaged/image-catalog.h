@@ -16,7 +16,8 @@ typedef struct Image {
         Catalog *catalog;
         ImageRecord record;
         bool used_since; /* last_used is newer than on disk */
-        bool doomed;     /* while it is thought through what to remove: not counted any more */
+        bool doomed;     /* while it is thought through what to remove: not counted any more, */
+        bool kept;       /* a VM uses it */
 } Image;
 
 typedef struct Tag {

@@ -16,6 +16,8 @@ typedef struct Plan {
         Image **images;
         uint64_t *freed;
         size_t n, n_images, n_freed;
+        uint64_t size;      /* of what stays */
+        uint64_t sum_freed;
 } Plan;
 
 static void plan_done(Plan *p) {
@@ -30,12 +32,14 @@ static int plan_add(Imaged *m, Plan *p, Image *image) {
                 return -ENOMEM;
         image->doomed = true;
         p->images[p->n] = image;
-        p->freed[p->n++] = catalog_count_content(&m->catalog, image->record.content) > 0 ? 0 : image->record.size;
+        p->freed[p->n] = catalog_count_content(&m->catalog, image->record.content) > 0 ? 0 : image->record.size;
+        p->size -= p->freed[p->n];
+        p->sum_freed += p->freed[p->n++];
         return 0;
 }
 
-static bool is_free(const Imaged *m, const Image *image) {
-        return !image->doomed && uses_permit_removal(m, image, NULL) >= 0;
+static bool is_free(const Image *image) {
+        return !image->doomed && !image->kept;
 }
 
 /* The one used least recently. */
@@ -43,28 +47,27 @@ static Image *choose(Imaged *m) {
         Image *found = NULL;
 
         FOREACH_IMAGE(i, m)
-                if ((!found || i->record.last_used < found->record.last_used) && is_free(m, i))
+                if ((!found || i->record.last_used < found->record.last_used) && is_free(i))
                         found = i;
         return found;
 }
 
 /* Will there be need bytes more than now, within the budget and with KeepFree= left, when the plan is carried out? */
 static bool plan_fits(Imaged *m, const Plan *p, uint64_t need) {
-        uint64_t size = catalog_size(&m->catalog), free_space = 0;
+        uint64_t free_space = 0;
         const Job *j;
 
-        if (size > m->config.space_max)
+        if (p->size > m->config.space_max)
                 return false;
         if (need == 0)
                 return true;
         TAILQ_FOREACH(j, &m->jobs, jobs)
                 need += j->reserved;
-        if (need > m->config.space_max - size)
+        if (need > m->config.space_max - p->size)
                 return false;
         if (image_store_free_space(m->store, &free_space) < 0)
                 return true; /* the worker will notice */
-        for (size_t i = 0; i < p->n; i++)
-                free_space += p->freed[i];
+        free_space += p->sum_freed;
         return free_space >= m->config.keep_free && free_space - m->config.keep_free >= need;
 }
 
@@ -73,10 +76,13 @@ static int plan_make(Imaged *m, bool all, uint64_t need, Plan *p) {
         Image *image;
         int r;
 
+        p->size = catalog_size(&m->catalog);
+        FOREACH_IMAGE(i, m)
+                i->kept = uses_permit_removal(m, i, NULL) < 0;
         /* Where a tag cannot be read, nobody knows which image has lost its last one. */
         if (catalog_is_sure(&m->catalog))
                 FOREACH_IMAGE(i, m)
-                        if ((all || image_count_tags(&m->catalog, i) == 0) && is_free(m, i)) {
+                        if ((all || image_count_tags(&m->catalog, i) == 0) && is_free(i)) {
                                 r = plan_add(m, p, i);
                                 if (r < 0)
                                         return r;
@@ -183,7 +189,7 @@ int prune_handle(Imaged *m, sd_bus_message *call, sd_bus_error *error) {
 }
 
 bool space_fits(Imaged *m, uint64_t bytes) {
-        return plan_fits(m, &(Plan) {}, bytes);
+        return plan_fits(m, &(Plan) { .size = catalog_size(&m->catalog) }, bytes);
 }
 
 int prune_for(Imaged *m, sd_bus_message *reply, uint64_t bytes) {

@@ -241,6 +241,16 @@ class TestSharing:
         assert [bed.bus.wait_done(j)[0] for j in jobs] == ['done', 'done', 'done', 'canceled', 'done']
 
 
+    def test_a_hundred_tags_at_once_are_one_copy(self, make_bed):
+        bed = make_bed('PullsMax=8\n')
+        for i in range(100):
+            bed.fetch.add(f'docker.io/library/app:t{i}', APP)
+        jobs = [bed.start(f'app:t{i}') for i in range(100)]
+        assert {bed.bus.wait_done(j) for j in jobs} == {('done', '', APP.digest)}
+        assert len(bed.host.contents()) == 1
+        assert len(bed.bus.get(APP.digest)['References']) == 100
+
+
 class TestLies:
     """Whatever the other end says, nothing of it stays, and the next pull works."""
 
