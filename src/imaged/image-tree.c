@@ -64,7 +64,8 @@ static int path_split(const char *text, Path *p, char **ret_why) {
         p->n = 0;
         if (length >= TREE_PATH_MAX)
                 return refuse(ret_why, -EBADMSG, text, "has a name longer than 4095 bytes");
-        if (text[0] == '/')
+        /* "/" alone is what kaniko calls the root. */
+        if (text[0] == '/' && text[strspn(text, "/")])
                 return refuse(ret_why, -EBADMSG, text, "has an absolute name");
         memcpy(p->buffer, text, length + 1);
         for (c = p->buffer; *c;) {

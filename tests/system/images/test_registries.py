@@ -67,12 +67,11 @@ def trusted(host, secret_registry):
 
 @pytest.fixture
 def credentials(host):
-    """containers-auth.json, as `skopeo login` writes it; its path goes into the configuration."""
+    """containers-auth.json, as `skopeo login` writes it, where PID 1 looks for it as a credential and only root can read it."""
     secret = base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()
-    host.run('umask 077; cat >/etc/hero-compute/containers-auth.json', input=json.dumps({'auths': {TLS_NAME: {'auth': secret}}}))
+    host.run('umask 077; mkdir -p /etc/credstore && cat >/etc/credstore/containers-auth.json', input=json.dumps({'auths': {TLS_NAME: {'auth': secret}}}))
     yield secret
-    host.run('rm -f /etc/hero-compute/containers-auth.json')
-    configure(host, CONFIGURATION)
+    host.run('rm -f /etc/credstore/containers-auth.json')
 
 
 PRIVATE = f'{TLS_NAME}/private/alpine:1'
@@ -107,7 +106,6 @@ while not select.select([sys.stdin], [], [], 0)[0]:
 
 
 def test_a_private_image_over_tls_by_credentials_that_no_process_shows(host, images, trusted, credentials, hostile):
-    configure(host, CONFIGURATION + '[Registries]\nAuthFile=/etc/hero-compute/containers-auth.json\n')
     watch = host.popen(['/usr/bin/python3', '-c', WATCH], text=True)
     watch.stdin.write(f'{PASSWORD} {credentials}\n')
     watch.stdin.flush()
