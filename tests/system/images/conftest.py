@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import benign  # noqa: E402
 from registry import TLS_NAME, Hostile, Images, Registry  # noqa: E402
-from settings import CONFIGURATION, configure  # noqa: E402
+from settings import CONFIGURATION, clear, configure  # noqa: E402
 from throwaway import wait_until  # noqa: E402
 
 @pytest.fixture(scope='session')
@@ -51,13 +51,6 @@ def client(the_host):
     c = Images(the_host)
     yield c
     c.stop()
-
-
-def clear(client):
-    for reference, i in client.list().items():
-        if reference != 'busybox:latest':
-            client.call('Remove', 's', reference)
-    client.call('Prune', 'a{sv}', {})
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ class Case:
     answer: object = None       # answers a request instead: (request, kind, reference, image) -> True when it did
     sentence: str = ''          # in the job's message
     seconds: float = 5          # it must have ended by then, on a machine that does nothing else
+    slow: bool = False          # only time ends it
     token: object = None        # answers the request for a token; then the case is on the port where one is needed
 
     def made(self, lock=threading.Lock()):
@@ -285,7 +286,8 @@ case('manifest-of-a-digest-of-md5', (BAD, FAILED), first_layer(digest='md5:' + '
 case('manifest-of-a-foreign-layer', (BAD, FAILED), first_layer(
     mediaType='application/vnd.docker.image.rootfs.foreign.diff.tar.gzip', urls=['http://127.0.0.1:1/layer']))
 case('manifest-of-a-layer-of-no-known-kind', (BAD, FAILED), first_layer(mediaType='application/x-executable'))
-case('manifest-of-1-tib', LIMIT, first_layer(size=1 << 40))
+case('manifest-of-1-gib', LIMIT, first_layer(size=1 << 30))
+case('manifest-of-1-tib', (BAD, LIMIT), first_layer(size=1 << 40))
 case('manifest-of-an-artifact', (BAD, FAILED), manifest(lambda m: (m['config'].update(mediaType='application/vnd.example.chart+json'))))
 
 case('index-without-our-platform', NONE, lambda: Index([Image([small()], architecture=a) for a in ('arm64', 's390x')]), sentence='linux/amd64')
@@ -387,16 +389,16 @@ def redirect(to):
     return lambda r, *_: r.reply(b'', 'text/plain', 302, {'Location': to(r) if callable(to) else to})
 
 
-SLOW = PULL_SEC + 8
-STALLED = STALL_SEC + 8
-case('stalls-at-the-manifest', FAILED, answer=on('tag', stall), seconds=STALLED)
-case('stalls-at-the-config', FAILED, answer=on('config', stall), seconds=STALLED)
-case('stalls-in-a-layer', FAILED, large, answer=on('blob', half_then_stall), seconds=STALLED)
-case('stalls-at-the-token', FAILED, token=stall, seconds=STALLED)
-case('drips', FAILED, large, answer=on('blob', drip), seconds=SLOW)
-case('drips-its-manifest', FAILED, answer=on('tag', lambda r, k, ref, image: drip(r, k, image.digest, image)), seconds=SLOW)
-case('too-many-requests', FAILED, answer=on('tag', status(429, **{'Retry-After': '1000000'})), seconds=SLOW)
-case('too-many-requests-for-layers', FAILED, answer=on('blob', status(429)), seconds=SLOW)
+SLOW = {'slow': True, 'seconds': PULL_SEC + 8}
+STALLED = {'slow': True, 'seconds': STALL_SEC + 8}
+case('stalls-at-the-manifest', FAILED, answer=on('tag', stall), **STALLED)
+case('stalls-at-the-config', FAILED, answer=on('config', stall), **STALLED)
+case('stalls-in-a-layer', FAILED, large, answer=on('blob', half_then_stall), **STALLED)
+case('stalls-at-the-token', FAILED, token=stall, **STALLED)
+case('drips', FAILED, large, answer=on('blob', drip), **SLOW)
+case('drips-its-manifest', FAILED, answer=on('tag', lambda r, k, ref, image: drip(r, k, image.digest, image)), **SLOW)
+case('too-many-requests', FAILED, answer=on('tag', status(429, **{'Retry-After': '1000000'})), **SLOW)
+case('too-many-requests-for-layers', FAILED, answer=on('blob', status(429)), **SLOW)
 case('drops-at-the-manifest', FAILED, answer=on('tag', lambda r, *_: r.drop()))
 case('drops-in-a-layer', FAILED, large, answer=on('blob', half), seconds=20)
 case('unauthorised', FAILED, answer=status(401), sentence='')
@@ -405,7 +407,7 @@ case('token-is-no-json', FAILED, token=token(b'<html>'))
 case('token-is-a-number', FAILED, token=token(b'{"token": 5}'))
 case('token-is-empty', FAILED, token=token(b'{"token": ""}'))
 case('token-with-another-header', FAILED, token=token(b'{"token": "x\\r\\nX-Other: y"}'))
-case('token-endless', FAILED, token=lambda r: endless(r), seconds=SLOW)
+case('token-endless', FAILED, token=lambda r: endless(r), seconds=20)
 case('token-good', DONE, token=token(b'{"token": "abc"}'))
 case('forbidden', FAILED, answer=on('tag', status(403)))
 case('not-found', NONE, answer=on('tag', status(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}')))
@@ -422,9 +424,9 @@ case('other-config-than-its-digest', (FAILED, BAD), answer=on('config', other_by
 case('layer-shorter-than-said', (FAILED, BAD), large, answer=on('blob', shorter))
 case('layer-longer-than-said', (FAILED, BAD), large, answer=on('blob', longer))
 case('length-is-a-lie', (FAILED, BAD), large, answer=on('blob', length_lies), seconds=20)
-case('endless-manifest', (FAILED, BAD, LIMIT), answer=on('tag', endless), seconds=SLOW)
-case('endless-config', (FAILED, BAD, LIMIT), answer=on('config', endless), seconds=SLOW)
-case('endless-layer', (FAILED, BAD, LIMIT), large, answer=on('blob', endless), seconds=SLOW)
+case('endless-manifest', (FAILED, BAD, LIMIT), answer=on('tag', endless), seconds=20)
+case('endless-config', (FAILED, BAD, LIMIT), answer=on('config', endless), seconds=20)
+case('endless-layer', (FAILED, BAD, LIMIT), large, answer=on('blob', endless), seconds=20)
 
 def slowly(r, k, ref, image):
     """Two seconds: for what has to happen while a layer is under way."""

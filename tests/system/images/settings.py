@@ -30,3 +30,10 @@ def configure(host, text, name='tests'):
     else:
         host.run(['rm', '-f', path])
     host.run(['systemctl', 'stop', 'hero-imaged'])
+
+
+def clear(client):
+    for reference, i in client.list().items():
+        if reference != 'busybox:latest':
+            client.call('Remove', 's', reference)
+    client.call('Prune', 'a{sv}', {})

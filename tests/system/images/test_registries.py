@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from settings import CONFIGURATION, configure
 from registry import IMAGES_DIRECTORY, PASSWORD, PORT, TLS_NAME, USER
 
 CERTIFICATES = f'/etc/containers/certs.d/{TLS_NAME}'
@@ -129,13 +128,15 @@ def test_a_private_image_over_tls_by_credentials_that_no_process_shows(host, ima
 def test_an_archive_of_an_image_gives_the_same_contents_as_its_pull(host, images, registry, kind):
     images.pulled('layers')
     content = images.show('layers')['ContentDigest']
-    path = '/var/tmp/archive'
+    path = f'/var/tmp/{kind}'
     to = {'oci-archive': f'oci-archive:{path}:imported', 'docker-archive': f'docker-archive:{path}:imported:latest'}.get(kind, f'oci:{path}:imported')
-    host.run(['skopeo', 'copy', '-q', f'oci:{IMAGES_DIRECTORY}/layout:layers', to])
-    if kind == 'layout-through-a-pipe':
-        host.run(f'tar -C {path} -c . | heroctl image import imported -')
-    else:
-        host.heroctl('image', 'import', 'imported', path)
-    imported = images.show('imported')
-    assert imported['ContentDigest'] == content and imported['Cmd'] == ['/bin/sh']
-    host.run(['rm', '-rf', path])
+    try:
+        host.run(['skopeo', 'copy', '-q', f'oci:{IMAGES_DIRECTORY}/layout:layers', to])
+        if kind == 'layout-through-a-pipe':
+            host.run(f'tar -C {path} -c . | heroctl image import imported -')
+        else:
+            host.heroctl('image', 'import', 'imported', path)
+        imported = images.show('imported')
+        assert imported['ContentDigest'] == content and imported['Cmd'] == ['/bin/sh']
+    finally:
+        host.run(['rm', '-rf', path])
