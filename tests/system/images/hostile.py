@@ -25,7 +25,7 @@ ENTRIES_MAX = 60000
 SIZE_MAX = 256 << 20
 STALL_SEC, PULL_SEC = 3, 12
 
-CASES = {}
+CASES, MORE = {}, {}
 
 
 @dataclasses.dataclass
@@ -428,19 +428,23 @@ case('endless-manifest', (FAILED, BAD, LIMIT), answer=on('tag', endless), second
 case('endless-config', (FAILED, BAD, LIMIT), answer=on('config', endless), seconds=20)
 case('endless-layer', (FAILED, BAD, LIMIT), large, answer=on('blob', endless), seconds=20)
 
-def slowly(r, k, ref, image):
-    """Two seconds: for what has to happen while a layer is under way."""
-    data = image.blobs[ref]
-    r.start(200, len(data))
-    step = len(data) // 40 + 1
-    for i in range(0, len(data), step):
-        r.wfile.write(data[i:i + step])
-        r.wfile.flush()
-        time.sleep(0.05)
+def slowly(pause):
+    """For what has to happen while a layer is under way."""
+    def answer(r, k, ref, image):
+        data = image.blobs[ref]
+        r.start(200, len(data))
+        step = len(data) // 40 + 1
+        for i in range(0, len(data), step):
+            r.wfile.write(data[i:i + step])
+            r.wfile.flush()
+            time.sleep(pause)
+    return answer
 
 
 case('good', DONE)
-case('slow', DONE, large, answer=on('blob', slowly), seconds=8)
+case('slow', DONE, large, answer=on('blob', slowly(0.05)), seconds=8)
+# Too long to wait for: to be canceled. Not among CASES.
+MORE['crawls'] = Case('crawls', (DONE,), large, on('blob', slowly(0.25)))
 case('good-docker', DONE, lambda: Image([small('docker')], docker=True))
 case('good-zstd', DONE, lambda: Image([small('zstd')], compression='zstd'))
 case('good-plain', DONE, lambda: Image([small('plain')], compression=None))
@@ -532,7 +536,7 @@ class Request(http.server.BaseHTTPRequestHandler):
         if m and m.group(1).startswith('moving'):
             c, image = MOVING, moving(m.group(1))
         else:
-            c = m and CASES.get(m.group(1).partition('_')[0])
+            c = m and (CASES | MORE).get(m.group(1).partition('_')[0])
             image = c and c.made()
         if not c:
             return self.reply(b'{"errors":[{"code":"NAME_UNKNOWN","message":"no such name"}]}', 'application/json', 404)

@@ -115,7 +115,7 @@ def remains():
 class Client:
     def __init__(self):
         self.bus = Gio.bus_get_sync(Gio.BusType.SYSTEM)
-        self.ended, self.waiting, self.changes, self.unread = {}, {}, {}, b''
+        self.ended, self.since, self.waiting, self.changes, self.unread = {}, {}, {}, {}, b''
         self.bus.signal_subscribe(NAME, IMAGES, 'JobRemoved', None, None, 0, self.on_removed)
         self.bus.signal_subscribe(NAME, 'org.freedesktop.DBus.Properties', 'PropertiesChanged', None, None, 0, self.on_changed)
         channel = GLib.IOChannel.unix_new(0)
@@ -160,7 +160,8 @@ class Client:
             self.changes.setdefault(path, []).append(changed)
 
     def when_ended(self, job, do):
-        if job in self.ended:
+        # The numbers of jobs begin again with each hero-imaged: an older one may have had this.
+        if job in self.ended and self.ended[job]['ended'] >= self.since.get(job, 0):
             do()
         else:
             self.waiting.setdefault(job, []).append(do)
@@ -168,7 +169,13 @@ class Client:
     def begin(self, c, done):
         options = GLib.Variant('a{sv}', {k: variant(v) for k, v in c.get('options', {}).items()})
         arguments = GLib.Variant.new_tuple(GLib.Variant('s', c['reference']), options)
-        self.call(PATH, IMAGES, 'Pull', arguments, done)
+        began = time.monotonic()
+
+        def have(result, error):
+            if result:
+                self.since[result[0]] = began
+            done(result, error)
+        self.call(PATH, IMAGES, 'Pull', arguments, have)
 
     def op_begin(self, n, c):
         self.begin(c, lambda result, error: self.say(n, **(error or {'job': result[0]})))
