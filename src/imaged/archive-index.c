@@ -52,6 +52,11 @@ static int refuse(Index *x, const char *name, const char *what) {
         return x->why ? -EBADMSG : -ENOMEM;
 }
 
+static int say(Index *x, const char *sentence) {
+        x->why = strdup(sentence);
+        return x->why ? -EBADMSG : -ENOMEM;
+}
+
 static la_ssize_t on_read(struct archive *a, void *userdata, const void **ret) {
         Index *x = userdata;
         ssize_t n;
@@ -126,6 +131,8 @@ static int take(Index *x, struct archive *a, struct archive_entry *entry) {
         *i = (Item){ .offset = (uint64_t) archive_filter_bytes(a, 0), .size = link ? 0 : (uint64_t) size };
         if (!clean_name(path, i->name))
                 return refuse(x, path, "has a name that none of an image has");
+        if (i->size > x->end || i->offset > x->end - i->size)
+                return say(x, "The archive was cut short.");
         x->n++;
         return link ? take_link(x, entry, i) : 0;
 }
@@ -187,21 +194,38 @@ static int tell(const Index *x, archive_entry_t entry, void *userdata) {
         return r;
 }
 
-static int read_archive(Index *x) {
-        _cleanup_(archive_freep) struct archive *a = archive_read_new();
+/* In place means: as it is. */
+static int check_file(Index *x) {
+        static const char *const magics[] = { "\x1f\x8b", "BZh",
+                "\xfd"
+                "7zXZ",
+                "\x28\xb5\x2f\xfd", "\x04\x22\x4d\x18" };
+        char begin[8] = {};
         struct stat st;
 
-        if (!a || !x->items)
-                return -ENOMEM;
         if (fstat(x->fd, &st) < 0)
                 return negative_errno();
+        if (!S_ISREG(st.st_mode))
+                return say(x, "The archive is not a file.");
         x->end = (uint64_t) st.st_size;
-        if (!S_ISREG(st.st_mode) || archive_read_support_format_tar(a) != ARCHIVE_OK ||
+        if (pread(x->fd, begin, sizeof(begin) - 1, 0) < 0)
+                return negative_errno();
+        for (size_t i = 0; i < ELEMENTSOF(magics); i++)
+                if (startswith(begin, magics[i]))
+                        return say(x, "The archive is compressed: an archive of an image has to be a plain tar.");
+        return 0;
+}
+
+static int read_archive(Index *x) {
+        _cleanup_(archive_freep) struct archive *a = archive_read_new();
+
+        if (!a || archive_read_support_format_tar(a) != ARCHIVE_OK ||
                         archive_read_set_read_callback(a, on_read) != ARCHIVE_OK ||
                         archive_read_set_skip_callback(a, on_skip) != ARCHIVE_OK ||
-                        archive_read_set_callback_data(a, x) != ARCHIVE_OK ||
-                        archive_read_open1(a) != ARCHIVE_OK)
-                return refuse(x, "", "cannot be read");
+                        archive_read_set_callback_data(a, x) != ARCHIVE_OK)
+                return -ENOMEM;
+        if (archive_read_open1(a) != ARCHIVE_OK)
+                return say(x, "The archive cannot be read.");
         return read_entries(x, a);
 }
 
@@ -214,7 +238,9 @@ int archive_index(int fd, archive_entry_t entry, void *userdata, uint32_t *ret_n
                 return -ENOMEM;
         x->fd = fd;
         x->items = new0(Item, WORKER_ENTRIES_MAX);
-        r = read_archive(x);
+        r = x->items ? check_file(x) : -ENOMEM;
+        if (r >= 0)
+                r = read_archive(x);
         if (r >= 0)
                 r = check_names(x);
         if (r >= 0)

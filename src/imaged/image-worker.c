@@ -39,7 +39,10 @@
 
 #define THREADS_MAX 4u
 #define PROGRESS_INTERVAL (100 * USEC_PER_MSEC)
-#define MEMORY_MAX (UINT64_C(3) << 30)
+/* Address space. 200,000 entries need some 40 MiB, the rest is what threads and their allocators reserve,
+ * and the window of a zstd layer (up to 128 MiB). */
+#define MEMORY_BASE (UINT64_C(768) << 20)
+#define MEMORY_PER_ENTRY 512u
 #define CPU_SECONDS_MAX UINT64_C(7200)
 #define DIGEST_READ_SIZE (1u << 20)
 
@@ -89,10 +92,11 @@ static void on_progress(uint64_t bytes, uint32_t entries, void *userdata) {
         (void) say(&(WorkerLine){ .type = WORKER_PROGRESS, .bytes = bytes, .entries = entries });
 }
 
-static int enter(int last_fd, uint64_t max_bytes) {
+static int enter(int last_fd, const ImportLimits *import) {
         const SandboxLimits limits = {
-                .memory = MEMORY_MAX,
-                .file_size = max_bytes + (UINT64_C(1) << 30), /* tables, and what does not compress */
+                .memory = MEMORY_BASE + (uint64_t) import->max_entries * MEMORY_PER_ENTRY,
+                .file_size = import->max_bytes +
+                             (UINT64_C(1) << 30), /* tables, and what does not compress */
                 .cpu_seconds = CPU_SECONDS_MAX,
         };
         struct pollfd status = { .fd = WORKER_STATUS_FD, .events = POLLOUT };
@@ -146,7 +150,7 @@ static int run_tar(const ImportLimits *limits) {
         Worker w = {};
         int r;
 
-        r = enter(WORKER_STATUS_FD, limits->max_bytes);
+        r = enter(WORKER_STATUS_FD, limits);
         if (r >= 0)
                 r = start(&w, limits->max_entries);
         if (r < 0)
@@ -167,7 +171,7 @@ static int merge(const Layer *layers, size_t n_layers, const ImportLimits *limit
         Worker w = {};
         int r;
 
-        r = enter(WORKER_LAYERS_FD + (int) LAYERS_MAX, limits->max_bytes);
+        r = enter(WORKER_LAYERS_FD + (int) LAYERS_MAX, limits);
         if (r >= 0)
                 r = sha256_init();
         if (r >= 0)
@@ -199,10 +203,11 @@ static int on_entry(uint64_t offset, uint64_t size, const char *name, void *user
 
 static int run_index(void) {
         _cleanup_free_ char *why = NULL;
+        const ImportLimits limits = {};
         uint32_t n_entries;
         int r;
 
-        r = enter(WORKER_STATUS_FD, 0);
+        r = enter(WORKER_STATUS_FD, &limits);
         if (r >= 0)
                 r = sandbox_seal();
         if (r >= 0)
@@ -245,7 +250,7 @@ static int run_stage(uint64_t max_bytes) {
         uint64_t bytes;
         int r;
 
-        r = enter(WORKER_STATUS_FD, max_bytes);
+        r = enter(WORKER_STATUS_FD, &(ImportLimits){ .max_bytes = max_bytes });
         if (r >= 0)
                 r = sandbox_seal();
         if (r >= 0)
@@ -258,6 +263,7 @@ static int run_stage(uint64_t max_bytes) {
 static int run_busybox(const char *path) {
         _cleanup_free_ char *applets = NULL;
         _cleanup_close_ int fd = -EBADF;
+        const ImportLimits limits = { IMPORT_MAX_ENTRIES_DEFAULT, IMPORT_MAX_BYTES_DEFAULT };
         ImportResult result = {};
         Worker w = {};
         int r;
@@ -268,10 +274,10 @@ static int run_busybox(const char *path) {
         fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0 || dup2(fd, WORKER_INPUT_FD) < 0)
                 return say_error(negative_errno(), "The busybox program cannot be read.");
-        r = enter(WORKER_STATUS_FD, IMPORT_MAX_BYTES_DEFAULT);
+        r = enter(WORKER_STATUS_FD, &limits);
         TAKE_FD(fd); /* closed with all above the status fd, or below and harmless */
         if (r >= 0)
-                r = start(&w, IMPORT_MAX_ENTRIES_DEFAULT);
+                r = start(&w, limits.max_entries);
         if (r >= 0)
                 r = busybox_tree(WORKER_INPUT_FD, applets, w.tree, w.writer);
         if (r == -ENOEXEC)
@@ -339,7 +345,7 @@ static int run(int argc, char *argv[]) {
         if (argc == 2 && streq(argv[1], "index"))
                 return run_index();
         if (argc == 3 && streq(argv[1], "stage") && parse_uint64(argv[2], &limits.max_bytes) >= 0 &&
-            limits.max_bytes <= INT64_MAX / 2)
+                        limits.max_bytes <= INT64_MAX / 2)
                 return run_stage(limits.max_bytes);
         if (argc == 4 && streq(argv[1], "tar") && parse_limits(argv + 2, &limits))
                 return run_tar(&limits);
