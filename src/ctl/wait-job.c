@@ -184,13 +184,15 @@ static void ask_all_again(JobWaiter *w) {
 
 static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
         JobWaiter *w = userdata;
-        const char *owner;
+        const char *before, *owner;
         WaitedJob *j;
         int r;
 
-        r = sd_bus_message_read(m, "sss", NULL, NULL, &owner);
+        r = sd_bus_message_read(m, "sss", NULL, &before, &owner);
         if (r < 0 || w->n_pending == 0)
                 return 0;
+        if (!before[0] && !w->patience)
+                return 0; /* started by our own call, which made the job */
         TAILQ_FOREACH(j, &w->pending, jobs)
                 j->path = mfree(j->path);
         w->progress_slot = sd_bus_slot_unref(w->progress_slot);

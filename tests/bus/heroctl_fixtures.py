@@ -26,6 +26,7 @@ HEROCTL = BUILD / 'src/ctl/heroctl'
 CONFIG = '''<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig><type>custom</type><listen>unix:path={socket}</listen><auth>EXTERNAL</auth>
+<servicedir>{services}</servicedir>
 <policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>
 '''
 
@@ -34,12 +35,14 @@ class Bus:
     def __init__(self, directory, with_service=True, **environment):
         self.directory = directory
         config = directory / 'bus.conf'
-        config.write_text(CONFIG.format(socket=directory / 'bus'))
+        services = directory / 'services'
+        services.mkdir()
+        config.write_text(CONFIG.format(socket=directory / 'bus', services=services))
         self.address = f'unix:path={directory / "bus"}'
         self.environment = {**os.environ, 'DBUS_SYSTEM_BUS_ADDRESS': self.address, 'LC_ALL': 'C.UTF-8', 'TZ': 'UTC',
                             **environment}
         self.daemon = subprocess.Popen(['dbus-daemon', f'--config-file={config}', '--nofork', '--print-address'],
-                                       stdout=subprocess.PIPE)
+                                       stdout=subprocess.PIPE, env=self.environment)
         self.daemon.stdout.readline()
         self.service = None
         if with_service:
@@ -55,6 +58,13 @@ class Bus:
                 p.terminate()
                 p.wait(10)
                 p.stdout.close()
+
+    def start_on_demand(self):
+        """As by D-Bus activation. Who is started goes with the bus."""
+        (self.directory / 'services/fake.service').write_text(
+            f'[D-BUS Service]\nName=org.hero.Compute\nExec=/usr/bin/python3 {HERE}/fake_computed.py\n')
+        subprocess.run(['busctl', '--system', 'call', 'org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus',
+                        'ReloadConfig'], env=self.environment, check=True)
 
     def call(self, method, *arguments):
         types = ['s' * len(arguments), *arguments] if arguments else []

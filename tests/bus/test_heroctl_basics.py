@@ -167,6 +167,12 @@ def test_bus_that_is_not_there(bus):
     assert bus.error('list', check=6).startswith('Failed to connect to the system bus: No such file')
 
 
+def test_a_service_that_is_started_by_the_call_was_not_restarted(empty_bus):
+    empty_bus.start_on_demand()
+    assert empty_bus.text('start', 'slow-1') == ''
+    assert empty_bus.calls()
+
+
 def test_a_service_that_is_restarted_during_a_job_undoes_it(bus):
     assert bus.error('start', 'crash-1', check=1) == (
         "Failed to start VM 'crash-1': the service was restarted while it was at work, and the VM is stopped: because\n")
