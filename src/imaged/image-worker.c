@@ -49,6 +49,7 @@
 typedef struct Worker {
         Tree *tree;
         SquashfsWriter *writer;
+        Hasher *hasher; /* of "layers" */
         uint64_t last_progress;
 } Worker;
 
@@ -175,11 +176,13 @@ static int merge(const Layer *layers, size_t n_layers, const ImportLimits *limit
         if (r >= 0)
                 r = sha256_init();
         if (r >= 0)
+                r = hasher_new(&w.hasher);
+        if (r >= 0)
                 r = start(&w, limits->max_entries);
         if (r < 0)
                 return say_errno(r);
-        r = layer_merge(layers, n_layers, limits, w.tree, w.writer, on_progress, on_layer_done, &w, &result,
-                        &why);
+        r = layer_merge(layers, n_layers, w.hasher, limits, w.tree, w.writer, on_progress, on_layer_done, &w,
+                        &result, &why);
         if (r < 0)
                 return why ? say_error(r, why) : say_errno(r);
         return finish(&w, &result);

@@ -110,7 +110,7 @@ bool space_fits(Imaged *m, uint64_t bytes);
 /* Makes room, as of this answer of hero-computed. -ENOSPC: not possible, nothing was removed; other -errno: no answer. */
 int prune_for(Imaged *m, sd_bus_message *reply, uint64_t bytes);
 
-/* Where images take more than they may: removes what prune would, without starting hero-computed for it. */
+/* Removes what prune would, that is images without a tag and what is over the budget; without starting hero-computed for it. */
 void collect_images(Imaged *m);
 
 /* images-bus.c: the object on the bus. */

@@ -58,6 +58,7 @@ static int merge_one(Import *p, const Layer *l, size_t i) {
                 .size = l->size,
                 .digest = *l->digest ? l->digest : NULL,
                 .diff_id = *l->diff_id ? l->diff_id : NULL,
+                .hasher = p->hasher,
         };
         int r;
 
@@ -144,7 +145,7 @@ static int merge_all(Import *p, const Layer *layers, size_t n_layers, layer_done
         return drop_garbage(p, layers, ends, n_layers);
 }
 
-int layer_merge(const Layer *layers, size_t n_layers, const ImportLimits *limits, Tree *tree,
+int layer_merge(const Layer *layers, size_t n_layers, Hasher *hasher, const ImportLimits *limits, Tree *tree,
                 SquashfsWriter *writer, import_progress_t progress, layer_done_t done, void *userdata,
                 ImportResult *ret, char **ret_why) {
         Import p = {
@@ -154,6 +155,7 @@ int layer_merge(const Layer *layers, size_t n_layers, const ImportLimits *limits
                 .progress = progress,
                 .userdata = userdata,
                 .layers = true,
+                .hasher = hasher,
         };
         int r;
 

@@ -25,7 +25,8 @@ int layer_parse(const char *text, Layer *ret);
 /* Called after each layer. */
 typedef void (*layer_done_t)(unsigned layer, void *userdata);
 
-/* layers: the lowest first. Otherwise as tar_import(); progress is that of all blobs together. */
-int layer_merge(const Layer *layers, size_t n_layers, const ImportLimits *limits, Tree *tree,
+/* layers: the lowest first. hasher: NULL, or a thread for the checksums. Otherwise as tar_import(); progress
+ * is that of all blobs together. */
+int layer_merge(const Layer *layers, size_t n_layers, Hasher *hasher, const ImportLimits *limits, Tree *tree,
                 SquashfsWriter *writer, import_progress_t progress, layer_done_t done, void *userdata,
                 ImportResult *ret, char **ret_why);

@@ -220,10 +220,17 @@ static int on_collect(sd_bus_message *reply, void *userdata, sd_bus_error *error
         return 0;
 }
 
+static bool anything_to_collect(Imaged *m) {
+        FOREACH_IMAGE(i, m)
+                if (image_count_tags(&m->catalog, i) == 0)
+                        return true;
+        return catalog_size(&m->catalog) > m->config.space_max;
+}
+
 void collect_images(Imaged *m) {
         int r;
 
-        if (m->collect_slot || catalog_size(&m->catalog) <= m->config.space_max)
+        if (m->collect_slot || !anything_to_collect(m))
                 return;
         r = uses_ask(m, false, on_collect, m, &m->collect_slot);
         if (r < 0)

@@ -42,6 +42,7 @@ typedef struct Import {
         void *userdata;
         bool layers;             /* what begins with ".wh." is a whiteout */
         uint64_t n_bytes_before; /* of other archives, for the progress */
+        Hasher *hasher;          /* or NULL */
 
         /* A second reading of the same archives, for contents only: of the entry of this number in all
          * archives, or NULL. */

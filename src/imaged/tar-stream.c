@@ -57,6 +57,15 @@ static ssize_t read_input(TarStream *s) {
         return pread(s->input->fd, s->buffer, n, (off_t) (s->input->offset + s->n_read));
 }
 
+static void hash(TarStream *s, Sha256 *sha256, const void *p, size_t n) {
+        if (!sha256)
+                return;
+        if (s->input->hasher)
+                hasher_write(s->input->hasher, sha256, p, n);
+        else
+                sha256_write(sha256, p, n);
+}
+
 /* Some more of it into the buffer. Whether the other side of a pipe made it non-blocking is not ours to
  * change. */
 static ssize_t fill(TarStream *s) {
@@ -65,8 +74,7 @@ static ssize_t fill(TarStream *s) {
 
                 if (n >= 0) {
                         s->n_read += (uint64_t) n;
-                        if (s->digest)
-                                sha256_write(s->digest, s->buffer, (size_t) n);
+                        hash(s, s->digest, s->buffer, (size_t) n);
                         return n;
                 }
                 if (errno == EAGAIN)
@@ -128,8 +136,8 @@ static int next_piece(TarStream *s, const void **ret, size_t *ret_size) {
         r = s->gunzip ? gunzip_piece(s, ret, ret_size) : archive_piece(s, ret, ret_size);
         if (r == ARCHIVE_EOF)
                 s->stream_ended = true;
-        else if (r == ARCHIVE_OK && s->diff_id)
-                sha256_write(s->diff_id, *ret, *ret_size);
+        else if (r == ARCHIVE_OK)
+                hash(s, s->diff_id, *ret, *ret_size);
         return r;
 }
 
@@ -258,6 +266,8 @@ TarStream *tar_stream_free(TarStream *s) {
         if (s->stream)
                 (void) archive_read_free(s->stream);
         gunzip_free(s->gunzip);
+        if (s->input->hasher)
+                hasher_sync(s->input->hasher);
         sha256_free(s->digest);
         sha256_free(s->diff_id);
         free(s->buffer);
@@ -278,11 +288,13 @@ static int drain_input(TarStream *s) {
         return (int) n;
 }
 
-static bool is_digest(Sha256 *s, const char *digest) {
+static bool is_digest(TarStream *s, Sha256 *sha256, const char *digest) {
         char hex[SHA256_HEX_LENGTH + 1];
         const char *expected = startswith(digest, "sha256:");
 
-        sha256_read(s, hex);
+        if (s->input->hasher)
+                hasher_sync(s->input->hasher);
+        sha256_read(sha256, hex);
         return expected && streq(hex, expected);
 }
 
@@ -298,7 +310,7 @@ static int check_digest(TarStream *s, char **ret_why) {
         if (s->n_read != s->input->size)
                 return say(ret_why, -EBADMSG,
                                 "The blob is shorter than it is said to be: it was cut short.");
-        if (!is_digest(s->digest, s->input->digest))
+        if (!is_digest(s, s->digest, s->input->digest))
                 return say(ret_why, -EBADMSG, "The blob is not the one that its digest names.");
         return 0;
 }
@@ -354,7 +366,7 @@ int tar_stream_finish(TarStream *s, char **ret_why) {
                 r = check_digest(s, ret_why);
         if (r < 0)
                 return r;
-        if (s->diff_id && !is_digest(s->diff_id, s->input->diff_id))
+        if (s->diff_id && !is_digest(s, s->diff_id, s->input->diff_id))
                 return say(ret_why, -EBADMSG,
                                 "The layer is not the one that the configuration names (diff_id).");
         /* Without a checksum, blocks of zeros at the end are all there is to tell. */

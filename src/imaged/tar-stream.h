@@ -10,6 +10,7 @@
 #include <archive.h>
 
 #include "basic/macro.h"
+#include "imaged/hasher.h"
 
 typedef struct TarInput {
         int fd;
@@ -17,6 +18,7 @@ typedef struct TarInput {
         uint64_t offset, size;
         const char *digest;  /* "sha256:…" of what is read, or NULL; only with a window */
         const char *diff_id; /* "sha256:…" of the tar, or NULL */
+        Hasher *hasher;      /* for both, or NULL: they are taken at once */
 } TarInput;
 
 typedef struct TarStream TarStream;

@@ -133,6 +133,18 @@ class TestPull:
         assert bed.bus.open_with_config('app')[0] == OTHER.digest
         assert bed.bus.open_with_config(APP.digest)[0] == APP.digest
 
+    def test_what_a_moved_tag_leaves_goes_when_no_vm_uses_it(self, bed):
+        uses = [('web', 'app', APP.digest)]
+        bed.host.play_computed(uses)
+        bed.pulled('app')
+        bed.fetch.add(LOCATION, OTHER)
+        bed.pulled('app')
+        assert bed.bus.get(APP.digest)['UsedBy'] == ['web']
+        uses.clear()
+        bed.fetch.add(LOCATION, Image({'third': b''}))
+        bed.pulled('app')
+        wait_for(lambda: len(bed.host.contents()) == 1)
+
     def test_of_an_index_the_platform_is_taken(self, bed):
         arm = Image({'arm': b''}, platform='linux/arm64')
         bed.fetch.add(LOCATION, [APP, arm], make_index(arm, APP))

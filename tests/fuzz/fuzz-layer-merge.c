@@ -122,7 +122,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 layers[i].fd = tars[i].fd;
                 layers[i].size = (uint64_t) st.st_size;
         }
-        r = layer_merge(layers, n, &limits, tree, writer, NULL, NULL, NULL, &result, &why);
+        r = layer_merge(layers, n, NULL, &limits, tree, writer, NULL, NULL, NULL, &result, &why);
         for (size_t i = 0; i < n; i++)
                 safe_close(tars[i].fd);
         if (r < 0) {

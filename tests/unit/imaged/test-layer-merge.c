@@ -29,6 +29,7 @@ typedef struct Image {
         size_t n;
         Tree *tree;
         SquashfsWriter *writer;
+        Hasher *hasher;
         int output;
         ImportLimits limits;
         ImportResult result;
@@ -40,6 +41,7 @@ static int setup(void **state) {
 
         i = (Image) { .limits = { 1000, 1 << 30 }, .output = memfd_create("squashfs", MFD_CLOEXEC) };
         assert_true(i.output >= 0);
+        assert_int_equal(hasher_new(&i.hasher), 0);
         *state = &i;
         return 0;
 }
@@ -48,6 +50,7 @@ static int teardown(void **state) {
         Image *i = *state;
 
         squashfs_writer_free(i->writer);
+        hasher_free(i->hasher);
         tree_free(i->tree);
         for (size_t k = 0; k < i->n; k++)
                 safe_close(i->layers[k].fd);
@@ -89,7 +92,7 @@ static int merge_layers(Image *i, const Layer *layers) {
 
         assert_int_equal(tree_new(i->limits.max_entries, &i->tree), 0);
         assert_int_equal(squashfs_writer_new(i->output, 1, &i->writer), 0);
-        r = layer_merge(layers, i->n, &i->limits, i->tree, i->writer, NULL, NULL, NULL, &i->result, &i->why);
+        r = layer_merge(layers, i->n, i->hasher, &i->limits, i->tree, i->writer, NULL, NULL, NULL, &i->result, &i->why);
         if (r >= 0)
                 assert_int_equal(squashfs_writer_finish(i->writer, i->tree), 0);
         return r;
