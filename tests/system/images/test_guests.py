@@ -27,7 +27,7 @@ def test_provision_from_a_registry_gives_a_guest_with_the_os_release_of_the_imag
 @pytest.mark.parametrize('tag, memory, at_least', [('alpine', '256M', 30), ('layers', '256M', 150), ('many', '384M', 50000)])
 def test_a_guest_sees_what_umoci_unpacks(host, images, registry, layout, tag, memory, at_least):
     host.heroctl('provision', 'carol', '--image', tag, f'--memory={memory}', timeout=90)
-    seen = host.heroctl('exec', 'carol', '--', '/bin/tree-list', '/', timeout=120).out
+    seen = host.heroctl('exec', 'carol', '--', '/bin/tree-list', '/', timeout=300).out
     assert_same(listed(layout, tag), seen, at_least)
     host.heroctl('deprovision', 'carol')
 
