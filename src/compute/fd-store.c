@@ -104,8 +104,17 @@ static size_t box_open(int fd, int ret[static BOX_MAX]) {
         if (word != BOX_WORD || !c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
                 return 0;
         n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        memcpy(ret, CMSG_DATA(c), n * sizeof(int));
-        return n;
+        /* The padding of the buffer has room for another one. */
+        for (size_t i = 0; i < n; i++) {
+                int received;
+
+                memcpy(&received, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+                if (i < BOX_MAX)
+                        ret[i] = received;
+                else
+                        safe_close(received);
+        }
+        return MIN2(n, BOX_MAX);
 }
 
 void fd_store_push_vm(Vm *vm) {
