@@ -18,9 +18,9 @@ int job_waiter_new(sd_bus *bus, JobWaiter **ret);
 JobWaiter *job_waiter_free(JobWaiter *w);
 DEFINE_TRIVIAL_CLEANUP_FUNC(JobWaiter *, job_waiter_free);
 
-/* what is the sentence's middle: "start VM 'x'". "/" as path is no job: done already. verb is a literal, the type of the job;
- * vm the object of the VM, NULL for that of the job. */
-int job_waiter_add(JobWaiter *w, const char *path, const char *vm, const char *verb, const char *what);
+/* path is out of reply, "/" no job: done already. what is the sentence's middle: "start VM 'x'". verb is a literal, the type of
+ * the job; vm the object of the VM, NULL for that of the job. */
+int job_waiter_add(JobWaiter *w, sd_bus_message *reply, const char *path, const char *vm, const char *verb, const char *what);
 
 /* Returns when all have ended, having reported each failure: 0, or the negative errno of the first one;
  * -ECANCELED after Ctrl-C. */
