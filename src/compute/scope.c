@@ -277,7 +277,7 @@ static int on_scope_changed(sd_bus_message *message, void *userdata, sd_bus_erro
         if (sd_bus_path_decode(sd_bus_message_get_path(message), UNIT_PREFIX, &unit) <= 0)
                 return 0;
         vm = vm_of_scope(userdata, unit);
-        if (vm && vm->runtime && vm->runtime->scope_requested && is_result_oom(message))
+        if (vm && vm->runtime && vm->runtime->scope_requested && vm->runtime->end < VM_END_OOM && is_result_oom(message))
                 vm->runtime->end = VM_END_OOM;
         return 0;
 }
