@@ -129,7 +129,7 @@ void fd_store_push_vm(Vm *vm) {
                 (void) log_warning_errno(box, "Cannot keep the channels of VM '%s' for the next start of the daemon: %m",
                                          vm->name);
         else
-                push(name, "FDPOLL=0\n", &box, 1); /* it is at its end, and yet not to be dropped */
+                push(name, "FDPOLL=0\n", &box, 1); /* PID 1 has nothing to wait for: nobody is at the other end */
 }
 
 void fd_store_remove_vm(Vm *vm) {
