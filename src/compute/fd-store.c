@@ -2,13 +2,16 @@
 
 #include "compute/fd-store.h"
 
+#include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
+#include "compute/manager.h"
 #include "shared/log.h"
 
 #define BOX_MAX 3u
@@ -48,8 +51,23 @@ static char *vm_fd_name(const Vm *vm) {
         return strprintf("vm-%s", vm->name);
 }
 
+/* What is on its way in a message is charged to the real uid of who sent it, and of a user who has more on its way than
+ * RLIMIT_NOFILE no process may send a file that lacks CAP_SYS_ADMIN and CAP_SYS_RESOURCE. Not to root, then, of whom there are
+ * such processes: to a uid that nobody has. Only the real one, and only for the call: privileges go by the effective one. */
+static ssize_t send_charged_to(uid_t uid, int fd, const struct msghdr *m) {
+        bool changed = syscall(SYS_setresuid, uid, -1, -1) >= 0;
+        ssize_t n;
+
+        n = sendmsg(fd, m, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0)
+                n = negative_errno();
+        if (changed && syscall(SYS_setresuid, 0, -1, -1) < 0)
+                abort(); /* cannot fail: the effective uid is still root's */
+        return n;
+}
+
 /* A socket with one message in it that holds the fds. Nobody ever takes it out: who comes next peeks. */
-static int box_new(const int *fds, size_t n) {
+static int box_new(uid_t uid, const int *fds, size_t n) {
         _cleanup_close_ int in = -EBADF, box = -EBADF;
         union {
                 struct cmsghdr align;
@@ -65,6 +83,7 @@ static int box_new(const int *fds, size_t n) {
         };
         struct cmsghdr *c = CMSG_FIRSTHDR(&m);
         int pair[2];
+        ssize_t sent;
 
         assert(n <= BOX_MAX);
         if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -75,7 +94,8 @@ static int box_new(const int *fds, size_t n) {
         c->cmsg_type = SCM_RIGHTS;
         c->cmsg_len = CMSG_LEN(sizeof(int) * n);
         memcpy(CMSG_DATA(c), fds, sizeof(int) * n);
-        return sendmsg(in, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? negative_errno() : TAKE_FD(box);
+        sent = send_charged_to(uid, in, &m);
+        return sent < 0 ? (int) sent : TAKE_FD(box);
 }
 
 /* Copies of the fds in it, or 0: it is no box. */
@@ -104,23 +124,33 @@ static size_t box_open(int fd, int ret[static BOX_MAX]) {
         if (word != BOX_WORD || !c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
                 return 0;
         n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        memcpy(ret, CMSG_DATA(c), n * sizeof(int));
-        return n;
+        /* The padding of the buffer has room for another one. */
+        for (size_t i = 0; i < n; i++) {
+                int received;
+
+                memcpy(&received, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+                if (i < BOX_MAX)
+                        ret[i] = received;
+                else
+                        safe_close(received);
+        }
+        return MIN2(n, BOX_MAX);
 }
 
 void fd_store_push_vm(Vm *vm) {
         const int fds[] = { vm->runtime->monitor_fd, vm->runtime->agent_fd, vm->runtime->console_fd };
+        const ComputeConfig *c = &vm->manager->config;
         _cleanup_free_ char *name = vm_fd_name(vm);
         _cleanup_close_ int box = -EBADF;
 
         if (!name)
                 return;
-        box = box_new(fds, ELEMENTSOF(fds));
+        box = box_new(c->uid_base + c->uid_count, fds, ELEMENTSOF(fds));
         if (box < 0)
                 (void) log_warning_errno(box, "Cannot keep the channels of VM '%s' for the next start of the daemon: %m",
                                          vm->name);
         else
-                push(name, "FDPOLL=0\n", &box, 1); /* it is at its end, and yet not to be dropped */
+                push(name, "FDPOLL=0\n", &box, 1); /* PID 1 has nothing to wait for: nobody is at the other end */
 }
 
 void fd_store_remove_vm(Vm *vm) {

@@ -19,6 +19,8 @@
 /* QEMU has a handful of threads plus one per CPU and up to 64 of the thread pool. */
 #define TASKS_MAX 512u
 #define UNIT_PREFIX SYSTEMD_OBJECT "/unit"
+#define OUR_SLICE "machine-hero.slice"
+#define OUR_SUBSLICES "machine-hero-" /* within it */
 #define SCOPE_INTERFACE SYSTEMD_BUS_NAME ".Scope"
 
 /* One call to PID 1. A start or stop is over when PID 1's job is, the others with the answer. */
@@ -275,7 +277,7 @@ static int on_scope_changed(sd_bus_message *message, void *userdata, sd_bus_erro
         if (sd_bus_path_decode(sd_bus_message_get_path(message), UNIT_PREFIX, &unit) <= 0)
                 return 0;
         vm = vm_of_scope(userdata, unit);
-        if (vm && vm->runtime && vm->runtime->scope_requested && is_result_oom(message))
+        if (vm && vm->runtime && vm->runtime->scope_requested && vm->runtime->end < VM_END_OOM && is_result_oom(message))
                 vm->runtime->end = VM_END_OOM;
         return 0;
 }
@@ -375,6 +377,15 @@ static int append_limits(sd_bus_message *m, const Vm *vm) {
         return r < 0 ? r : append_weights(m, vm);
 }
 
+/* At shutdown PID 1 stops a VM while we are still there to ask its guest. Our own slice sees to that: it is After= us, and what
+ * is in it is stopped with it and before it. So the scope needs no dependencies of its own: of each unit that it is
+ * ordered with, PID 1 would write and send half a dozen properties, per VM. */
+static int append_order(sd_bus_message *m, const char *slice) {
+        if (streq(slice, OUR_SLICE) || startswith(slice, OUR_SUBSLICES))
+                return sd_bus_message_append(m, "(sv)", "DefaultDependencies", "b", false);
+        return sd_bus_message_append(m, "(sv)", "After", "as", 1, "hero-computed.service");
+}
+
 static int append_properties(sd_bus_message *m, const Vm *vm) {
         const ComputeConfig *c = &vm->manager->config;
         _cleanup_free_ char *description = NULL;
@@ -384,13 +395,12 @@ static int append_properties(sd_bus_message *m, const Vm *vm) {
         if (asprintf(&description, vm->spec.user ? "VM %s of user %s" : "VM %s", vm->name, vm->spec.user) < 0)
                 return -ENOMEM;
         stop = c->shutdown_timeout + c->powerdown_timeout + c->stop_timeout;
-        /* No dependencies of its own: at shutdown the slice is stopped, and with it what requires it, and before us, for the
-         * slice is After= us, so that we are still there to ask the guests. For each unit that a scope is ordered with, PID 1
-         * would write and send half a dozen properties, per VM. */
-        r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", description, "Slice", "s",
-                                  c->slice, "PIDs", "au", 1, (uint32_t) vm->runtime->process.pid, "CollectMode", "s",
+        r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", description, "Slice", "s", c->slice,
+                                  "PIDs", "au", 1, (uint32_t) vm->runtime->process.pid, "CollectMode", "s",
                                   "inactive-or-failed", "KillSignal", "i", SIGCONT, "TimeoutStopUSec", "t", stop, "OOMPolicy",
-                                  "s", "kill", "DevicePolicy", "s", "strict", "DefaultDependencies", "b", false);
+                                  "s", "kill", "DevicePolicy", "s", "strict");
+        if (r >= 0)
+                r = append_order(m, c->slice);
         if (r >= 0)
                 r = append_limits(m, vm);
         if (r >= 0)

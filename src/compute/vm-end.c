@@ -24,9 +24,15 @@
 #include "compute/vm-exit.h"
 #include "shared/log.h"
 
-/* 1: yes, 0: no, -errno: the cgroup is gone. */
-static int read_oom_killed(int fd) {
-        const char *p;
+static bool has_counted(const char *events, const char *name) {
+        const char *p = strstr(events, name);
+
+        return p && strtoull(p + strlen(name), NULL, 10) > 0;
+}
+
+/* A kill for want of memory, or VM_END_UNKNOWN; -errno: the cgroup is gone. "oom" is only counted where the limit is that
+ * was reached, "oom_kill" where the victim was. */
+static int read_oom(int fd) {
         char buf[512];
         ssize_t n;
 
@@ -34,26 +40,25 @@ static int read_oom_killed(int fd) {
         if (n < 0)
                 return negative_errno();
         buf[n] = 0;
-        p = strstr(buf, "oom_kill ");
-        return p && strtoull(p + strlen("oom_kill "), NULL, 10) > 0;
+        if (!has_counted(buf, "\noom_kill "))
+                return VM_END_UNKNOWN;
+        return has_counted(buf, "\noom ") ? VM_END_OOM : VM_END_HOST_OOM;
 }
 
-/* Remembers it as the end, too. */
-static bool is_oom_killed(Vm *vm) {
+static void look_for_oom(Vm *vm) {
         VmRuntime *rt = vm->runtime;
         int r;
 
-        r = rt->oom_source ? read_oom_killed(sd_event_source_get_io_fd(rt->oom_source)) : 0;
+        r = rt->oom_source ? read_oom(sd_event_source_get_io_fd(rt->oom_source)) : VM_END_UNKNOWN;
         if (r > 0)
-                rt->end = VM_END_OOM;
+                rt->end = (VmEnd) r;
         else if (r < 0)
                 /* A file of a cgroup that is gone is readable for ever, and cannot be read. */
                 rt->oom_source = sd_event_source_disable_unref(rt->oom_source);
-        return rt->end == VM_END_OOM;
 }
 
 static int on_memory_event(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
-        (void) is_oom_killed(userdata);
+        look_for_oom(userdata);
         return 0;
 }
 
@@ -94,7 +99,7 @@ static int on_exit_event(sd_event_source *s, int fd, uint32_t revents, void *use
         Vm *vm = userdata;
         VmRuntime *rt = vm->runtime;
 
-        (void) is_oom_killed(vm);
+        look_for_oom(vm);
         rt->oom_source = sd_event_source_disable_unref(rt->oom_source);
         collect_status(rt);
         rt->exit_source = sd_event_source_disable_unref(rt->exit_source);
@@ -153,6 +158,10 @@ static bool describe_end(Vm *vm, char **ret) {
 
         case VM_END_OOM:
                 *ret = strprintf("The VMM reached the memory limit of %s and was killed by the kernel.", vm->unit);
+                return true;
+
+        case VM_END_HOST_OOM:
+                *ret = strprintf("Memory ran out on the host or in %s, and the kernel killed the VMM.", vm->manager->config.slice);
                 return true;
 
         case VM_END_COMMAND:

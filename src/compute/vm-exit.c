@@ -53,7 +53,7 @@ void vm_exit_gone(Vm *vm) {
         const VmRuntime *rt = vm->runtime;
         const char *reason = "vmm-failed";
 
-        if (rt->end == VM_END_OOM)
+        if (rt->end == VM_END_OOM || rt->end == VM_END_HOST_OOM)
                 reason = "oom";
         else if (vm->state == VM_STARTING)
                 reason = start_failure(vm);

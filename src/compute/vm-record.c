@@ -414,7 +414,8 @@ int vm_record_remove(Vm *vm) {
         int r;
 
         r = remove_tree_at(vm->manager->vms_fd, vm->name);
-        if (r >= 0 && fsync(vm->manager->vms_fd) < 0)
-                r = negative_errno();
-        return r;
+        if (r < 0)
+                return r;
+        vm->unsaved = false; /* else it would come back with what is still to be signalled */
+        return fsync(vm->manager->vms_fd) < 0 ? negative_errno() : 0;
 }

@@ -39,7 +39,8 @@ typedef enum VmEnd {
         VM_END_GUEST_SHUTDOWN, /* the guest went down, by itself or because it was told to */
         VM_END_HOST_STOP,      /* systemctl stop asked us, or the VMM got SIGTERM */
         VM_END_COMMAND,        /* its command ended; exit_code, exit_reason */
-        VM_END_OOM,
+        VM_END_OOM,            /* at its memory limit, as far as can be told */
+        VM_END_HOST_OOM,       /* below it: for others' sake */
 } VmEnd;
 
 struct VmRuntime {

@@ -79,7 +79,7 @@ int make_vm(const char *method, const char *doing, const char *argument, char *c
         if (r < 0)
                 return report_error(r, &error, "%s", what);
         if (!arg_no_wait) {
-                r = job_waiter_add(w, job, path, startswith(doing, "create") ? "create" : "provision", what);
+                r = job_waiter_add(w, reply, job, path, startswith(doing, "create") ? "create" : "provision", what);
                 if (r >= 0)
                         r = job_waiter_run(w);
                 if (r < 0)

@@ -23,7 +23,7 @@ static int deprovision(sd_bus *bus, JobWaiter *w, const char *user) {
         if (arg_no_wait)
                 return 0;
         what = strprintf("deprovision user '%s'", user);
-        return what ? job_waiter_add(w, job, NULL, "delete", what) : -ENOMEM;
+        return what ? job_waiter_add(w, reply, job, NULL, "delete", what) : -ENOMEM;
 }
 
 static int run(int argc, char **argv) {

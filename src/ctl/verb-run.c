@@ -57,15 +57,15 @@ static char *make_name(void) {
         return vm_name_make(arg_spec.image, number);
 }
 
-/* waiter was made before the call whose job it is to wait for. */
-static int wait_for(const Run *c, JobWaiter *w, const char *job, const char *doing) {
+/* w was made before the call that reply answers, whose job it is to wait for. */
+static int wait_for(const Run *c, JobWaiter *w, sd_bus_message *reply, const char *job, const char *doing) {
         _cleanup_free_ char *what = NULL;
         int r;
 
         what = strprintf("%s VM '%s'", doing, c->name);
         if (!what)
                 return -ENOMEM;
-        r = job_waiter_add(w, job, c->path, doing, what);
+        r = job_waiter_add(w, reply, job, c->path, doing, what);
         return r < 0 ? r : job_waiter_run(w);
 }
 
@@ -114,7 +114,7 @@ static int create(Run *c) {
                 return r;
         free(c->path);
         c->path = strdup(path);
-        return c->path ? wait_for(c, w, job, "create") : -ENOMEM;
+        return c->path ? wait_for(c, w, reply, job, "create") : -ENOMEM;
 }
 
 static int start(Run *c) {
@@ -132,7 +132,7 @@ static int start(Run *c) {
                 r = sd_bus_message_read_basic(reply, 'o', &job);
         if (r < 0)
                 return report_error(r, &error, "start VM '%s'", c->name);
-        return wait_for(c, w, job, "start");
+        return wait_for(c, w, reply, job, "start");
 }
 
 static bool is_gone(const sd_bus_error *e) {
@@ -161,7 +161,7 @@ static int try_end(Run *c, bool delete, bool last) {
         if (r >= 0)
                 r = sd_bus_message_read_basic(reply, 'o', &job);
         if (r >= 0)
-                return wait_for(c, w, job, delete ? "delete" : "stop");
+                return wait_for(c, w, reply, job, delete ? "delete" : "stop");
         if (is_gone(&error) || (!delete && sd_bus_error_has_name(&error, ERROR_WRONG_STATE)))
                 return 0;
         if (!last && (sd_bus_error_has_name(&error, ERROR_BUSY) || sd_bus_error_has_name(&error, SD_BUS_ERROR_NO_REPLY) ||

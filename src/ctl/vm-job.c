@@ -34,7 +34,7 @@ static int call_one(sd_bus *bus, JobWaiter *w, const char *given, const char *me
         if (arg_no_wait)
                 return 0;
         what = strprintf("%s VM '%s'", doing, name);
-        return what ? job_waiter_add(w, job, path, doing, what) : -ENOMEM;
+        return what ? job_waiter_add(w, reply, job, path, doing, what) : -ENOMEM;
 }
 
 int vm_jobs(char *const *names, const char *method, const char *doing, const uint64_t *flags) {

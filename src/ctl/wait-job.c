@@ -29,7 +29,8 @@
 typedef struct WaitedJob {
         TAILQ_ENTRY(WaitedJob) jobs;
         JobWaiter *waiter;
-        char *path; /* NULL: ended with the service, the VM is asked */
+        char *owner; /* the service that has it, by its unique name */
+        char *path; /* NULL: ended with that, the VM is asked */
         char *vm, *what;
         const char *verb;
         sd_bus_slot *slot; /* of the question */
@@ -55,6 +56,7 @@ static void waited_job_free(JobWaiter *w, WaitedJob *j) {
         TAILQ_REMOVE(&w->pending, j, jobs);
         w->n_pending--;
         sd_bus_slot_unref(j->slot);
+        free(j->owner);
         free(j->path);
         free(j->vm);
         free(j->what);
@@ -112,7 +114,7 @@ static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *ret_e
         if (r < 0)
                 return 0;
         TAILQ_FOREACH(j, &w->pending, jobs)
-                if (streq_ptr(j->path, path)) {
+                if (streq_ptr(j->path, path) && streq_ptr(j->owner, sd_bus_message_get_sender(m))) {
                         job_ended(w, j, result, message);
                         break;
                 }
@@ -171,6 +173,8 @@ static void ask_all_again(JobWaiter *w) {
                 int r = -ENXIO;
 
                 next = TAILQ_NEXT(j, jobs);
+                if (j->path)
+                        continue;
                 j->slot = sd_bus_slot_unref(j->slot);
                 if (j->vm)
                         r = outcome_ask(w->bus, j->vm, on_outcome, j, &j->slot);
@@ -182,19 +186,28 @@ static void ask_all_again(JobWaiter *w) {
         }
 }
 
-static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
-        JobWaiter *w = userdata;
-        const char *before, *owner;
+/* True when there is a job that ended with the owner, or with one before. */
+static bool forget_jobs_of(JobWaiter *w, const char *owner) {
+        bool any = false;
         WaitedJob *j;
+
+        TAILQ_FOREACH(j, &w->pending, jobs) {
+                if (streq_ptr(j->owner, owner))
+                        j->path = mfree(j->path);
+                any = any || !j->path;
+        }
+        return any;
+}
+
+/* Maybe of what was before our calls, or came about by them (activation). */
+static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        const char *old, *owner;
+        JobWaiter *w = userdata;
         int r;
 
-        r = sd_bus_message_read(m, "sss", NULL, &before, &owner);
-        if (r < 0 || w->n_pending == 0)
+        r = sd_bus_message_read(m, "sss", NULL, &old, &owner);
+        if (r < 0 || !forget_jobs_of(w, old))
                 return 0;
-        if (!before[0] && !w->patience)
-                return 0; /* started by our own call, which made the job */
-        TAILQ_FOREACH(j, &w->pending, jobs)
-                j->path = mfree(j->path);
         w->progress_slot = sd_bus_slot_unref(w->progress_slot);
         if (owner[0])
                 ask_all_again(w);
@@ -296,17 +309,24 @@ static int on_cancel_reply(sd_bus_message *m, void *userdata, sd_bus_error *ret_
 /* The first interrupt cancels, where that is wanted; a second one leaves at once, the jobs go on. */
 static int on_interrupt(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
         JobWaiter *w = userdata;
+        bool any = false;
         WaitedJob *j;
 
         progress_clear();
-        j = TAILQ_FIRST(&w->pending);
-        if (w->firm && !w->canceled) {
+        if (w->firm && !w->canceled && (j = TAILQ_FIRST(&w->pending))) {
                 w->canceled = true;
                 if (!arg_quiet)
                         fprintf(stderr, "Waiting for: %s. Interrupt again to leave it to the service.\n", j->what);
                 return 0;
         }
-        if (w->canceled || (j && !j->path)) {
+        TAILQ_FOREACH(j, &w->pending, jobs) {
+                if (w->canceled || !j->path)
+                        continue;
+                any = true;
+                (void) sd_bus_call_method_async(w->bus, NULL, HERO_SERVICE, j->path, HERO_JOB, "Cancel", on_cancel_reply,
+                                                w, NULL);
+        }
+        if (!any) {
                 fprintf(stderr, "Not waiting any longer; the service goes on. See 'heroctl status'.\n");
                 if (w->result == 0)
                         w->result = -ECANCELED;
@@ -316,9 +336,6 @@ static int on_interrupt(sd_event_source *s, const struct signalfd_siginfo *si, v
         w->canceled = true;
         if (!arg_quiet)
                 fprintf(stderr, "Canceling…\n");
-        TAILQ_FOREACH(j, &w->pending, jobs)
-                (void) sd_bus_call_method_async(w->bus, NULL, HERO_SERVICE, j->path, HERO_JOB, "Cancel", on_cancel_reply,
-                                                w, NULL);
         return 0;
 }
 
@@ -369,7 +386,7 @@ static int vm_of_job(JobWaiter *w, const char *path, char **ret) {
         return *ret ? 0 : -ENOMEM;
 }
 
-int job_waiter_add(JobWaiter *w, const char *path, const char *vm, const char *verb, const char *what) {
+int job_waiter_add(JobWaiter *w, sd_bus_message *reply, const char *path, const char *vm, const char *verb, const char *what) {
         WaitedJob *j;
 
         if (streq(path, "/"))
@@ -381,9 +398,10 @@ int job_waiter_add(JobWaiter *w, const char *path, const char *vm, const char *v
         w->n_pending++;
         j->waiter = w;
         j->verb = verb;
+        j->owner = strdup(strempty(sd_bus_message_get_sender(reply)));
         j->path = strdup(path);
         j->what = strdup(what);
-        if (!j->path || !j->what)
+        if (!j->owner || !j->path || !j->what)
                 return -ENOMEM;
         if (!vm)
                 return vm_of_job(w, path, &j->vm);

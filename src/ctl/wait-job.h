@@ -18,9 +18,9 @@ int job_waiter_new(sd_bus *bus, JobWaiter **ret);
 JobWaiter *job_waiter_free(JobWaiter *w);
 DEFINE_TRIVIAL_CLEANUP_FUNC(JobWaiter *, job_waiter_free);
 
-/* what is the sentence's middle: "start VM 'x'". "/" as path is no job: done already. verb is a literal, the type of the job;
- * vm the object of the VM, NULL for that of the job. */
-int job_waiter_add(JobWaiter *w, const char *path, const char *vm, const char *verb, const char *what);
+/* path is out of reply, "/" no job: done already. what is the sentence's middle: "start VM 'x'". verb is a literal, the type of
+ * the job; vm the object of the VM, NULL for that of the job. */
+int job_waiter_add(JobWaiter *w, sd_bus_message *reply, const char *path, const char *vm, const char *verb, const char *what);
 
 /* The end of the terminal (SIGHUP) counts as Ctrl-C; for callers who have more to do then. */
 void job_waiter_take_hangup(JobWaiter *w);

@@ -14,7 +14,8 @@ typedef struct Launched {
 } Launched;
 
 /* Takes the process in hand, and has the next one made. kind: the words that say what the root shows. made_of: changes when
- * one of these files is replaced, and then so is the launcher. Waits only where there is none, for 2 s. */
+ * one of these files is replaced, and then so is the launcher. Waits only where there is none: until a launcher has started, or at
+ * most 2 s, twice, for one that is stopped or stuck. */
 int launcher_take(const char *kind, size_t n_kind, uint64_t made_of, Launched *ret);
 
 /* For one that cannot be used: ends it, no zombie stays. */

@@ -81,9 +81,13 @@ static void mix_file(uint64_t *hash, const char *path) {
         mix(hash, st.st_dev);
         mix(hash, st.st_ino);
         mix(hash, st.st_rdev);
+        /* Of a device: who is in its group gets at it, and udev(7) sets that only after the device is there. */
+        mix(hash, st.st_gid);
+        mix(hash, st.st_mode);
 }
 
-/* What a root was made of: another package's program, a device that has come meanwhile, are another root. */
+/* What a root was made of: another package's program, a device that has come meanwhile or belongs to
+ * another group, are another root. */
 static uint64_t root_hash(const VmmCommand *c, const VmmSandbox *s) {
         uint64_t hash = UINT64_C(0xcbf29ce484222325);
 

@@ -209,22 +209,21 @@ static int renew_image(Catalog *c, Image *image, ImageRecord *record) {
         return 0;
 }
 
-int catalog_put(Catalog *c, ImageRecord *from, const char *reference, Image **ret) {
-        _cleanup_(image_record_done) ImageRecord record = *from;
-        Image *i = catalog_image(c, record.digest);
+/* Takes the record over when it succeeds. */
+static int put(Catalog *c, ImageRecord *record, const char *reference, Image **ret) {
+        Image *i = catalog_image(c, record->digest);
         int r;
 
-        *from = (ImageRecord) {};
         if (reference && HASH_COUNT(c->tags) >= STORE_TAGS_MAX && !catalog_tag(c, reference))
                 return -EDQUOT;
         if (i)
-                r = renew_image(c, i, &record);
+                r = renew_image(c, i, record);
         else if (HASH_COUNT(c->images) >= STORE_IMAGES_MAX)
                 return -EDQUOT;
         else {
-                r = image_store_write_record(c->store, &record);
+                r = image_store_write_record(c->store, record);
                 if (r >= 0)
-                        r = add_image(c, &record, &i);
+                        r = add_image(c, record, &i);
                 if (r >= 0)
                         tell(c, CATALOG_IMAGE_ADDED, i);
         }
@@ -235,6 +234,20 @@ int catalog_put(Catalog *c, ImageRecord *from, const char *reference, Image **re
         if (ret)
                 *ret = i;
         return 0;
+}
+
+int catalog_put(Catalog *c, ImageRecord *from, const char *reference, Image **ret) {
+        _cleanup_(image_record_done) ImageRecord record = *from;
+        char content[DIGEST_LENGTH + 1];
+        int r;
+
+        *from = (ImageRecord) {};
+        strcpy(content, record.content);
+        r = put(c, &record, reference, ret);
+        /* What nobody knows of would take its space until the next start. */
+        if (r < 0 && c->n_broken == 0 && catalog_count_content(c, content) == 0)
+                (void) image_store_remove_content(c->store, content);
+        return r;
 }
 
 int catalog_set_tag(Catalog *c, const char *reference, Image *image) {

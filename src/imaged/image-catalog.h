@@ -62,7 +62,7 @@ int catalog_resolve(const Catalog *c, const char *reference, Image **ret);
 int catalog_find_abbreviated(const Catalog *c, const char *hex, Image **ret);
 
 /* Adds the record (whose content is in the store) or brings the one that is there up to date, and points reference at it (NULL: nothing).
- * Takes the record over, also on failure. -EDQUOT: too many. */
+ * Takes the record over, also on failure, when a content that no other image has goes. -EDQUOT: too many. */
 int catalog_put(Catalog *c, ImageRecord *record, const char *reference, Image **ret);
 
 int catalog_set_tag(Catalog *c, const char *reference, Image *image);

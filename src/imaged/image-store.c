@@ -153,6 +153,18 @@ void image_store_discard(ImageStore *s, StoreFile *f) {
         f->temporary = mfree(f->temporary);
 }
 
+/* Is the one that has the name already of another size than this? */
+static bool is_damaged(ImageStore *s, const char *digest, int good_fd) {
+        struct stat st;
+        int fd;
+
+        if (fstat(good_fd, &st) < 0)
+                return false;
+        fd = image_store_open_content(s, digest, (uint64_t) st.st_size);
+        safe_close(fd);
+        return fd == -EUCLEAN;
+}
+
 int image_store_commit(ImageStore *s, StoreFile *f, const char *digest) {
         char name[HEX_NAME_MAX];
         int r;
@@ -161,6 +173,8 @@ int image_store_commit(ImageStore *s, StoreFile *f, const char *digest) {
                 return -EINVAL;
         hex_name(digest, CONTENT_SUFFIX, name);
         r = tmpfile_link(f->fd, f->temporary, s->content_fd, name);
+        if (r == -EEXIST && is_damaged(s, digest, f->fd) && unlinkat(s->content_fd, name, 0) >= 0)
+                r = tmpfile_link(f->fd, f->temporary, s->content_fd, name);
         if (r >= 0)
                 f->temporary = mfree(f->temporary);
         if (r >= 0 && fsync(s->content_fd) < 0)

@@ -40,7 +40,7 @@ int image_store_create(ImageStore *s, StoreFile *ret);
 void image_store_discard(ImageStore *s, StoreFile *f);
 
 /* Makes the file, complete and synced by the caller, the content of the digest. The same content being there
- * already is success. The file is closed. */
+ * already is success; one of another size is a damaged one, and replaced. The file is closed. */
 int image_store_commit(ImageStore *s, StoreFile *f, const char *digest);
 
 /* The content, open for reading. -ENOENT; -EUCLEAN when it is not of this size (UINT64_MAX: any). */

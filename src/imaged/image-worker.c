@@ -221,6 +221,20 @@ static int run_index(void) {
                                                                                    : EXIT_SUCCESS;
 }
 
+/* Whether the other side of a pipe made it non-blocking is not ours to change. */
+static ssize_t read_some(void *buffer, size_t size) {
+        for (;;) {
+                ssize_t n = read(WORKER_INPUT_FD, buffer, size);
+
+                if (n >= 0)
+                        return n;
+                if (errno == EAGAIN)
+                        (void) poll(&(struct pollfd){ .fd = WORKER_INPUT_FD, .events = POLLIN }, 1, -1);
+                else if (errno != EINTR)
+                        return negative_errno();
+        }
+}
+
 /* Piece by piece, so that whoever waits sees that it goes on. */
 static int copy(uint64_t max_bytes, uint64_t *ret_bytes) {
         static char buffer[256u * 1024u];
@@ -229,12 +243,10 @@ static int copy(uint64_t max_bytes, uint64_t *ret_bytes) {
         int r;
 
         for (;;) {
-                ssize_t n = read(WORKER_INPUT_FD, buffer, sizeof(buffer));
+                ssize_t n = read_some(buffer, sizeof(buffer));
 
-                if (n < 0 && errno == EINTR)
-                        continue;
                 if (n < 0)
-                        return negative_errno();
+                        return (int) n;
                 if (n == 0)
                         break;
                 bytes += (uint64_t) n;

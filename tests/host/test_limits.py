@@ -49,6 +49,18 @@ def test_a_vmm_beyond_its_memory_limit_is_killed_and_its_vm_has_failed_for_that_
     assert 'Memory cgroup out of memory' in host.run('journalctl -k -b -o cat').stdout
 
 
+def test_a_vmm_that_was_killed_below_its_limit_is_not_blamed_for_it(host, guests):
+    """hero-vmm-launch makes VMMs the first choice when others run out of memory."""
+    guests.start('victim', 'memory=60M,memory-after=2000', memory='64M')
+    try:
+        host.run('systemctl set-property --runtime machine-hero.slice MemoryMax=24M')
+        guests.wait_for_state('victim', 'failed')
+    finally:
+        host.run('systemctl set-property --runtime machine-hero.slice MemoryMax=infinity')
+    assert guests.state('victim') == (
+        'failed', 'Memory ran out on the host or in machine-hero.slice, and the kernel killed the VMM.')
+
+
 def test_a_vmm_below_its_memory_limit_is_left_alone(host, guests):
     guests.start('modest', 'memory=64M', memory='64M')
     assert guests.state('modest')[0] == 'running'

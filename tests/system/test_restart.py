@@ -50,6 +50,14 @@ def test_running_and_suspended_vms_go_on_with_the_same_process(host, interrupt):
         assert host.heroctl('exec', name, '--', 'echo', 'still', 'here').out == 'still here\n'
 
 
+def test_a_verb_that_starts_the_daemon_waits_for_its_job(host):
+    """Of a service that comes because of the call, heroctl hears as of one that was restarted."""
+    host.mock('wakes')
+    host.run('systemctl stop hero-computed')
+    host.heroctl('restart', 'wakes')
+    assert host.state('wakes') == 'running'
+
+
 def test_a_command_that_runs_meanwhile_loses_no_byte_and_keeps_its_status(host, interrupt):
     host.heroctl('provision', 'carol', timeout=120)
     p = host.popen(['heroctl', 'exec', 'carol', '--', 'sh', '-c',

@@ -148,6 +148,20 @@ static void the_same_content_again_is_success(void **state) {
         put(s, DIGEST_A, "hello");
 }
 
+static void a_damaged_content_is_mended_by_the_same_one(void **state) {
+        _cleanup_(image_store_freep) ImageStore *s = open_store();
+        _cleanup_close_ int fd = -EBADF;
+        char path[192];
+
+        put(s, DIGEST_A, "hello");
+        (void) snprintf(path, sizeof(path), "%s/content/%s.squashfs", directory, DIGEST_A + strlen(DIGEST_PREFIX));
+        assert_int_equal(truncate(path, 2), 0);
+        assert_int_equal(image_store_open_content(s, DIGEST_A, 5), -EUCLEAN);
+        put(s, DIGEST_A, "hello");
+        fd = image_store_open_content(s, DIGEST_A, 5);
+        assert_true(fd >= 0);
+}
+
 static void what_is_not_there_is_said_so(void **state) {
         _cleanup_(image_store_freep) ImageStore *s = open_store();
         char digest[DIGEST_LENGTH + 1];
@@ -345,6 +359,8 @@ static void more_tags_than_allowed_are_refused(void **state) {
         c = load(s);
         put(s, DIGEST_A, "hello"); /* not before: it would be an orphan */
         assert_int_equal(catalog_put(&c, &record, "one/more:x", NULL), -EDQUOT);
+        assert_int_equal(image_store_open_content(s, DIGEST_A, 5), -ENOENT); /* it is not left to nobody */
+        put(s, DIGEST_A, "hello");
         record = make_record(DIGEST_A, DIGEST_A, 5);
         assert_int_equal(catalog_put(&c, &record, "n5:x", &i), 0); /* replaces one */
         assert_int_equal(catalog_set_tag(&c, "one/more:x", i), -EDQUOT);
@@ -457,6 +473,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 store_test(what_is_put_in_comes_out),
                 store_test(the_same_content_again_is_success),
+                store_test(a_damaged_content_is_mended_by_the_same_one),
                 store_test(what_is_not_there_is_said_so),
                 store_test(two_processes_do_not_share_a_store),
                 store_test(a_content_of_another_size_is_damaged),

@@ -34,7 +34,7 @@ typedef struct Outcome {
         off_t size;
 } Outcome;
 
-static pid_t start_worker(int input, int output, int status, const char *max_entries, const char *max_bytes) {
+static pid_t start_verb(int input, int output, int status, char *const *argv) {
         pid_t pid = fork();
 
         assert_true(pid >= 0);
@@ -46,8 +46,14 @@ static pid_t start_worker(int input, int output, int status, const char *max_ent
         if (dup2(input, WORKER_INPUT_FD) < 0 || dup2(output, WORKER_OUTPUT_FD) < 0 || dup2(status, WORKER_STATUS_FD) < 0 ||
             close_range(WORKER_STATUS_FD + 1, ~0u, 0) < 0)
                 _exit(126);
-        execl(WORKER, WORKER, "tar", max_entries, max_bytes, NULL);
+        (void) execv(WORKER, argv);
         _exit(127);
+}
+
+static pid_t start_worker(int input, int output, int status, const char *max_entries, const char *max_bytes) {
+        char *const argv[] = { (char *) WORKER, (char *) "tar", (char *) max_entries, (char *) max_bytes, NULL };
+
+        return start_verb(input, output, status, argv);
 }
 
 static Outcome run_limited(int input, int output, const char *max_entries, const char *max_bytes) {
@@ -475,6 +481,28 @@ static void no_space_is_said_so(void **state) {
         safe_close(t.fd);
 }
 
+static void a_pipe_that_does_not_block_is_staged_as_any_other(void **state) {
+        _cleanup_close_ int output = memfd_create("staged", MFD_CLOEXEC);
+        char *const argv[] = { (char *) WORKER, (char *) "stage", (char *) "1000", NULL };
+        _cleanup_close_ int lines = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        int input[2], status;
+        struct stat st;
+        pid_t pid;
+
+        assert_true(output >= 0);
+        assert_int_equal(pipe2(input, O_CLOEXEC | O_NONBLOCK), 0);
+        pid = start_verb(input[0], output, lines, argv);
+        (void) nanosleep(&(struct timespec) { .tv_nsec = 200000000 }, NULL); /* it finds nothing there */
+        assert_int_equal(write(input[1], "hello", 5), 5);
+        safe_close(input[1]);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), EXIT_SUCCESS);
+        assert_int_equal(fstat(output, &st), 0);
+        assert_int_equal(st.st_size, 5);
+        safe_close(input[0]);
+}
+
 static void it_ends_at_once_when_told_to(void **state) {
         _cleanup_close_ int output = memfd_create("squashfs", MFD_CLOEXEC);
         int input[2], status[2], how;
@@ -571,6 +599,7 @@ int main(void) {
                 cmocka_unit_test(devices_and_names_of_any_bytes_are_taken),
                 cmocka_unit_test(owners_beyond_32_bits_are_refused),
                 cmocka_unit_test(no_space_is_said_so),
+                cmocka_unit_test(a_pipe_that_does_not_block_is_staged_as_any_other),
                 cmocka_unit_test(it_ends_at_once_when_told_to),
                 cmocka_unit_test(a_sealed_process_can_do_nothing_new),
         };

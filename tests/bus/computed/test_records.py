@@ -272,3 +272,14 @@ def test_a_leftover_temporary_of_a_record_is_ignored(three):
     assert three.root.do('bad', 'Start') == ('done', '')
     assert three.root.do('bad', 'Delete', 't', 1) == ('done', '')
     assert not (three.vms / 'bad').exists()
+
+
+def test_a_vm_whose_record_could_not_be_written_does_not_come_back_from_its_removal(host):
+    host.running('web')
+    record = host.daemon.state / 'vms' / 'web' / 'vm.json'
+    record.unlink()
+    record.mkdir()
+    assert host.root.do('web', 'Stop', 't', 1) == ('done', '')
+    assert record.is_dir()
+    assert host.root.do('web', 'Delete', 't', 0) == ('done', '')
+    assert not record.parent.exists()

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from bus_client import ERROR, JOB, run_for, run_until
-from daemon import processes_named
+from daemon import CONFIG, processes_named
 from fake_service import Error
 
 LIMIT = Error('org.freedesktop.DBus.Error.LimitsExceeded', 'Too many units.')
@@ -58,6 +58,16 @@ def test_a_scope_is_asked_for_with_its_limits_before_the_vmm_is_executed(made):
     made.systemd.release()
     assert made.root.job(job) == ('done', '')
     assert os.stat(f'/proc/{pid}').st_uid == made.root.vm_get('web', 'UID') >= 65536
+
+
+@pytest.mark.parametrize('slice, order', [('machine-hero-guests.slice', ('DefaultDependencies', False)),
+                                          ('guests.slice', ('After', ['hero-computed.service']))])
+def test_a_scope_is_stopped_at_shutdown_before_the_daemon_whatever_its_slice(cold, slice, order):
+    host = cold.start(f'{CONFIG}\n[Compute]\nSlice={slice}\n')
+    host.running('web')
+    p = host.systemd.units['hero-vm-web.scope'].properties
+    assert p['Slice'] == slice
+    assert (order[0], p.get(order[0])) == order and ('After' in p) != ('DefaultDependencies' in p)
 
 
 def test_a_refused_scope_fails_the_start_with_pid_1s_words(made):

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -450,6 +451,27 @@ static void a_file_that_was_replaced_makes_a_new_root(void **state) {
         unlink(path);
 }
 
+/* As when udev(7) gives /dev/kvm to its group after the first VM was started. */
+static void a_device_that_changes_its_group_is_given_with_it(void **state) {
+        char directory[] = "/tmp/hero-test-XXXXXX";
+        _cleanup_free_ char *path = NULL, *before = NULL, *after = NULL;
+
+        assert_non_null(mkdtemp(directory));
+        path = strprintf("%s/device", directory);
+        if (mknod(path, S_IFCHR | 0600, makedev(1, 3)) < 0) {
+                rmdir(directory);
+                skip();
+        }
+        before = look_around(&(const VmmSandbox) { .proc = true, .devices = (const char *const[]) { path, NULL } });
+        assert_return_code(chown(path, 0, 4711), errno);
+        assert_return_code(chmod(path, 0660), errno);
+        after = look_around(&(const VmmSandbox) { .proc = true, .devices = (const char *const[]) { path, NULL } });
+        unlink(path);
+        rmdir(directory);
+        assert_line(before, "Groups:\t ");
+        assert_line(after, "Groups:\t4711 ");
+}
+
 static void a_command_line_without_measure_is_refused(void **state) {
         _cleanup_free_ char *word = calloc(1, 70000);
         char *argv[] = { (char *) checker, memset(word, 'x', 69999), NULL };
@@ -491,6 +513,7 @@ int main(void) {
                 cmocka_unit_test(a_stuck_launcher_is_replaced),
                 cmocka_unit_test(a_process_that_nobody_was_told_of_leaves_no_zombie),
                 cmocka_unit_test(a_file_that_was_replaced_makes_a_new_root),
+                cmocka_unit_test(a_device_that_changes_its_group_is_given_with_it),
                 cmocka_unit_test(a_command_line_without_measure_is_refused),
         };
 
