@@ -26,7 +26,6 @@ HEROCTL = BUILD / 'src/ctl/heroctl'
 CONFIG = '''<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig><type>custom</type><listen>unix:path={socket}</listen><auth>EXTERNAL</auth>
-<servicedir>{services}</servicedir>
 <policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>
 '''
 
@@ -37,7 +36,7 @@ class Bus:
         config = directory / 'bus.conf'
         services = directory / 'services'
         services.mkdir()
-        config.write_text(CONFIG.format(socket=directory / 'bus', services=services))
+        config.write_text(CONFIG.format(socket=directory / 'bus').replace('<auth>', f'<servicedir>{services}</servicedir><auth>'))
         self.address = f'unix:path={directory / "bus"}'
         self.environment = {**os.environ, 'DBUS_SYSTEM_BUS_ADDRESS': self.address, 'LC_ALL': 'C.UTF-8', 'TZ': 'UTC',
                             **environment}
