@@ -216,6 +216,8 @@ static int method_list_image_uses(sd_bus_message *message, Manager *m, sd_bus_er
         Vm *vm, *next;
         int r;
 
+        /* What no VM uses may be gone when this has been read: a VM made from now on must not get it out of our cache. */
+        resources_forget_images(m);
         r = sd_bus_message_new_method_return(message, &reply);
         if (r >= 0)
                 r = sd_bus_message_open_container(reply, 'a', "(sss)");

@@ -168,15 +168,18 @@ int resources_need_image(Vm *vm, const char *reference, const char **ret_digest,
         return 0;
 }
 
-static int on_images_changed(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        Manager *manager = userdata;
+void resources_forget_images(Manager *m) {
         CachedImage *i, *next;
 
-        for (i = TAILQ_FIRST(&manager->resources.images); i; i = next) {
+        for (i = TAILQ_FIRST(&m->resources.images); i; i = next) {
                 next = TAILQ_NEXT(i, images);
                 if (i->fd >= 0)
                         image_free(i);
         }
+}
+
+static int on_images_changed(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        resources_forget_images(userdata);
         return 0;
 }
 

@@ -50,6 +50,8 @@ void resources_flush(Manager *m);
  * NULL. */
 int resources_need_image(Vm *vm, const char *reference, const char **ret_digest, int *ret_fd,
                          const VmImageConfig **ret_config, char **ret_text);
+/* Those that are open: the next VM asks hero-imaged again. */
+void resources_forget_images(Manager *m);
 int resources_need_template(Vm *vm, uint64_t size, int *ret_fd, char **ret_text);
 int resources_need_boot(Vm *vm, int *ret_kernel_fd, int *ret_initrd_fd, char **ret_text);
 int resources_need_accelerator(Vm *vm, Accelerator *ret, char **ret_text);

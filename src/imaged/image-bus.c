@@ -163,6 +163,15 @@ static int on_changed(sd_event_source *s, void *userdata) {
         return 0;
 }
 
+void images_changed_flush(Imaged *m) {
+        int enabled = SD_EVENT_OFF;
+
+        if (!m->changed || sd_event_source_get_enabled(m->changed, &enabled) <= 0)
+                return;
+        (void) sd_event_source_set_enabled(m->changed, SD_EVENT_OFF);
+        (void) on_changed(m->changed, m);
+}
+
 /* Once for all that changes before the loop is back. */
 static void images_changed(Imaged *m) {
         int r;

@@ -16,6 +16,7 @@ typedef struct Image {
         Catalog *catalog;
         ImageRecord record;
         bool used_since; /* last_used is newer than on disk */
+        uint64_t opened; /* the cookie of the message that gave it out last */
         bool doomed;     /* while it is thought through what to remove: not counted any more, */
         bool kept;       /* a VM uses it */
 } Image;

@@ -48,6 +48,7 @@ struct Imaged {
 
         ImageUse *uses; /* what hero-computed said last */
         size_t n_uses;
+        uint64_t uses_asked; /* the cookie of the question that was the answer to */
         TAILQ_HEAD(, Question) questions;
         unsigned n_questions;
         sd_bus_slot *collect_slot; /* the question of a collection in flight */
@@ -74,7 +75,8 @@ typedef int (*uses_answer_t)(Imaged *m, sd_bus_message *call, sd_bus_message *re
 int uses_ask_for(Imaged *m, sd_bus_message *call, bool start_it, uses_answer_t answer, sd_bus_error *error);
 void questions_free(Imaged *m);
 
-/* May the image be removed, as of the answer just read? ImageInUse, Busy. */
+/* May the image be removed, as of the answer just read? ImageInUse, Busy. Whoever has been given it after the question was asked
+ * was perhaps not heard of in the answer. */
 int uses_permit_removal(const Imaged *m, const Image *image, sd_bus_error *error);
 
 /* pull.c: Pull(). Joins one of the same reference and platform that is under way (*ret_new false). */
@@ -123,3 +125,4 @@ int open_reply(Imaged *m, sd_bus_message *call, Image *image, sd_bus_error *erro
 int image_bus_register(Imaged *m);
 void image_path(const Image *i, char buf[static IMAGE_PATH_MAX]);
 void image_changed(CatalogEvent event, const Image *image, void *userdata);
+void images_changed_flush(Imaged *m); /* ImagesChanged, if it is to be sent, goes out now */

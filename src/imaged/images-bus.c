@@ -304,7 +304,9 @@ int open_reply(Imaged *m, sd_bus_message *call, Image *image, sd_bus_error *erro
                 r = sd_bus_message_append(reply, "sh", record->digest, fd);
         if (r >= 0)
                 r = append_config(reply, record);
-        return r < 0 ? r : sd_bus_message_send(reply);
+        if (r >= 0)
+                r = sd_bus_message_send(reply);
+        return r < 0 ? r : sd_bus_message_get_cookie(reply, &image->opened);
 }
 
 static int method_open(sd_bus_message *call, void *userdata, sd_bus_error *error) {

@@ -123,12 +123,16 @@ static int on_watch(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 int space_watch(Imaged *m) {
-        int r;
+        int r, enabled = SD_EVENT_OFF;
 
         if (!m->watch) {
                 r = sd_event_add_time_relative(m->event, &m->watch, CLOCK_MONOTONIC, WATCH_INTERVAL, 0, on_watch, m);
                 return r < 0 ? r : sd_event_source_set_description(m->watch, "space");
         }
+        /* However fast jobs come, it is looked. */
+        r = sd_event_source_get_enabled(m->watch, &enabled);
+        if (r < 0 || enabled != SD_EVENT_OFF)
+                return MIN2(r, 0);
         r = sd_event_source_set_time_relative(m->watch, WATCH_INTERVAL);
         return r < 0 ? r : sd_event_source_set_enabled(m->watch, SD_EVENT_ONESHOT);
 }

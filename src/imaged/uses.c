@@ -47,6 +47,8 @@ int uses_ask(Imaged *m, bool start_it, sd_bus_message_handler_t callback, void *
         _cleanup_message_ sd_bus_message *call = NULL;
         int r;
 
+        /* It must not answer and then make a VM of what a tag meant before. */
+        images_changed_flush(m);
         r = sd_bus_message_new_method_call(m->bus, &call, COMPUTE_BUS_NAME, COMPUTE_OBJECT,
                         COMPUTE_MANAGER_INTERFACE, "ListImageUses");
         if (r >= 0)
@@ -109,7 +111,9 @@ int uses_read(Imaged *m, sd_bus_message *reply) {
         if (sd_bus_message_is_method_error(reply, NULL))
                 return -sd_bus_message_get_errno(reply);
         uses_free(m);
-        r = sd_bus_message_enter_container(reply, 'a', "(sss)");
+        r = sd_bus_message_get_reply_cookie(reply, &m->uses_asked);
+        if (r >= 0)
+                r = sd_bus_message_enter_container(reply, 'a', "(sss)");
         while (r >= 0 && (r = sd_bus_message_read(reply, "(sss)", &vm, &reference, &digest)) > 0) {
                 if (m->n_uses >= USES_MAX)
                         r = -E2BIG;
@@ -161,6 +165,8 @@ int uses_permit_removal(const Imaged *m, const Image *image, sd_bus_error *error
                 if (isempty(u->digest) && isempty(u->reference))
                         doubt = u;
         }
+        if (image->opened > m->uses_asked)
+                return sd_bus_error_setf(error, ERROR_BUSY, "The image %s is being given to a VM, try again.", shown);
         if (!doubt)
                 return 0;
         return sd_bus_error_setf(error, ERROR_BUSY,

@@ -15,7 +15,7 @@ import pytest
 from gi.repository import GLib
 
 from fake_fetch import FakeFetch, Image, descriptor, digest, make_index
-from imaged_fixtures import ERROR, JOB, OBJECT, Host, make_tar, wait_for
+from imaged_fixtures import COMPUTED, ERROR, JOB, OBJECT, Host, make_tar, wait_for
 
 CONFIG = {'Entrypoint': ['/bin/app'], 'Cmd': ['-x', ''], 'Env': ['PATH=/bin', 'A=b c'], 'User': '1000:100', 'WorkingDir': '/srv',
           'StopSignal': 'SIGINT', 'Labels': {'a.b': 'c=d'}}
@@ -132,6 +132,44 @@ class TestPull:
         assert bed.bus.get(APP.digest)['References'] == []
         assert bed.bus.open_with_config('app')[0] == OTHER.digest
         assert bed.bus.open_with_config(APP.digest)[0] == APP.digest
+
+    def test_what_is_given_out_while_uses_are_asked_stays(self, bed):
+        # The answer that is under way says only that there is a VM of "app", which another image is when it arrives.
+        asked, answer, uses = threading.Event(), threading.Event(), [[('web', 'app', '')], [('web', 'app', APP.digest)]]
+
+        def say(method, arguments):
+            said = uses.pop(0) if len(uses) > 1 else uses[0]
+            asked.set()
+            assert answer.wait(30)
+            return GLib.Variant('(a(sss))', (said,))
+        bed.pulled('app')
+        bed.host.connect().serve('org.hero.Compute', '/org/hero/Compute', COMPUTED, say)
+        pruned = []
+        other = bed.host.connect()
+        prune = threading.Thread(target=lambda: pruned.append(other.call('Prune', '(a{sv})', {})))
+        prune.start()
+        assert asked.wait(30)
+        assert bed.bus.open_with_config('app')[0] == APP.digest
+        bed.fetch.add(LOCATION, OTHER)
+        assert bed.pulled('app') == OTHER.digest
+        answer.set()
+        prune.join(30)
+        assert pruned == [([],)]
+        assert bed.bus.open_with_config(APP.digest)[0] == APP.digest
+
+    def test_who_is_asked_for_uses_knows_that_images_changed(self, bed):
+        bed.pulled('app')
+        computed = bed.host.connect()
+        known = []
+
+        def say(method, arguments):
+            known.append(sum(s[0] == 'ImagesChanged' for s in computed.signals))
+            return GLib.Variant('(a(sss))', ([],))
+        computed.serve('org.hero.Compute', '/org/hero/Compute', COMPUTED, say)
+        bed.fetch.add(LOCATION, OTHER)
+        bed.pulled('app')
+        wait_for(lambda: known)
+        assert known[0] == 1
 
     def test_what_a_moved_tag_leaves_goes_when_no_vm_uses_it(self, bed):
         uses = [('web', 'app', APP.digest)]

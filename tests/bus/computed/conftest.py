@@ -27,7 +27,9 @@ class Host:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix='hero-bus-'))
         self.directory.chmod(0o755)
         config = self.directory / 'bus.conf'
-        config.write_text(BUS_CONFIG.format(socket=self.directory / 'bus'))
+        services = self.directory / 'services'
+        services.mkdir()
+        config.write_text(BUS_CONFIG.format(socket=self.directory / 'bus', services=services))
         self.address = f'unix:path={self.directory / "bus"}'
         self.bus = dbus_daemon(self.directory, config)
         self.bus.stdout.readline()

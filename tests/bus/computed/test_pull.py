@@ -239,3 +239,11 @@ def test_no_hero_imaged_at_all_says_so(host):
     assert host.root.names() == []
     host.images.appear()
     assert host.root.create('web') == ('done', '')
+
+
+def test_who_was_told_of_uses_is_asked_for_the_next_image(host):
+    assert host.root.create('one') == ('done', '') and host.root.create('two') == ('done', '')
+    assert host.images.count('Open') == 1
+    host.root.manager('ListImageUses')
+    assert host.root.create('three') == ('done', '')
+    assert host.images.count('Open') == 2

@@ -133,16 +133,17 @@ def sparse(directory):
     return out
 
 
-def many(count):
-    """COUNT small files, of which a second layer takes a few away and replaces a few."""
+def many(count, each=50):
+    """COUNT small files, of which a second layer takes a few away and replaces a few. Not many in a directory: a guest looks through all of it
+    for each name."""
     first, second = Tar(), Tar()
     first.directory('many')
-    for d in range(count // 500):
-        first.directory(f'many/{d:03d}')
-        for f in range(500):
-            first.file(f'many/{d:03d}/{f:03d}', f'{d} {f}\n' * (f % 7), 0o600 + f % 64, uid=f)
-    for d in range(0, count // 500, 10):
-        second.whiteout(f'many/{d:03d}/007').file(f'many/{d:03d}/008', 'replaced')
+    for d in range(count // each):
+        first.directory(f'many/{d:04d}')
+        for f in range(each):
+            first.file(f'many/{d:04d}/{f:02d}', f'{d} {f}\n' * (f % 7), 0o600 + f % 64, uid=f)
+    for d in range(0, count // each, 10):
+        second.whiteout(f'many/{d:04d}/07').file(f'many/{d:04d}/08', 'replaced')
     return [first, second]
 
 

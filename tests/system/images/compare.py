@@ -19,6 +19,14 @@ def entries(text):
     return result
 
 
+def same(expected, seen):
+    """Where a file was not read, there is "~" instead of its checksum."""
+    if expected is None or seen is None or ' ~ ' not in seen:
+        return expected == seen
+    e, s = expected.split(' '), seen.split(' ')
+    return e[:7] + e[8:] == s[:7] + s[8:]
+
+
 def differences(expected, seen, without=()):
     """Lines about what is not the same. What something is mounted on in the guest cannot be seen there, nor what is below it; without: paths that
     are not the image's."""
@@ -29,7 +37,7 @@ def differences(expected, seen, without=()):
     def counts(path):
         return path not in without and not any(path == m or path.startswith(m + '/') for m in mounted)
     for path in sorted(expected.keys() | seen.keys()):
-        if counts(path) and expected.get(path) != seen.get(path):
+        if counts(path) and not same(expected.get(path), seen.get(path)):
             yield f'{path}\n    umoci: {expected.get(path)}\n    guest: {seen.get(path)}'
 
 

@@ -58,9 +58,9 @@ def good(text='good'):
     return Image([small(text), Tar().file('etc/second', text)])
 
 
-def large():
+def large(text='large'):
     """Of 4 MiB that do not compress, so that something is under way for a while."""
-    return Image([small('large'), Tar().file('noise', noise(4 << 20))])
+    return Image([small(text), Tar().file('noise', noise(4 << 20) + text.encode())])
 
 
 def noise(n):
@@ -442,9 +442,9 @@ def slowly(pause):
 
 
 case('good', DONE)
-case('slow', DONE, large, answer=on('blob', slowly(0.05)), seconds=8)
+case('slow', DONE, lambda: large('slow'), answer=on('blob', slowly(0.05)), seconds=8)
 # Too long to wait for: to be canceled. Not among CASES.
-MORE['crawls'] = Case('crawls', (DONE,), large, on('blob', slowly(0.25)))
+MORE['crawls'] = Case('crawls', (DONE,), lambda: large('crawls'), on('blob', slowly(0.25)))
 case('good-docker', DONE, lambda: Image([small('docker')], docker=True))
 case('good-zstd', DONE, lambda: Image([small('zstd')], compression='zstd'))
 case('good-plain', DONE, lambda: Image([small('plain')], compression=None))
