@@ -59,6 +59,7 @@ static int merge_one(Import *p, const Layer *l, size_t i) {
                 .digest = *l->digest ? l->digest : NULL,
                 .diff_id = *l->diff_id ? l->diff_id : NULL,
                 .hasher = p->hasher,
+                .budget = &p->budget,
         };
         int r;
 
@@ -93,6 +94,7 @@ static int read_again(Import *p, const Layer *layers, const uint32_t *ends, size
 
         r = squashfs_writer_restart(p->writer);
         p->n_headers = 0;
+        p->budget = import_budget(p->limits);
         p->result.n_bytes = 0;
         for (size_t i = 0; r >= 0 && i < n_layers; begin = ends[i++]) {
                 uint32_t k = begin;
@@ -150,6 +152,7 @@ int layer_merge(const Layer *layers, size_t n_layers, Hasher *hasher, const Impo
                 ImportResult *ret, char **ret_why) {
         Import p = {
                 .limits = limits,
+                .budget = import_budget(limits),
                 .tree = tree,
                 .writer = writer,
                 .progress = progress,

@@ -249,6 +249,15 @@ static void on_progress(uint64_t bytes, void *userdata) {
         p->progress(p->wanted ? p->n_bytes_before : p->n_bytes_before + bytes, p->n_headers, p->userdata);
 }
 
+/* An entry may carry contents that nobody counts: a whiteout, a hard link, what is not in the map of a sparse file. They are
+ * only read past, but a small blob can have terabytes of them. */
+#define BUDGET_PER_ENTRY 4096u
+#define BUDGET_SLACK (UINT64_C(512) << 20) /* of extended attributes, in two encodings */
+
+uint64_t import_budget(const ImportLimits *limits) {
+        return MIN2(limits->max_bytes, UINT64_MAX / 2) + (uint64_t) limits->max_entries * BUDGET_PER_ENTRY + BUDGET_SLACK;
+}
+
 int import_stream(Import *p, const TarInput *input) {
         _cleanup_(tar_stream_freep) TarStream *s = NULL;
         int r;
@@ -269,9 +278,9 @@ int import_stream(Import *p, const TarInput *input) {
 
 int tar_import(int fd, const ImportLimits *limits, Tree *tree, SquashfsWriter *writer,
                 import_progress_t progress, void *userdata, ImportResult *ret, char **ret_why) {
-        const TarInput input = { .fd = fd };
         Import p = {
                 .limits = limits,
+                .budget = import_budget(limits),
                 .tree = tree,
                 .writer = writer,
                 .progress = progress,
@@ -279,7 +288,7 @@ int tar_import(int fd, const ImportLimits *limits, Tree *tree, SquashfsWriter *w
         };
         int r;
 
-        r = import_stream(&p, &input);
+        r = import_stream(&p, &(TarInput){ .fd = fd, .budget = &p.budget });
         if (r < 0) {
                 *ret_why = p.why;
                 return r;

@@ -42,6 +42,7 @@ typedef struct Import {
         void *userdata;
         bool layers;             /* what begins with ".wh." is a whiteout */
         uint64_t n_bytes_before; /* of other archives, for the progress */
+        uint64_t budget;         /* of the tars, see import_budget() */
         Hasher *hasher;          /* or NULL */
 
         /* A second reading of the same archives, for contents only: of the entry of this number in all
@@ -59,6 +60,9 @@ typedef struct Import {
         uint64_t n_xattr_bytes;
         bool sniffed;
 } Import;
+
+/* What the tars of an image may have altogether, headers and what is only read past included. */
+uint64_t import_budget(const ImportLimits *limits);
 
 /* Adds an archive to the tree. Errors as below, the sentence in p->why. */
 int import_stream(Import *p, const TarInput *input);

@@ -32,7 +32,7 @@ struct TarStream {
         struct archive *stream; /* this one */
         struct archive *tar;
         Sha256 *digest, *diff_id;
-        bool stream_ended, last_block_zero;
+        bool stream_ended, last_block_zero, too_large;
         int read_error;
 };
 
@@ -136,8 +136,17 @@ static int next_piece(TarStream *s, const void **ret, size_t *ret_size) {
         r = s->gunzip ? gunzip_piece(s, ret, ret_size) : archive_piece(s, ret, ret_size);
         if (r == ARCHIVE_EOF)
                 s->stream_ended = true;
-        else if (r == ARCHIVE_OK)
+        else if (r == ARCHIVE_OK) {
+                uint64_t *budget = s->input->budget;
+
+                if (budget && *ret_size > *budget) {
+                        s->too_large = true;
+                        return ARCHIVE_FATAL;
+                }
+                if (budget)
+                        *budget -= *ret_size;
                 hash(s, s->diff_id, *ret, *ret_size);
+        }
         return r;
 }
 
@@ -322,6 +331,8 @@ int tar_stream_error(TarStream *s, char **ret_why) {
         const char *text;
         int r;
 
+        if (s->too_large)
+                return say(ret_why, -EDQUOT, "The archive holds more than all the files of an image may have.");
         if (archive_errno(s->stream) == ENOMEM || (s->tar && archive_errno(s->tar) == ENOMEM))
                 return -ENOMEM;
         text = archive_error_string(s->stream) ?: s->tar ? archive_error_string(s->tar) : NULL;

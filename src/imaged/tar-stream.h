@@ -19,6 +19,7 @@ typedef struct TarInput {
         const char *digest;  /* "sha256:…" of what is read, or NULL; only with a window */
         const char *diff_id; /* "sha256:…" of the tar, or NULL */
         Hasher *hasher;      /* for both, or NULL: they are taken at once */
+        uint64_t *budget;    /* bytes that tars may still have, whatever is done with them; NULL: any number */
 } TarInput;
 
 typedef struct TarStream TarStream;

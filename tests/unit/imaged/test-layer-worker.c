@@ -218,6 +218,21 @@ static void a_bomb_behind_the_archive_is_refused(void **state) {
         expect_error(run(&t, 1, "10", "100"), EBADMSG, "Layer 1: The archive is followed by something else.");
 }
 
+/* Contents that nobody wants to see are read past all the same. */
+static void a_bomb_in_what_is_only_read_past_is_refused(void **state) {
+        const uint64_t size = UINT64_C(1) << 30;
+        Header h = header(".wh.gone", '0', size);
+        Tar t = tar_new();
+        struct stat st;
+
+        put_header(&t, &h);
+        assert_int_equal(ftruncate(t.fd, (off_t) (512 + size + 1024)), 0);
+        t = compressed(&t, ARCHIVE_FILTER_ZSTD);
+        assert_int_equal(fstat(t.fd, &st), 0);
+        assert_true(st.st_size < (1 << 20));
+        expect_error(run(&t, 1, "100", "1000"), EDQUOT, "The archive holds more than all the files of an image may have.");
+}
+
 static void a_million_entries_over_several_layers_are_refused(void **state) {
         Tar layers[4];
 
@@ -299,6 +314,7 @@ int main(void) {
                 cmocka_unit_test(a_layer_cut_short_is_named),
                 cmocka_unit_test(a_bomb_of_a_thousand_to_one_is_refused),
                 cmocka_unit_test(a_bomb_behind_the_archive_is_refused),
+                cmocka_unit_test(a_bomb_in_what_is_only_read_past_is_refused),
                 cmocka_unit_test(a_million_entries_over_several_layers_are_refused),
                 cmocka_unit_test(whiteouts_again_and_again_cost_little),
                 cmocka_unit_test(symbolic_links_cost_little),
