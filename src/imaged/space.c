@@ -61,7 +61,7 @@ static int on_uses(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         r = prune_for(m, reply, s->bytes);
         if (r < 0)
                 why = describe(m, s->bytes,
-                                r == -ENOSPC ? "VMs use the images that are there"
+                                r == -ENOSPC ? "what no VM uses is not enough to make it"
                                              : "hero-computed does not say which images its VMs use");
         answer(s, r < 0 ? why ?: "There is no room for the image." : NULL);
         return 0;
