@@ -30,7 +30,7 @@ def refused(host, words, *parts):
     (['create', 'x', '--cpus=65'], ['between 1 and 64']),
     (['create', 'x', '--cpus=0'], ['not in range']),
     (['create', 'x', '--hypervisor=xen'], ["no hypervisor driver 'xen'", 'qemu, mock']),
-    (['create', 'x', '--image=nope'], ['no image nope:latest']),
+    (['create', 'x', '--image=nope'], ['docker.io/library/nope:latest cannot be pulled', 'images.conf(5)']),
     (['create', 'x', '--image=Bad Name'], ['not an image reference']),
     (['create', 'x', '--mock-script=die-at-start'], ["hypervisor 'mock' only"]),
     (['start', 'nobody'], ["no VM 'nobody'"]),
