@@ -10,7 +10,7 @@ import pytest
 from throwaway import wait_until
 
 STORE = '/var/lib/hero-compute/images'
-ROUNDS = int(os.environ.get('HERO_CRASH_ROUNDS', '6'))
+ROUNDS = int(os.environ.get('HERO_CRASH_ROUNDS', '4'))
 
 # What to kill, as the host's shell finds it.
 VICTIMS = {

@@ -48,7 +48,7 @@ def test_a_debian_with_systemd_as_its_command_boots_it_and_has_what_umoci_unpack
     registry.push('debian')
     images.pulled('debian', timeout=90)
     # First without systemd, which writes.
-    seen = host.heroctl('run', '--rm', '--memory=512M', 'debian', 'tree-list', '/', timeout=120).out
+    seen = host.heroctl('run', '--rm', '--memory=512M', 'debian', 'tree-list', '/', '5', timeout=120).out
     assert_same(listed(layout, 'debian'), seen, 6000)
 
     host.heroctl('provision', 'dave', '--image', 'debian', '--memory=512M', timeout=120)
