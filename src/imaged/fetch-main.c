@@ -83,7 +83,7 @@ static void files_done(Files *f) {
                 safe_close(f->fds[i]);
 }
 
-/* The blobs by name; what else skopeo puts there (manifest.json, version) is known already. */
+/* The blobs by name; one of them is the manifest, which is known already. */
 static int collect(DIR *d, Files *files) {
         char *end = files->names;
 
@@ -108,7 +108,7 @@ static int say_files(Fetch *f) {
         DIR *d;
         int r, fd;
 
-        fd = openat(f->dir_fd, SKOPEO_IMAGE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        fd = openat(f->dir_fd, SKOPEO_BLOBS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return negative_errno();
         d = fdopendir(fd);

@@ -20,14 +20,15 @@
  * LOCATION is what skopeo takes behind "docker://" (reference_location()). fds are of regular files, open for reading.
  * Closing the connection ends whatever is under way, and nothing of it stays.
  *
- * hero-image-fetch reads what strangers send: hero-imaged believes nothing of what it says. All bytes are checked against the
- * digests they were asked for by, the first document against nothing, for a tag is what the registry says it is. */
+ * hero-image-fetch reads what strangers send: hero-imaged believes nothing of what it says. Documents are checked against the
+ * digests they were asked for by, but the first against nothing, for a tag is what the registry says it is; layers against
+ * the checksums of their contents in the configuration (diff_id). */
 
 #include "basic/macro.h"
 
 #define FETCH_SOCKET RUNDIR "/image-fetch"
 #define FETCH_MESSAGE_MAX 16384u
-#define FETCH_FILES_MAX 130u /* layers, configuration; below SCM_MAX_FD (253) */
+#define FETCH_FILES_MAX 130u /* layers, configuration, manifest; below SCM_MAX_FD (253) */
 #define FETCH_SENTENCE_MAX 1024u
 
 typedef enum FetchError {

@@ -101,7 +101,7 @@ static int make_arguments(const SkopeoRequest *q, char ***ret) {
         if (r >= 0)
                 r = strv_extendf(ret, "docker://%s", q->location);
         if (r >= 0 && q->copy)
-                r = strv_extendf(ret, "dir:%s/" SKOPEO_IMAGE, q->directory);
+                r = strv_extendf(ret, "oci:%s/" SKOPEO_IMAGE, q->directory);
         return r;
 }
 
@@ -132,16 +132,14 @@ _Noreturn static void child(char *const *argv, char *const *envp, int out_fd, in
         _exit(EXIT_FAILURE);
 }
 
-/* What has been written so far. A blob has its digest as name when it is complete. */
-static int measure(const Skopeo *s, uint64_t *ret_bytes, unsigned *ret_blobs) {
-        uint64_t bytes = 0;
-        unsigned blobs = 0;
+/* One directory of what it writes, if it is made yet; not those in it. */
+static int measure_directory(int dir_fd, const char *name, uint64_t *bytes, unsigned *blobs) {
         DIR *d;
         int fd;
 
-        fd = openat(s->request.dir_fd, s->request.copy ? SKOPEO_IMAGE : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
-                return errno == ENOENT ? 0 : negative_errno(); /* not made yet */
+                return errno == ENOENT ? 0 : negative_errno();
         d = fdopendir(fd);
         if (!d) {
                 safe_close(fd);
@@ -154,13 +152,23 @@ static int measure(const Skopeo *s, uint64_t *ret_bytes, unsigned *ret_blobs) {
                 if (streq(e->d_name, LOG) || fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
                     !S_ISREG(st.st_mode))
                         continue;
-                bytes += (uint64_t) st.st_size;
-                blobs += strlen(e->d_name) == DIGEST_HEX_LENGTH;
+                *bytes += (uint64_t) st.st_size;
+                *blobs += strlen(e->d_name) == DIGEST_HEX_LENGTH;
         }
         closedir(d);
-        *ret_bytes = bytes;
-        *ret_blobs = blobs;
-        return 1;
+        return 0;
+}
+
+/* What has been written so far. A blob is among the others, with its digest as name, when it is complete. */
+static int measure(const Skopeo *s, uint64_t *ret_bytes, unsigned *ret_blobs) {
+        int r, fd = s->request.dir_fd;
+
+        *ret_bytes = 0;
+        *ret_blobs = 0;
+        if (!s->request.copy)
+                return measure_directory(fd, ".", ret_bytes, ret_blobs);
+        r = measure_directory(fd, SKOPEO_IMAGE, ret_bytes, ret_blobs);
+        return r < 0 ? r : measure_directory(fd, SKOPEO_BLOBS, ret_bytes, ret_blobs);
 }
 
 static char *read_log(const Skopeo *s) {
@@ -213,7 +221,7 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
         int r;
 
         stall = s->request.config->stall_timeout;
-        if (measure(s, &bytes, &blobs) > 0 && (bytes != s->bytes || blobs != s->blobs)) {
+        if (measure(s, &bytes, &blobs) >= 0 && (bytes != s->bytes || blobs != s->blobs)) {
                 s->last_growth = now;
                 s->bytes = bytes;
                 s->blobs = blobs;

@@ -13,7 +13,9 @@ typedef struct Skopeo Skopeo;
 
 typedef struct SkopeoRequest {
         const char *location;
-        bool copy;          /* to the directory "image"; else inspect, to the file "document" */
+        bool copy;          /* to the directory "image", as an OCI layout, for that skopeo fills with several layers at a
+                             * time (and with no name out of a manifest, as it does a "dir:"); else inspect, to the file
+                             * "document" */
         uint64_t max_bytes; /* of all it writes */
         int dir_fd;         /* the directory, */
         const char *directory; /* which has this path and holds registries.conf */
@@ -32,4 +34,5 @@ DEFINE_TRIVIAL_CLEANUP_FUNC(Skopeo *, skopeo_free);
 
 #define SKOPEO_DOCUMENT "document"
 #define SKOPEO_IMAGE "image"
+#define SKOPEO_BLOBS SKOPEO_IMAGE "/blobs/sha256"
 #define SKOPEO_REGISTRIES "registries.conf"
