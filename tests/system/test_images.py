@@ -165,7 +165,8 @@ def test_the_service_of_images_goes_when_idle_and_comes_when_needed(impatient):
 
 def test_importing_unpacks_nothing_and_runs_as_nobody_important(host):
     host.run('mkdir -p /var/tmp/tree && head -c 60000000 /dev/urandom > /var/tmp/tree/blob')
-    p = host.popen(['heroctl', 'image', 'import', 'blob', '/var/tmp/tree'])
+    # Slowly, or it is done before anybody looks.
+    p = host.popen('tar -C /var/tmp/tree -c . | { head -c 1000000; sleep 2; cat; } | heroctl image import blob -')
     who = wait_until(lambda: host.run('ps -o user= -C hero-image-worker,sqfstar', check=False).out.split(), 'the worker runs')
     assert set(who) == {'hero-imaged'} or all(u.startswith('hero-im') for u in who), who
     assert host.run('find /var/lib/hero-compute/images -name blob').out == ''

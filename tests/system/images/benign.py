@@ -238,11 +238,12 @@ def debian(u, programs):
             '--dpkgopt=path-exclude=/usr/share/locale/*', '--dpkgopt=path-exclude=/usr/share/man/*',
             '--customize-hook=rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*; : >"$1"/etc/machine-id',
             '--customize-hook=for f in hostname hosts resolv.conf; do echo "# none" >"$1"/etc/$f; done',
-            f'--customize-hook=upload "{programs["tree-list"]}" /usr/bin/tree-list', '--customize-hook=chmod 755 "$1"/usr/bin/tree-list',
             '--customize-hook=chroot "$1" systemctl mask systemd-timesyncd.service getty.target console-getty.service',
             'bookworm', tar + '.part', timeout=400)
         os.rename(tar + '.part', tar)
-    u.new('debian', [tar], '--config.cmd', '/lib/systemd/systemd')
+    with open(programs['tree-list'], 'rb') as f:
+        lister = Tar().file('usr/bin/tree-list', f.read(), 0o755)
+    u.new('debian', [tar, lister], '--config.cmd', '/lib/systemd/systemd')
 
 
 UNPACKED = ('alpine', 'layers', 'many', 'debian')
