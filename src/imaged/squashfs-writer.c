@@ -51,7 +51,7 @@ typedef struct Compressor {
 struct SquashfsWriter {
         OutputFile file;
         sqfs_super_t super;
-        sqfs_compressor_t *compressor;
+        sqfs_compressor_t *compressor, *uncompressor;
         sqfs_block_writer_t *blocks;
         sqfs_frag_table_t *fragments;
         sqfs_block_processor_t *processor;
@@ -168,7 +168,7 @@ static sqfs_object_t *compressor_copy(const sqfs_object_t *base) {
 static sqfs_compressor_t *compressor_wrap(sqfs_compressor_t *inner) {
         Compressor *c;
 
-        c = inner ? new(Compressor, 1) : NULL;
+        c = inner ? new (Compressor, 1) : NULL;
         if (!c) {
                 sqfs_destroy(inner);
                 return NULL;
@@ -186,18 +186,37 @@ static sqfs_compressor_t *compressor_wrap(sqfs_compressor_t *inner) {
         return &c->base;
 }
 
-static int compressor_new(sqfs_compressor_t **ret) {
+static int compressor_new(sqfs_u16 flags, sqfs_compressor_t **ret) {
         sqfs_compressor_config_t config;
         sqfs_compressor_t *inner;
         int r;
 
-        r = sqfs_compressor_config_init(&config, COMPRESSOR, BLOCK_SIZE, 0);
+        r = sqfs_compressor_config_init(&config, COMPRESSOR, BLOCK_SIZE, flags);
         if (!r)
                 r = sqfs_compressor_create(&config, &inner);
         if (r)
                 return r;
-        *ret = compressor_wrap(inner);
+        *ret = flags & SQFS_COMP_FLAG_UNCOMPRESS ? inner : compressor_wrap(inner);
         return *ret ? 0 : SQFS_ERROR_ALLOC;
+}
+
+/* With a file to read back from: what has the same hash of 32 bits need not be the same. Without one the
+ * library takes it for the same, and of 200,000 small files a handful come out with the contents of another.
+ */
+static int processor_new(SquashfsWriter *w, unsigned n_threads) {
+        const sqfs_block_processor_desc_t desc = {
+                .size = sizeof(desc),
+                .max_block_size = BLOCK_SIZE,
+                .num_workers = n_threads,
+                .max_backlog = n_threads * BACKLOG,
+                .cmp = w->compressor,
+                .wr = w->blocks,
+                .tbl = w->fragments,
+                .file = &w->file.base,
+                .uncmp = w->uncompressor,
+        };
+
+        return sqfs_block_processor_create_ex(&desc, &w->processor);
 }
 
 static int writer_error(SquashfsWriter *w, int r) {
@@ -220,7 +239,9 @@ static int writer_error(SquashfsWriter *w, int r) {
 static int writer_start(SquashfsWriter *w, unsigned n_threads) {
         int r;
 
-        r = compressor_new(&w->compressor);
+        r = compressor_new(0, &w->compressor);
+        if (!r)
+                r = compressor_new(SQFS_COMP_FLAG_UNCOMPRESS, &w->uncompressor);
         if (!r)
                 r = sqfs_super_init(&w->super, BLOCK_SIZE, 0, COMPRESSOR);
         if (!r)
@@ -243,16 +264,16 @@ static int writer_start(SquashfsWriter *w, unsigned n_threads) {
         if (!w->blocks || !w->fragments || !w->ids || !w->xattrs || !w->inode_table || !w->directory_table)
                 return SQFS_ERROR_ALLOC;
         w->directories = sqfs_dir_writer_create(w->directory_table, 0);
-        w->processor = sqfs_block_processor_create(
-                        BLOCK_SIZE, w->compressor, n_threads, n_threads * BACKLOG, w->blocks, w->fragments);
-        return w->directories && w->processor ? 0 : SQFS_ERROR_ALLOC;
+        if (!w->directories)
+                return SQFS_ERROR_ALLOC;
+        return processor_new(w, n_threads);
 }
 
 int squashfs_writer_new(int fd, unsigned n_threads, SquashfsWriter **ret) {
         _cleanup_(squashfs_writer_freep) SquashfsWriter *w = NULL;
         int r;
 
-        w = new(SquashfsWriter, 1);
+        w = new (SquashfsWriter, 1);
         if (!w)
                 return -ENOMEM;
         *w = (SquashfsWriter) {
@@ -286,6 +307,7 @@ SquashfsWriter *squashfs_writer_free(SquashfsWriter *w) {
         sqfs_destroy(w->ids);
         sqfs_destroy(w->fragments);
         sqfs_destroy(w->blocks);
+        sqfs_destroy(w->uncompressor);
         sqfs_destroy(w->compressor);
         for (size_t i = 0; i < w->n_files; i++)
                 sqfs_free(w->files[i]->data);
@@ -352,7 +374,7 @@ static int sorted_children(const TreeNode *n, TreeNode ***ret) {
         TreeNode **children;
         size_t k = 0;
 
-        children = new(TreeNode *, MAX2(n->n_children, 1u));
+        children = new (TreeNode *, MAX2(n->n_children, 1u));
         if (!children)
                 return -ENOMEM;
         for (TreeNode *c = n->first_child; c; c = c->sibling)

@@ -528,6 +528,29 @@ static void zeros_within_the_limit_take_no_space(void **state) {
         assert_true(o.size < 65536);
 }
 
+/* The library looks for what is there already by a hash of 32 bits (xxHash), for these two the same. */
+static void different_contents_of_one_hash_stay_different(void **state) {
+        static const char *const texts[] = { "185174d34589", "ce5ec80078ca" };
+        _cleanup_close_ int output = memfd_create("squashfs", MFD_CLOEXEC);
+        char *image;
+        Tar t = tar_new();
+        Outcome o;
+
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++)
+                put_file(&t, texts[i], texts[i]);
+        put_end(&t);
+        assert_int_equal(lseek(t.fd, 0, SEEK_SET), 0);
+        o = run_limited(t.fd, output, "10", "1000");
+        safe_close(t.fd);
+        expect_done(o, 3);
+        image = mmap(NULL, (size_t) o.size, PROT_READ, MAP_PRIVATE, output, 0);
+        assert_true(image != MAP_FAILED);
+        /* Too short to be compressed, so they can be seen. */
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++)
+                assert_non_null(memmem(image, (size_t) o.size, texts[i], strlen(texts[i])));
+        assert_int_equal(munmap(image, (size_t) o.size), 0);
+}
+
 static void devices_and_names_of_any_bytes_are_taken(void **state) {
         Tar t = tar_new();
         Header h;
@@ -665,6 +688,7 @@ int main(void) {
                 cmocka_unit_test(attributes_without_a_place_are_counted),
                 cmocka_unit_test(a_bomb_is_refused_by_what_it_would_become),
                 cmocka_unit_test(zeros_within_the_limit_take_no_space),
+                cmocka_unit_test(different_contents_of_one_hash_stay_different),
                 cmocka_unit_test(devices_and_names_of_any_bytes_are_taken),
                 cmocka_unit_test(owners_beyond_32_bits_are_refused),
                 cmocka_unit_test(no_space_is_said_so),
