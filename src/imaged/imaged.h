@@ -40,7 +40,8 @@ struct Imaged {
         unsigned n_opens;
 
         sd_event_source *idle;
-        bool leaving;
+        bool leaving;  /* nothing new is begun: there is no time for it */
+        bool nameless; /* and nobody calls any more */
 };
 
 /* import.c: Import() and CancelImport(). */

@@ -89,6 +89,8 @@ static int method_import(sd_bus_message *call, void *userdata, sd_bus_error *err
         r = sd_bus_message_read(call, "h", &fd);
         if (r >= 0)
                 r = read_no_options(call, error);
+        if (r >= 0 && m->leaving)
+                r = sd_bus_error_set(error, ERROR_BUSY, "hero-imaged was just about to leave, try again.");
         if (r >= 0)
                 r = import_new(m, reference, sd_bus_message_get_sender(call), fd, &id, error);
         if (r < 0)
