@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
+#include "basic/fd-pass.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "compute/manager.h"
@@ -54,87 +55,52 @@ static char *vm_fd_name(const Vm *vm) {
 /* What is on its way in a message is charged to the real uid of who sent it, and of a user who has more on its way than
  * RLIMIT_NOFILE no process may send a file that lacks CAP_SYS_ADMIN and CAP_SYS_RESOURCE. Not to root, then, of whom there are
  * such processes: to a uid that nobody has. Only the real one, and only for the call: privileges go by the effective one. */
-static ssize_t send_charged_to(uid_t uid, int fd, const struct msghdr *m) {
-        bool changed = syscall(SYS_setresuid, uid, -1, -1) >= 0;
-        ssize_t n;
+static int send_charged_to(uid_t uid, int socket_fd, const int *fds, size_t n_fds) {
+        const char word = BOX_WORD;
+        bool changed;
+        int r;
 
-        n = sendmsg(fd, m, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0)
-                n = negative_errno();
+        changed = syscall(SYS_setresuid, uid, -1, -1) >= 0;
+        r = send_fds(socket_fd, &word, 1, fds, n_fds, MSG_DONTWAIT);
         if (changed && syscall(SYS_setresuid, 0, -1, -1) < 0)
                 abort(); /* cannot fail: the effective uid is still root's */
-        return n;
+        return r;
 }
 
 /* A socket with one message in it that holds the fds. Nobody ever takes it out: who comes next peeks. */
 static int box_new(uid_t uid, const int *fds, size_t n) {
         _cleanup_close_ int in = -EBADF, box = -EBADF;
-        union {
-                struct cmsghdr align;
-                char buf[CMSG_SPACE(sizeof(int) * BOX_MAX)];
-        } control = {};
-        char word = BOX_WORD;
-        struct iovec iov = { &word, 1 };
-        struct msghdr m = {
-                .msg_iov = &iov,
-                .msg_iovlen = 1,
-                .msg_control = &control,
-                .msg_controllen = CMSG_SPACE(sizeof(int) * n),
-        };
-        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-        int pair[2];
-        ssize_t sent;
+        int pair[2], r;
 
-        assert(n <= BOX_MAX);
         if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair) < 0)
                 return negative_errno();
         in = pair[0];
         box = pair[1];
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int) * n);
-        memcpy(CMSG_DATA(c), fds, sizeof(int) * n);
-        sent = send_charged_to(uid, in, &m);
-        return sent < 0 ? (int) sent : TAKE_FD(box);
+        r = send_charged_to(uid, in, fds, n);
+        return r < 0 ? r : TAKE_FD(box);
 }
 
-/* Copies of the fds in it, or 0: it is no box. */
+/* Copies of the fds in it, or 0: it is no box. Of one that another version made, no more than we know. */
 static size_t box_open(int fd, int ret[static BOX_MAX]) {
-        union {
-                struct cmsghdr align;
-                char buf[CMSG_SPACE(sizeof(int) * BOX_MAX)];
-        } control;
-        char word;
-        struct iovec iov = { &word, 1 };
-        struct msghdr m = {
-                .msg_iov = &iov,
-                .msg_iovlen = 1,
-                .msg_control = &control,
-                .msg_controllen = sizeof(control),
-        };
-        socklen_t l = sizeof(int);
-        struct cmsghdr *c;
-        int type;
+        int fds[FDS_PASS_MAX], type;
+        socklen_t l = sizeof(type);
+        ssize_t size;
         size_t n;
+        char word;
 
-        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &l) < 0 || type != SOCK_DGRAM ||
-            recvmsg(fd, &m, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != 1)
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &l) < 0 || type != SOCK_DGRAM)
                 return 0;
-        c = CMSG_FIRSTHDR(&m);
-        if (word != BOX_WORD || !c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+        size = receive_fds(fd, &word, 1, fds, ELEMENTSOF(fds), &n, MSG_PEEK | MSG_DONTWAIT);
+        if (size != 1 || word != BOX_WORD) {
+                for (size_t i = 0; size >= 0 && i < n; i++)
+                        safe_close(fds[i]);
                 return 0;
-        n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        /* The padding of the buffer has room for another one. */
-        for (size_t i = 0; i < n; i++) {
-                int received;
-
-                memcpy(&received, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-                if (i < BOX_MAX)
-                        ret[i] = received;
-                else
-                        safe_close(received);
         }
-        return MIN2(n, BOX_MAX);
+        for (size_t i = BOX_MAX; i < n; i++)
+                safe_close(fds[i]);
+        n = MIN2(n, BOX_MAX);
+        memcpy(ret, fds, n * sizeof(int));
+        return n;
 }
 
 void fd_store_push_vm(Vm *vm) {

@@ -90,7 +90,8 @@ static void pull_lost(CachedImage *i) {
 }
 
 static bool is_gone(const sd_bus_error *e) {
-        return sd_bus_error_has_names(e, SD_BUS_ERROR_NO_REPLY, SD_BUS_ERROR_NAME_HAS_NO_OWNER, SD_BUS_ERROR_DISCONNECTED);
+        return sd_bus_error_has_names(e, SD_BUS_ERROR_NO_REPLY, SD_BUS_ERROR_NAME_HAS_NO_OWNER, SD_BUS_ERROR_DISCONNECTED,
+                                      ERROR_BUSY); /* the last: it is about to go */
 }
 
 static int on_pull(sd_bus_message *reply, void *userdata, sd_bus_error *error) {

@@ -94,7 +94,8 @@ static void prepare_continue(Vm *vm) {
                 return;
         }
         vm_changed(vm, "ImageDigest", NULL);
-        vm_set_state(vm, VM_CONFIGURED, "Image and disk are there.");
+        /* Until the record has it the step would simply be done once more. */
+        vm_set_state_ahead(vm, VM_CONFIGURED, "Image and disk are there.");
         job_step_done(vm, 0, NULL);
 }
 

@@ -35,7 +35,7 @@ struct ImageJob {
         sd_bus_slot *removed_slot, *owner_slot, *look_slot;
         sd_event_source *tick, *patience, *signals[3];
         size_t n_signals;
-        char *path, *reference, *what, *title;
+        char *path, *service, *reference, *what, *title; /* service: its unique name */
         bool shared, on_terminal, canceled;
         uint64_t input_size;
         uint64_t begun, step_begun, step_from, said_at;
@@ -59,6 +59,7 @@ ImageJob *image_job_free(ImageJob *j) {
         sd_event_unref(j->event);
         sd_bus_unref(j->bus);
         free(j->path);
+        free(j->service);
         free(j->reference);
         free(j->what);
         free(j->title);
@@ -98,9 +99,10 @@ static int on_removed(sd_bus_message *m, void *userdata, sd_bus_error *ret_error
 
 static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
         ImageJob *j = userdata;
-        const char *owner;
+        const char *before;
 
-        if (sd_bus_message_read(m, "sss", NULL, NULL, &owner) < 0 || owner[0])
+        /* Another one may have left before ours was started for our call. */
+        if (sd_bus_message_read(m, "sss", NULL, &before, NULL) < 0 || !streq_ptr(before, j->service))
                 return 0;
         progress_clear();
         fprintf(stderr,
@@ -334,9 +336,29 @@ int image_job_new(sd_bus *bus, const char *doing, const char *title, const char 
         return 0;
 }
 
-int image_job_set(ImageJob *j, const char *path, uint64_t input_size) {
-        j->input_size = input_size;
-        return free_and_strdup(&j->path, path);
+int image_job_call(ImageJob *j, sd_bus_message *call, sd_bus_error *error, const char **ret_path) {
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        const char *path;
+        int r;
+
+        r = sd_bus_call(j->bus, call, 0, error, &reply);
+        if (r < 0 && sd_bus_error_has_name(error, ERROR_BUSY)) {
+                sd_bus_error_free(error);
+                r = sd_bus_call(j->bus, call, 0, error, &reply);
+        }
+        if (r >= 0)
+                r = sd_bus_message_read_basic(reply, 'o', &path);
+        if (r >= 0)
+                r = free_and_strdup(&j->path, path);
+        if (r >= 0)
+                r = free_and_strdup(&j->service, sd_bus_message_get_sender(reply));
+        if (r >= 0)
+                *ret_path = j->path;
+        return r;
+}
+
+void image_job_set_input_size(ImageJob *j, uint64_t size) {
+        j->input_size = size;
 }
 
 static int add_signals(ImageJob *j) {

@@ -19,8 +19,11 @@ ImageJob *image_job_free(ImageJob *j);
 DEFINE_TRIVIAL_CLEANUP_FUNC(ImageJob *, image_job_free);
 #define _cleanup_image_job_ _cleanup_(image_job_freep)
 
-/* What the call returned. input_size is what the service reads, when it cannot know (0: nor do we). */
-int image_job_set(ImageJob *j, const char *path, uint64_t input_size);
+/* Makes the call that makes the job; once more where the service was just about to leave, which starts the next one. */
+int image_job_call(ImageJob *j, sd_bus_message *call, sd_bus_error *error, const char **ret_path);
+
+/* What the service reads, when it cannot know. */
+void image_job_set_input_size(ImageJob *j, uint64_t size);
 
 /* For what else is waited for meanwhile. */
 sd_event *image_job_event(ImageJob *j);

@@ -3,14 +3,19 @@
 /* heroctl doctor: what keeps VMs from running here, as sentences that say what to do. The checks from outside
  * (is there a bus, a service, a polkit) are made here, the rest by the service. */
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "ctl/bus.h"
 #include "ctl/heroctl.h"
 #include "ctl/sanitize.h"
 #include "ctl/table.h"
+
+#define ENVIRONMENT_MAX (128u * 1024)
 
 typedef struct Doctor {
         sd_bus *bus;
@@ -116,6 +121,39 @@ static int ask_service(Doctor *d) {
         return r;
 }
 
+static bool program_is(uint32_t pid, const char *name) {
+        _cleanup_free_ char *comm = NULL;
+        char path[64];
+
+        snprintf(path, sizeof(path), "/proc/%u/comm", pid);
+        if (read_full_file(AT_FDCWD, path, 64, &comm, NULL) < 0)
+                return false;
+        comm[strcspn(comm, "\n")] = 0;
+        return streq(comm, name);
+}
+
+/* See units/dbus-hero-compute.conf. Only root can look into the environment of another user's process. */
+static int check_bus(Doctor *d) {
+        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_free_ char *environment = NULL;
+        char path[64];
+        uint32_t pid;
+        size_t n;
+
+        if (sd_bus_get_property_trivial(d->bus, "org.freedesktop.systemd1", "/org/freedesktop/systemd1/unit/dbus_2eservice",
+                                        "org.freedesktop.systemd1.Service", "MainPID", &error, 'u', &pid) < 0 || pid == 0)
+                return 0;
+        snprintf(path, sizeof(path), "/proc/%u/environ", pid);
+        if (!program_is(pid, "dbus-daemon") || read_full_file(AT_FDCWD, path, ENVIRONMENT_MAX, &environment, &n) < 0)
+                return 0;
+        for (const char *v = environment; v < environment + n; v += strlen(v) + 1)
+                if (startswith(v, "SYSTEMD_BYPASS_USERDB=") && strstr(v, "io.systemd.Machine"))
+                        return note(d, "bus", "ok", "dbus-daemon leaves systemd-machined out when it looks up users.");
+        return note(d, "bus", "warning",
+                    "dbus-daemon was started without what Hero Compute adds to dbus.service: where systemd-machined runs too, a "
+                    "user who connects can hold up the whole bus for 25 s. Mended by the next boot.");
+}
+
 static int examine(Doctor *d) {
         bool answers = false;
         int r;
@@ -129,6 +167,8 @@ static int examine(Doctor *d) {
         if (r >= 0)
                 r = check_name(d, "org.freedesktop.PolicyKit1", "polkit", "polkit is there to authorise users.", "warning",
                                "polkit is not there: only root can use VMs. Install the package polkitd.");
+        if (r >= 0)
+                r = check_bus(d);
         if (r >= 0 && answers)
                 r = ask_service(d);
         return r;

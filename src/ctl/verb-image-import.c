@@ -153,7 +153,7 @@ static int open_path(Import *i, const char *path) {
 }
 
 static int call(Import *i, sd_bus *bus, sd_bus_error *error) {
-        _cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
+        _cleanup_message_ sd_bus_message *m = NULL;
         const char *job;
         int r;
 
@@ -167,13 +167,13 @@ static int call(Import *i, sd_bus *bus, sd_bus_error *error) {
         if (r >= 0)
                 r = sd_bus_message_close_container(m);
         if (r >= 0)
-                r = sd_bus_call(bus, m, 0, error, &reply);
+                r = image_job_call(i->job, m, error, &job);
         if (r < 0)
                 return r;
         sd_bus_message_unref(TAKE_PTR(m)); /* it has a duplicate of the descriptor */
         i->tar_fd = safe_close(i->tar_fd); /* of a pipe, the service alone holds its end */
-        r = sd_bus_message_read_basic(reply, 'o', &job);
-        return r < 0 ? r : image_job_set(i->job, job, i->tar_size);
+        image_job_set_input_size(i->job, i->tar_size);
+        return r;
 }
 
 static int wait_for_end(Import *i, const char **ret_digest) {

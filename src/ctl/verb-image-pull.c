@@ -10,7 +10,7 @@
 
 static const char *arg_platform = NULL;
 
-static int call(sd_bus *bus, const char *reference, sd_bus_error *error, sd_bus_message **ret) {
+static int call(ImageJob *j, sd_bus *bus, const char *reference, sd_bus_error *error, const char **ret_job) {
         _cleanup_message_ sd_bus_message *m = NULL;
         int r;
 
@@ -23,12 +23,11 @@ static int call(sd_bus *bus, const char *reference, sd_bus_error *error, sd_bus_
                 r = append_variant(m, "Platform", "s", arg_platform);
         if (r >= 0)
                 r = sd_bus_message_close_container(m);
-        return r < 0 ? r : sd_bus_call(bus, m, 0, error, ret);
+        return r < 0 ? r : image_job_call(j, m, error, ret_job);
 }
 
 static int run(int argc, char **argv) {
         _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
-        _cleanup_message_ sd_bus_message *reply = NULL;
         _cleanup_image_job_ ImageJob *j = NULL;
         _cleanup_bus_ sd_bus *bus = NULL;
         const char *job, *digest;
@@ -39,16 +38,12 @@ static int run(int argc, char **argv) {
                 return r;
         r = image_job_new(bus, "pull", "Pulling", argv[0], true, &j);
         if (r >= 0)
-                r = call(bus, argv[0], &error, &reply);
-        if (r >= 0)
-                r = sd_bus_message_read_basic(reply, 'o', &job);
+                r = call(j, bus, argv[0], &error, &job);
         if (r < 0)
                 return report_error(r, &error, "pull image '%s'", argv[0]);
         if (arg_no_wait)
                 return image_job_print(argv[0], NULL, job);
-        r = image_job_set(j, job, 0);
-        if (r >= 0)
-                r = image_job_run(j, &digest);
+        r = image_job_run(j, &digest);
         return r < 0 ? r : image_job_print(argv[0], digest, NULL);
 }
 

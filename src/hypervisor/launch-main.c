@@ -12,31 +12,15 @@
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
+#include "basic/fd-pass.h"
 #include "basic/fd-util.h"
 #include "hypervisor/launch.h"
 
 static int reply(int error, pid_t pid, int pidfd, int control_fd) {
-        LaunchReply content = { .error = error, .pid = pid };
+        const LaunchReply content = { .error = error, .pid = pid };
         const int fds[] = { pidfd, control_fd };
-        union {
-                struct cmsghdr align;
-                char buf[CMSG_SPACE(sizeof(fds))];
-        } control = {};
-        struct iovec iov = { &content, sizeof(content) };
-        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-        if (error == 0) {
-                struct cmsghdr *c;
-
-                m.msg_control = &control;
-                m.msg_controllen = sizeof(control);
-                c = CMSG_FIRSTHDR(&m);
-                c->cmsg_level = SOL_SOCKET;
-                c->cmsg_type = SCM_RIGHTS;
-                c->cmsg_len = CMSG_LEN(sizeof(fds));
-                memcpy(CMSG_DATA(c), fds, sizeof(fds));
-        }
-        return sendmsg(LAUNCH_SERVER_FD, &m, MSG_NOSIGNAL) < 0 ? negative_errno() : 0;
+        return send_fds(LAUNCH_SERVER_FD, &content, sizeof(content), fds, error == 0 ? ELEMENTSOF(fds) : 0, 0);
 }
 
 /* fork(), but the child is our parent's: the daemon waits for its VMMs itself. No libc function does that; nothing
@@ -96,7 +80,7 @@ static int serve(Launch *root, const LaunchFilter *filter) {
         size_t n_fds;
         ssize_t size;
 
-        size = launch_receive(LAUNCH_SERVER_FD, text, fds, &n_fds);
+        size = receive_fds(LAUNCH_SERVER_FD, text, sizeof(text), fds, ELEMENTSOF(fds), &n_fds, 0);
         for (size_t i = 0; i < n_fds; i++)
                 safe_close(fds[i]);
         if (size <= 0)

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "basic/fd-pass.h"
 #include "basic/string-util.h"
 #include "hypervisor/launch.h"
 
@@ -89,7 +90,7 @@ void launch_process(const Launch *root, int control_fd, const LaunchFilter *filt
         size_t n_fds;
         ssize_t size;
 
-        size = launch_receive(control_fd, request, fds, &n_fds);
+        size = receive_fds(control_fd, request, sizeof(request), fds, LAUNCH_FDS_MAX, &n_fds, 0);
         if (size == 0)
                 _exit(0); /* nobody wanted us */
         /* Until here in the server's process group, by which the daemon finds those it was not told of. */

@@ -92,32 +92,3 @@ int launch_parse_kind(Launch *ret, char *text, size_t size, char *words[static L
                 r = parse_kind(ret, words, n, &i);
         return r >= 0 && i != n ? -EINVAL : r;
 }
-
-ssize_t launch_receive(int fd, char text[static LAUNCH_REQUEST_MAX], int fds[static LAUNCH_FDS_MAX], size_t *ret_n_fds) {
-        union {
-                struct cmsghdr align;
-                char buf[CMSG_SPACE(sizeof(int) * LAUNCH_FDS_MAX)];
-        } control;
-        struct iovec iov = { text, LAUNCH_REQUEST_MAX };
-        struct msghdr m = {
-                .msg_iov = &iov,
-                .msg_iovlen = 1,
-                .msg_control = &control,
-                .msg_controllen = sizeof(control),
-        };
-        struct cmsghdr *c;
-        ssize_t n;
-
-        *ret_n_fds = 0;
-        do
-                n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
-        while (n < 0 && errno == EINTR);
-        if (n < 0)
-                return negative_errno();
-        c = CMSG_FIRSTHDR(&m);
-        if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-                *ret_n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-                memcpy(fds, CMSG_DATA(c), *ret_n_fds * sizeof(int));
-        }
-        return m.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EMSGSIZE : n;
-}

@@ -53,9 +53,6 @@ typedef struct Launch {
 int launch_parse(Launch *ret, char *request, size_t size, size_t n_fds, char *words[static LAUNCH_WORDS_MAX + 1]);
 int launch_parse_kind(Launch *ret, char *text, size_t size, char *words[static LAUNCH_WORDS_MAX + 1]);
 
-/* The next datagram and its fds; 0: the other end is closed; -EMSGSIZE: it was cut off or had too many fds. */
-ssize_t launch_receive(int fd, char text[static LAUNCH_REQUEST_MAX], int fds[static LAUNCH_FDS_MAX], size_t *ret_n_fds);
-
 /* Waits at the control socket for a VM, becomes its VMM, or exits. root is what launch_mounts() was called with; what
  * went wrong with it is reported. */
 void launch_process(const Launch *root, int control_fd, const LaunchFilter *filter) __attribute__((__noreturn__));

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
+#include "basic/fd-pass.h"
 #include "basic/fd-util.h"
 #include "hypervisor/launch-protocol.h"
 #include "shared/program-path.h"
@@ -116,36 +117,24 @@ void launched_end(Launched *l) {
 }
 
 static int receive(Server *s, Launched *ret) {
-        union {
-                struct cmsghdr align;
-                char buf[CMSG_SPACE(2 * sizeof(int))];
-        } control;
         LaunchReply reply;
-        struct iovec iov = { &reply, sizeof(reply) };
-        struct msghdr m = {
-                .msg_iov = &iov,
-                .msg_iovlen = 1,
-                .msg_control = &control,
-                .msg_controllen = sizeof(control),
-        };
-        struct cmsghdr *c;
-        int fds[2];
+        size_t n_fds;
         ssize_t n;
+        int fds[2];
 
-        n = recvmsg(s->fd, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+        n = receive_fds(s->fd, &reply, sizeof(reply), fds, ELEMENTSOF(fds), &n_fds, MSG_DONTWAIT);
         if (n < 0)
-                return negative_errno();
+                return (int) n;
         if (n == 0)
                 return -EPIPE;
         s->ordered = false;
-        if (n != sizeof(reply))
-                return -EPROTO;
-        if (reply.error != 0)
+        if (n == sizeof(reply) && reply.error != 0)
                 return -abs(reply.error);
-        c = CMSG_FIRSTHDR(&m);
-        if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(fds)) || reply.pid <= 1)
+        if (n != sizeof(reply) || n_fds != ELEMENTSOF(fds) || reply.pid <= 1) {
+                for (size_t i = 0; i < n_fds; i++)
+                        safe_close(fds[i]);
                 return -EPROTO;
-        memcpy(fds, CMSG_DATA(c), sizeof(fds));
+        }
         *ret = (Launched) { .pid = reply.pid, .pidfd = fds[0], .control_fd = fds[1] };
         return 0;
 }

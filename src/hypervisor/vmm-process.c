@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
+#include "basic/fd-pass.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "basic/strv.h"
@@ -107,27 +108,6 @@ static int errors_pipe(int fds[static 2]) {
         return 0;
 }
 
-static int send_request(int fd, const Request *q, const int fds[], size_t n_fds) {
-        union {
-                struct cmsghdr align;
-                char buf[CMSG_SPACE(sizeof(int) * LAUNCH_FDS_MAX)];
-        } control = {};
-        struct iovec iov = { (void *) q->buf, q->n };
-        struct msghdr m = {
-                .msg_iov = &iov,
-                .msg_iovlen = 1,
-                .msg_control = &control,
-                .msg_controllen = CMSG_SPACE(sizeof(int) * n_fds),
-        };
-        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
-        memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
-        return sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? negative_errno() : 0;
-}
-
 int vmm_process_spawn(const VmmCommand *command, const VmmSandbox *sandbox, uid_t uid, gid_t gid, VmmProcess *ret) {
         _cleanup_close_ int errors = -EBADF, their_errors = -EBADF;
         static Request request; /* large, and there is one loop */
@@ -153,7 +133,7 @@ int vmm_process_spawn(const VmmCommand *command, const VmmSandbox *sandbox, uid_
         r = launcher_take(request.buf + request.kind, request.n_kind, root_hash(command, sandbox), &process);
         if (r < 0)
                 return r;
-        r = send_request(process.control_fd, &request, fds, command->n_fds + 1);
+        r = send_fds(process.control_fd, request.buf, request.n, fds, command->n_fds + 1, MSG_DONTWAIT);
         if (r < 0) {
                 launched_end(&process);
                 return r;

@@ -58,7 +58,8 @@ struct Imaged {
         unsigned n_opens;
 
         sd_event_source *idle;
-        bool leaving;
+        bool leaving;  /* nothing new is begun: there is no time for it */
+        bool nameless; /* and nobody calls any more */
 };
 
 /* uses.c: which images VMs use. Only hero-computed knows (also of stopped ones, whose image is open nowhere). So an image

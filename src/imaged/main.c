@@ -35,14 +35,24 @@ static int rearm(Imaged *m) {
         return r < 0 ? r : sd_event_source_set_enabled(m->idle, SD_EVENT_ONESHOT);
 }
 
+static bool imaged_may_exit(const Imaged *m) {
+        return m->nameless && !imaged_is_busy(m);
+}
+
+/* After whatever the loop did while we leave: PID 1 counts our time already, and who calls now waits for our end. */
+static int on_iteration(sd_event_source *s, void *userdata) {
+        Imaged *m = userdata;
+
+        return imaged_may_exit(m) ? sd_event_exit(m->event, EXIT_SUCCESS) : 0;
+}
+
 static int on_name_released(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         Imaged *m = userdata;
 
         /* The bus delivers in order: every call that was for us has been dispatched by now, and the next one
          * starts a new instance. What it began is finished first. */
-        if (imaged_is_busy(m))
-                return rearm(m);
-        return sd_event_exit(m->event, EXIT_SUCCESS);
+        m->nameless = true;
+        return imaged_may_exit(m) ? sd_event_exit(m->event, EXIT_SUCCESS) : 0;
 }
 
 static int on_idle(sd_event_source *s, uint64_t usec, void *userdata) {
@@ -51,8 +61,9 @@ static int on_idle(sd_event_source *s, uint64_t usec, void *userdata) {
 
         if (imaged_is_busy(m))
                 return rearm(m);
-        if (m->leaving) /* without a name already */
-                return sd_event_exit(m->event, EXIT_SUCCESS);
+        r = sd_event_add_post(m->event, NULL, on_iteration, m);
+        if (r < 0)
+                return r;
         m->leaving = true;
         (void) catalog_flush(&m->catalog);
         image_store_unlock(m->store); /* our successor may be started as soon as the name is free */
@@ -64,8 +75,10 @@ static int on_idle(sd_event_source *s, uint64_t usec, void *userdata) {
 
 /* Any call starts the time again; whatever runs is asked for when it has passed. */
 static int on_message(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-        if (sd_bus_message_is_method_call(message, NULL, NULL))
-                (void) rearm(userdata);
+        Imaged *m = userdata;
+
+        if (!m->leaving && sd_bus_message_is_method_call(message, NULL, NULL))
+                (void) rearm(m);
         return 0;
 }
 

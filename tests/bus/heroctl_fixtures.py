@@ -58,10 +58,10 @@ class Bus:
                 p.wait(10)
                 p.stdout.close()
 
-    def start_on_demand(self):
+    def start_on_demand(self, name='org.hero.Compute'):
         """As by D-Bus activation. Who is started goes with the bus."""
         (self.directory / 'services/fake.service').write_text(
-            f'[D-BUS Service]\nName=org.hero.Compute\nExec=/usr/bin/python3 {HERE}/fake_computed.py\n')
+            f'[D-BUS Service]\nName={name}\nExec=/usr/bin/python3 {HERE}/fake_computed.py\n')
         subprocess.run(['busctl', '--system', 'call', 'org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus',
                         'ReloadConfig'], env=self.environment, check=True)
 

@@ -10,7 +10,9 @@ import tarfile
 import time
 
 import pytest
+from gi.repository import Gio, GLib
 from heroctl_fixtures import *
+from imaged_fixtures import Connection
 
 
 @pytest.fixture
@@ -310,3 +312,29 @@ def test_progress_on_a_terminal(terminal, tmp_path):
 def test_image_service_that_is_not_there(empty_bus):
     e = empty_bus.error('image', 'list', check=6)
     assert 'the service is not running' in e and 'hero-imaged' in e
+
+
+@pytest.mark.parametrize('words', [('pull', 'alpine'), ('import', 'mine', '-')], ids=['pull', 'import'])
+def test_a_service_that_is_about_to_leave_is_asked_once_more(empty_bus, words):
+    """It gives up its name first, so the second call starts its successor; that it has gone is not taken for the end of
+    the job, which is the successor's."""
+    images = 'org.hero.Compute.Images'
+    leaving = Connection(empty_bus.address)
+
+    def ask_bus(method, *arguments):
+        leaving.bus.call_sync('org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus', method,
+                              GLib.Variant(*arguments), None, 0, -1, None)
+
+    def on_message(bus, message, incoming):
+        if incoming and message.get_interface() == images:
+            release = Gio.DBusMessage.new_method_call('org.freedesktop.DBus', '/', 'org.freedesktop.DBus', 'ReleaseName')
+            release.set_body(GLib.Variant('(s)', (images,)))
+            for m in (release, message.new_method_error_literal('org.hero.Compute.Error.Busy', 'About to leave.')):
+                bus.send_message(m, Gio.DBusSendMessageFlags.NONE)
+            return None
+        return message
+    leaving.bus.add_filter(on_message)
+    ask_bus('RequestName', '(su)', (images, 4))
+    empty_bus.start_on_demand(images)
+    assert re.fullmatch('sha256:[cf]{64}\n', empty_bus.text('image', *words))
+    leaving.close()

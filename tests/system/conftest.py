@@ -3,6 +3,7 @@
 
 import os
 import re
+import subprocess
 
 import pytest
 
@@ -38,6 +39,29 @@ def the_host(build, kernel):
         yield h
     finally:
         h.stop()
+
+
+WHAT_HANGS = r'''
+        uptime; systemctl list-jobs --no-pager; busctl --timeout=2 list --no-pager | head -n 40
+        ps -eo pid,ppid,stat,etimes,wchan:20,args
+        for p in $(pgrep "hero-(comp|imag)|polkitd|dbus-daemon|systemd-machine"); do
+                echo "-- $p $(cat /proc/$p/comm)"; cat /proc/$p/task/*/stack
+        done'''
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """What the host has to say about a failure: first who is stuck where, as that passes."""
+    report = (yield).get_result()
+    h = item.funcargs.get('the_host') if hasattr(item, 'funcargs') else None
+    if not report.failed or call.when != 'call' or not h:
+        return
+    try:
+        report.sections.append(('The host', h.run(f'exec 2>&1; {WHAT_HANGS}', check=False).out))
+        report.sections.append(('Its journal', h.run(['journalctl', '--no-pager', '-o', 'short-monotonic', '-n', '150'],
+                                                     check=False).out))
+    except (subprocess.TimeoutExpired, OSError) as e:
+        report.sections.append(('The host', f'cannot be asked: {e}'))
 
 
 def same_but_for_noise(before, after):

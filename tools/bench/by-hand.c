@@ -207,7 +207,7 @@ static int send_boot(Vmm *v) {
         return r < 0 ? r : write_all(v->agent, w.buf, n);
 }
 
-static int wait_ready(Vmm *v) {
+static int wait_ready(Vmm *v, uint64_t start) {
         static uint8_t buf[2 * GP_FRAME_MAX];
         size_t n = 0;
 
@@ -216,8 +216,10 @@ static int wait_ready(Vmm *v) {
                 int r;
 
                 r = agent_frame(v, buf, &n, &type);
-                if (r >= 0 && type == GP_HELLO)
+                if (r >= 0 && type == GP_HELLO) {
+                        report("by-hand-hello", now_usec(CLOCK_MONOTONIC) - start);
                         r = send_boot(v);
+                }
                 if (r < 0)
                         return complain(r, "the VMM by hand");
                 if (type == GP_READY)
@@ -252,7 +254,7 @@ int vmm_boot(const Pattern *p, Vmm *ret) {
                 child(p, overlay, theirs);
         for (int k = 0; k < 3; k++)
                 safe_close(theirs[k]);
-        r = wait_ready(ret);
+        r = wait_ready(ret, start);
         if (r >= 0)
                 report("by-hand", now_usec(CLOCK_MONOTONIC) - start);
         return r;
