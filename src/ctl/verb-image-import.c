@@ -29,8 +29,6 @@
 #define PROGRESS_AFTER USEC_PER_SEC
 #define PROGRESS_EVERY (200 * USEC_PER_MSEC)
 #define ERROR_MAX 4096u
-#define BUSY_RETRY_USEC (100 * USEC_PER_MSEC)
-#define BUSY_TRIES_MAX 50u
 
 typedef struct Import {
         sd_bus *bus;
@@ -281,16 +279,15 @@ static int call(Import *i, sd_bus_error *error) {
         _cleanup_message_ sd_bus_message *reply = NULL;
         int r;
 
-        /* Busy: the service was about to leave, the next one is started by the next call. */
         for (unsigned n = 0;; n++) {
                 r = sd_bus_call_method(i->bus, HERO_IMAGES, HERO_IMAGES_PATH, HERO_IMAGES, "Import", error, &reply, "sha{sv}",
                                        i->reference, i->tar_fd, 0);
                 if (r >= 0)
                         break;
-                if (n >= BUSY_TRIES_MAX || !sd_bus_error_has_name(error, ERROR_BUSY))
+                /* Busy: it was about to leave, and has given up its name already: the next call starts the next one. */
+                if (n > 0 || !sd_bus_error_has_name(error, ERROR_BUSY))
                         return r;
                 sd_bus_error_free(error);
-                (void) usleep(BUSY_RETRY_USEC);
         }
         if (i->tar_size == 0) /* of a pipe: the service holds its end, and only the service */
                 i->tar_fd = safe_close(i->tar_fd);

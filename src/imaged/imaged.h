@@ -40,7 +40,7 @@ struct Imaged {
         unsigned n_opens;
 
         sd_event_source *idle;
-        bool leaving;  /* nothing new is begun: there is no time for it */
+        bool leaving;  /* no import is begun any more: there is no time for it */
         bool nameless; /* and nobody calls any more */
 };
 

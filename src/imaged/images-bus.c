@@ -74,6 +74,8 @@ static int method_import(sd_bus_message *call, void *userdata, sd_bus_error *err
         uint32_t id;
         int r, fd;
 
+        if (m->leaving) /* before anybody is asked for a password */
+                return sd_bus_error_set(error, ERROR_BUSY, "hero-imaged was just about to leave, try again.");
         r = polkit_check(m->polkit, call, &question, error);
         if (r <= 0)
                 return r < 0 ? r : 1; /* will be dispatched again */
@@ -89,8 +91,6 @@ static int method_import(sd_bus_message *call, void *userdata, sd_bus_error *err
         r = sd_bus_message_read(call, "h", &fd);
         if (r >= 0)
                 r = read_no_options(call, error);
-        if (r >= 0 && m->leaving)
-                r = sd_bus_error_set(error, ERROR_BUSY, "hero-imaged was just about to leave, try again.");
         if (r >= 0)
                 r = import_new(m, reference, sd_bus_message_get_sender(call), fd, &id, error);
         if (r < 0)
