@@ -67,7 +67,8 @@ ssize_t receive_fds(int fd, void *p, size_t size, int fds[], size_t max, size_t 
                         (void) close(all[i]);
                 return -EMSGSIZE;
         }
-        memcpy(fds, all, n_fds * sizeof(int));
+        if (n_fds > 0)
+                memcpy(fds, all, n_fds * sizeof(int));
         *ret_n_fds = n_fds;
         return n;
 }

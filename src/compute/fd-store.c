@@ -80,8 +80,9 @@ static int box_new(uid_t uid, const int *fds, size_t n) {
         return r < 0 ? r : TAKE_FD(box);
 }
 
-/* Copies of the fds in it, or 0: it is no box. Of one that another version made, no more than we know. */
-static size_t box_open(int fd, int ret[static BOX_MAX]) {
+/* Copies of the fds in it; 0: it is no box; < 0: one that cannot be read. Of what another version put into it, no more
+ * than we know. */
+static int box_open(int fd, int ret[static BOX_MAX]) {
         int fds[FDS_PASS_MAX], type;
         socklen_t l = sizeof(type);
         ssize_t size;
@@ -91,8 +92,10 @@ static size_t box_open(int fd, int ret[static BOX_MAX]) {
         if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &l) < 0 || type != SOCK_DGRAM)
                 return 0;
         size = receive_fds(fd, &word, 1, fds, ELEMENTSOF(fds), &n, MSG_PEEK | MSG_DONTWAIT);
+        if (size < 0)
+                return size == -EAGAIN ? 0 : (int) size;
         if (size != 1 || word != BOX_WORD) {
-                for (size_t i = 0; size >= 0 && i < n; i++)
+                for (size_t i = 0; i < n; i++)
                         safe_close(fds[i]);
                 return 0;
         }
@@ -100,7 +103,7 @@ static size_t box_open(int fd, int ret[static BOX_MAX]) {
                 safe_close(fds[i]);
         n = MIN2(n, BOX_MAX);
         memcpy(ret, fds, n * sizeof(int));
-        return n;
+        return (int) n;
 }
 
 void fd_store_push_vm(Vm *vm) {
@@ -144,13 +147,14 @@ static int store_add(FdStore *s, char *name, int fd) {
 
 /* The content of a box in its place. */
 static int store_unpack(FdStore *s, char *name, int fd) {
-        int fds[BOX_MAX], r = 0;
-        size_t n;
+        int fds[BOX_MAX], n, r = 0;
 
         n = box_open(fd, fds);
         if (n == 0)
                 return store_add(s, name, fd);
-        for (size_t i = 0; i < n; i++)
+        if (n < 0)
+                log_warning_errno(n, "What is kept as '%s' cannot be taken out, closing it: %m", name);
+        for (int i = 0; i < n; i++)
                 if (store_add(s, strdup(name), fds[i]) < 0)
                         r = -ENOMEM;
         free(name);

@@ -90,8 +90,7 @@ static void pull_lost(CachedImage *i) {
 }
 
 static bool is_gone(const sd_bus_error *e) {
-        return sd_bus_error_has_names(e, SD_BUS_ERROR_NO_REPLY, SD_BUS_ERROR_NAME_HAS_NO_OWNER, SD_BUS_ERROR_DISCONNECTED,
-                                      ERROR_BUSY); /* the last: it is about to go */
+        return sd_bus_error_has_names(e, SD_BUS_ERROR_NO_REPLY, SD_BUS_ERROR_NAME_HAS_NO_OWNER, SD_BUS_ERROR_DISCONNECTED);
 }
 
 static int on_pull(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
@@ -102,6 +101,12 @@ static int on_pull(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         int r;
 
         i->slot = sd_bus_slot_unref(i->slot);
+        /* It was about to leave; the next call starts the next one. */
+        if (e && sd_bus_error_has_name(e, ERROR_BUSY) && !i->was_busy) {
+                i->was_busy = true;
+                if (image_pull_begin(i) >= 0)
+                        return 0;
+        }
         if (e && is_gone(e)) {
                 pull_lost(i);
                 return 0;

@@ -16,7 +16,7 @@ struct CachedImage {
         VmQueue waiting;
 
         /* image-pull.c */
-        bool pulling:1, pulled:1, retried:1;
+        bool pulling:1, pulled:1, retried:1, was_busy:1;
         char *pull_job; /* path of hero-imaged's job; NULL: not known yet */
         uint64_t done, total;
 };

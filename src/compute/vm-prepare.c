@@ -94,8 +94,13 @@ static void prepare_continue(Vm *vm) {
                 return;
         }
         vm_changed(vm, "ImageDigest", NULL);
-        /* Until the record has it the step would simply be done once more. */
-        vm_set_state_ahead(vm, VM_CONFIGURED, "Image and disk are there.");
+        vm_set_state(vm, VM_CONFIGURED, "Image and disk are there.");
+        /* Nobody is told "done" of a VM that the next daemon would take for half made, and remove. */
+        if (vm->unsaved && (r = vm_record_save(vm)) < 0) {
+                text = strprintf("Cannot write the record of VM '%s': %s.", vm->name, strerror(-r));
+                prepare_failed(vm, r, text);
+                return;
+        }
         job_step_done(vm, 0, NULL);
 }
 

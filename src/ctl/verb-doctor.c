@@ -16,6 +16,7 @@
 #include "ctl/table.h"
 
 #define ENVIRONMENT_MAX (128u * 1024)
+#define MACHINED_USERDB "io.systemd.Machine"
 
 typedef struct Doctor {
         sd_bus *bus;
@@ -132,6 +133,32 @@ static bool program_is(uint32_t pid, const char *name) {
         return streq(comm, name);
 }
 
+static bool machined_is_there(Doctor *d) {
+        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_free_ char *state = NULL;
+
+        return sd_bus_get_property_string(d->bus, "org.freedesktop.systemd1",
+                                          "/org/freedesktop/systemd1/unit/systemd_2dmachined_2eservice",
+                                          "org.freedesktop.systemd1.Unit", "LoadState", &error, &state) >= 0 &&
+               streq(state, "loaded");
+}
+
+/* $SYSTEMD_BYPASS_USERDB: a boolean, or the services to leave out with ":" between them. */
+static bool leaves_machined_out(const char *variable) {
+        const char *v = startswith(variable, "SYSTEMD_BYPASS_USERDB=");
+
+        if (!v)
+                return false;
+        if (streq(v, "1") || streq(v, "true") || streq(v, "yes"))
+                return true;
+        for (size_t n; *v; v += n + (v[n] == ':')) {
+                n = strcspn(v, ":");
+                if (n == strlen(MACHINED_USERDB) && strncmp(v, MACHINED_USERDB, n) == 0)
+                        return true;
+        }
+        return false;
+}
+
 /* See units/dbus-hero-compute.conf. Only root can look into the environment of another user's process. */
 static int check_bus(Doctor *d) {
         _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
@@ -140,6 +167,8 @@ static int check_bus(Doctor *d) {
         uint32_t pid;
         size_t n;
 
+        if (!machined_is_there(d))
+                return 0;
         if (sd_bus_get_property_trivial(d->bus, "org.freedesktop.systemd1", "/org/freedesktop/systemd1/unit/dbus_2eservice",
                                         "org.freedesktop.systemd1.Service", "MainPID", &error, 'u', &pid) < 0 || pid == 0)
                 return 0;
@@ -147,11 +176,11 @@ static int check_bus(Doctor *d) {
         if (!program_is(pid, "dbus-daemon") || read_full_file(AT_FDCWD, path, ENVIRONMENT_MAX, &environment, &n) < 0)
                 return 0;
         for (const char *v = environment; v < environment + n; v += strlen(v) + 1)
-                if (startswith(v, "SYSTEMD_BYPASS_USERDB=") && strstr(v, "io.systemd.Machine"))
+                if (leaves_machined_out(v))
                         return note(d, "bus", "ok", "dbus-daemon leaves systemd-machined out when it looks up users.");
         return note(d, "bus", "warning",
-                    "dbus-daemon was started without what Hero Compute adds to dbus.service: where systemd-machined runs too, a "
-                    "user who connects can hold up the whole bus for 25 s. Mended by the next boot.");
+                    "dbus-daemon was started without what Hero Compute adds to dbus.service: a user who connects while "
+                    "systemd-machined registers a VM can hold up the whole bus for 25 s. Mended by the next boot.");
 }
 
 static int examine(Doctor *d) {

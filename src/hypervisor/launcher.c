@@ -123,11 +123,11 @@ static int receive(Server *s, Launched *ret) {
         int fds[2];
 
         n = receive_fds(s->fd, &reply, sizeof(reply), fds, ELEMENTSOF(fds), &n_fds, MSG_DONTWAIT);
-        if (n < 0)
+        if (n == -EAGAIN)
                 return (int) n;
-        if (n == 0)
-                return -EPIPE;
-        s->ordered = false;
+        s->ordered = false; /* that was the answer, whatever it is */
+        if (n <= 0)
+                return n < 0 ? (int) n : -EPIPE;
         if (n == sizeof(reply) && reply.error != 0)
                 return -abs(reply.error);
         if (n != sizeof(reply) || n_fds != ELEMENTSOF(fds) || reply.pid <= 1) {

@@ -58,7 +58,7 @@ struct Imaged {
         unsigned n_opens;
 
         sd_event_source *idle;
-        bool leaving;  /* nothing new is begun: there is no time for it */
+        bool leaving;  /* no pull or import is begun any more: there is no time for it */
         bool nameless; /* and nobody calls any more */
 };
 

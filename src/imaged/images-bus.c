@@ -69,6 +69,12 @@ static int read_new_name(sd_bus_message *call, char buf[static REFERENCE_MAX + 1
         return r;
 }
 
+/* Before anybody is asked for a password. The name is given up already, so the same call once more reaches our
+ * successor. */
+static int refuse_when_leaving(const Imaged *m, sd_bus_error *error) {
+        return m->leaving ? sd_bus_error_set(error, ERROR_BUSY, "hero-imaged was just about to leave, try again.") : 0;
+}
+
 static int method_import(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         const PolkitQuestion question = { .action = ACTION_IMAGES, .verb = "import" };
         char reference[REFERENCE_MAX + 1], platform[OCI_PLATFORM_MAX + 1];
@@ -76,6 +82,9 @@ static int method_import(sd_bus_message *call, void *userdata, sd_bus_error *err
         int r, fd;
         Job *job;
 
+        r = refuse_when_leaving(m, error);
+        if (r < 0)
+                return r;
         r = polkit_check(m->polkit, call, &question, error);
         if (r <= 0)
                 return r < 0 ? r : 1; /* will be dispatched again */
@@ -105,6 +114,9 @@ static int method_pull(sd_bus_message *call, void *userdata, sd_bus_error *error
         Job *job;
         int r;
 
+        r = refuse_when_leaving(m, error);
+        if (r < 0)
+                return r;
         r = polkit_check(m->polkit, call, &question, error);
         if (r <= 0)
                 return r < 0 ? r : 1;

@@ -82,8 +82,6 @@ Job *job_find_pull(Imaged *m, const char *reference, const char *platform) {
 int job_new(Imaged *m, JobType type, const char *reference, const char *platform, Job **ret, sd_bus_error *error) {
         Job *j;
 
-        if (m->leaving) /* the name is given up already, so the same call once more reaches our successor */
-                return sd_bus_error_set(error, ERROR_BUSY, "hero-imaged was just about to leave, try again.");
         if (m->n_jobs >= JOBS_MAX)
                 return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED,
                                 "%u pulls and imports are under way already, try again later.", JOBS_MAX);

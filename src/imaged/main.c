@@ -63,7 +63,7 @@ static int on_idle(sd_event_source *s, uint64_t usec, void *userdata) {
                 return rearm(m);
         r = sd_event_add_post(m->event, NULL, on_iteration, m);
         if (r < 0)
-                return r;
+                return rearm(m);
         m->leaving = true;
         (void) catalog_flush(&m->catalog);
         image_store_unlock(m->store); /* our successor may be started as soon as the name is free */

@@ -54,14 +54,14 @@ def pytest_runtest_makereport(item, call):
     """What the host has to say about a failure: first who is stuck where, as that passes."""
     report = (yield).get_result()
     h = item.funcargs.get('the_host') if hasattr(item, 'funcargs') else None
-    if not report.failed or call.when != 'call' or not h:
+    if not report.failed or not h:
         return
-    try:
-        report.sections.append(('The host', h.run(f'exec 2>&1; {WHAT_HANGS}', check=False).out))
-        report.sections.append(('Its journal', h.run(['journalctl', '--no-pager', '-o', 'short-monotonic', '-n', '150'],
-                                                     check=False).out))
-    except (subprocess.TimeoutExpired, OSError) as e:
-        report.sections.append(('The host', f'cannot be asked: {e}'))
+    for title, command in (('The host', f'exec 2>&1; {WHAT_HANGS}'),
+                           ('Its journal', 'journalctl --no-pager -o short-monotonic -n 150')):
+        try:
+            report.sections.append((title, h.run(command, check=False, timeout=20).out))
+        except (subprocess.TimeoutExpired, OSError) as e:
+            report.sections.append((title, f'cannot be asked: {e}'))
 
 
 def same_but_for_noise(before, after):

@@ -35,7 +35,6 @@ def test_a_user_who_connects_while_machined_asks_who_called_it_holds_nobody_up(h
     assert time.monotonic() - begin < 12
 
 
-def test_doctor_tells_of_a_bus_that_can_be_held_up(host):
-    """Only of one that runs without our setting; this one was started with it."""
+def test_doctor_finds_our_setting_in_the_running_bus(host):
     out = host.heroctl('doctor', '--json', check=False).out
     assert '"bus"' in out and 'dbus-daemon leaves systemd-machined out' in out

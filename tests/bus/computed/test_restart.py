@@ -4,6 +4,7 @@
 import os
 import signal
 import socket
+import subprocess
 
 import pytest
 from bus_client import ERROR, BusError, run_for, run_until, spec, vm_path, VM
@@ -310,6 +311,18 @@ def test_a_vm_whose_sockets_were_not_kept_can_still_be_stopped(host):
     host.nothing_left('web', files=True)
     for fd in keep:
         os.close(fd)
+
+
+def test_a_vm_of_which_it_was_said_that_it_is_made_is_there_after_a_kill(host):
+    """However slow the disk is: here each fsync() takes 50 ms."""
+    pid = host.daemon.pid
+    tracer = subprocess.Popen(['strace', '-qq', '-e', 'trace=fsync', '-e', 'inject=fsync:delay_exit=50000', '-o', '/dev/null', '-p', str(pid)])
+    run_until(lambda: 'TracerPid:\t0' not in open(f'/proc/{pid}/status', encoding='utf-8').read())
+    assert host.root.create('web') == ('done', '')
+    host.daemon.kill()
+    tracer.wait(10)
+    host.daemon.start()
+    assert host.root.state('web') == 'configured'
 
 
 def test_a_scope_without_a_record_is_stopped(host):

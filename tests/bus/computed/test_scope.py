@@ -17,7 +17,7 @@ LIMIT = Error('org.freedesktop.DBus.Error.LimitsExceeded', 'Too many units.')
 @pytest.fixture
 def made(cold):
     """A host with a VM that was never started, and PID 1 has less time than usual."""
-    host = cold.configure(ScopeTimeoutSec='700ms', StopTimeoutSec='1').start()
+    host = cold.configure(ScopeTimeoutSec='2s', StopTimeoutSec='1').start()
     host.idle_fds = host.warm()
     host.systemd.calls.clear()
     assert host.root.create('web') == ('done', '')
@@ -91,7 +91,7 @@ def test_a_scope_that_is_never_answered_fails_the_start_after_the_time_limit(mad
     began = time.monotonic()
     result, text = made.root.do('web', 'Start')
     assert result == ERROR + 'ScopeFailed' and 'ScopeTimeoutSec' in text
-    assert 0.6 < time.monotonic() - began < 5
+    assert 1.9 < time.monotonic() - began < 10
     check_undone(made)
 
 
