@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <utlist.h>
 
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
@@ -499,6 +500,15 @@ int tree_hide(Tree *t, const char *path, bool below, char **ret_why) {
         else
                 hide_children(t, n);
         return 0;
+}
+
+static int compare_names(const TreeNode *a, const TreeNode *b) {
+        return strcmp(a->name, b->name);
+}
+
+/* Merges, in place: a directory may have all the entries of an image. */
+void tree_sort(TreeNode *directory) {
+        LL_SORT2(directory->first_child, compare_names, sibling);
 }
 
 TreeNode *tree_root(Tree *t) {

@@ -48,7 +48,7 @@ struct TreeInode {
 
 struct TreeNode {
         TreeNode *parent;                /* NULL: the root */
-        TreeNode *first_child, *sibling; /* in no order; with those that are no longer there */
+        TreeNode *first_child, *sibling; /* see tree_sort(); with those that are no longer there */
         TreeNode *next_in_bucket;        /* the tree's own */
         TreeInode *inode;                /* NULL: it is not there, it was removed */
         uint32_t n_children;             /* that are there */
@@ -79,6 +79,10 @@ int tree_link(Tree *t, const char *path, const char *target, char **ret_why);
 /* Takes away what lower layers have at the path and below it; what this layer has there stays. below: not
  * the directory itself. Nothing there: nothing happens. */
 int tree_hide(Tree *t, const char *path, bool below, char **ret_why);
+
+/* Puts the children of a directory into the order of their names, by bytes. What is added later comes
+ * first again. */
+void tree_sort(TreeNode *directory);
 
 TreeNode *tree_root(Tree *t);
 uint32_t tree_n_entries(const Tree *t); /* that are there, with the root */
