@@ -3,9 +3,9 @@
 /* Directories of a SquashFS, see the header. Owned by a writer.
  *
  * A listing is a sequence of runs: a header, and up to 256 entries whose inodes are in the same block of the inode table and
- * have numbers close to each other. Listings lie one behind the other in blocks of 8 KiB, each compressed. Where a listing is
- * longer than a basic inode can say, the extended one may have an index: which name a block's first run begins with, so that the
- * kernel, looking for a name, reads one block and not all before it. */
+ * have numbers close to each other. Listings lie one behind the other in blocks of 8 KiB, each compressed. Where a
+ * listing is longer than a basic inode can say, the extended one has an index: which name the first run of a block
+ * begins with, so that the kernel, looking for a name, reads one block and not all before it. */
 
 #include "imaged/squashfs-directories.h"
 
@@ -90,8 +90,8 @@ static bool are_close(const TreeInode *a, const TreeInode *b) {
         return a->location >> 16 == b->location >> 16 && difference >= INT16_MIN && difference <= INT16_MAX;
 }
 
-/* How many entries go under a header at this offset in a block. Not into the next block, where a run of its own can be in the
- * index. */
+/* How many entries go under a header at this offset in a block. Not into the next block, where a run of its own can
+ * be in the index. */
 static uint32_t run_length(const TreeNode *first, uint32_t offset) {
         size_t size = (offset + sizeof(sqfs_dir_header_t)) % SQFS_META_BLOCK_SIZE;
         uint32_t n = 0;
@@ -124,8 +124,8 @@ static int append_entry(SquashfsDirectories *d, const TreeNode *first, const Tre
         return append(d, &e, sizeof(e)) ?: append(d, n->name, length);
 }
 
-/* The listing begins where the inode says; nobody needs an index for that. More than the inode can count are left out: from the
- * last one on the kernel just reads. */
+/* The listing begins where the inode says; nobody needs an index for that. More than the inode can count are left
+ * out: from the last one on the kernel just reads. */
 static int index_run(SquashfsDirectories *d, const TreeNode *first, sqfs_u64 block) {
         if (block == d->block || d->n_index == UINT16_MAX)
                 return 0;
@@ -133,7 +133,11 @@ static int index_run(SquashfsDirectories *d, const TreeNode *first, sqfs_u64 blo
                 return SQFS_ERROR_INTERNAL;
         if (!GREEDY_REALLOC(d->index, d->n_index_allocated, d->n_index + 1))
                 return SQFS_ERROR_ALLOC;
-        d->index[d->n_index++] = (IndexEntry) { .position = (uint32_t) d->size, .block = (uint32_t) block, .first = first };
+        d->index[d->n_index++] = (IndexEntry) {
+                .position = (uint32_t) d->size,
+                .block = (uint32_t) block,
+                .first = first,
+        };
         d->block = block;
         return 0;
 }
@@ -170,7 +174,11 @@ static void put_index(const SquashfsDirectories *d, sqfs_inode_generic_t *inode)
                 const IndexEntry *e = &d->index[i];
                 size_t length = strlen(e->first->name);
                 /* Of the machine's byte order, as all inodes the library is given. */
-                const sqfs_dir_index_t x = { .index = e->position, .start_block = e->block, .size = (sqfs_u32) (length - 1) };
+                const sqfs_dir_index_t x = {
+                        .index = e->position,
+                        .start_block = e->block,
+                        .size = (sqfs_u32) (length - 1),
+                };
 
                 memcpy(p, &x, sizeof(x));
                 memcpy(p + sizeof(x), e->first->name, length);
@@ -179,7 +187,8 @@ static void put_index(const SquashfsDirectories *d, sqfs_inode_generic_t *inode)
         inode->payload_bytes_available = inode->payload_bytes_used = (sqfs_u32) (p - (sqfs_u8 *) inode->extra);
 }
 
-static int make_inode(const SquashfsDirectories *d, const sqfs_inode_dir_ext_t *attributes, sqfs_inode_generic_t **ret) {
+static int make_inode(
+                const SquashfsDirectories *d, const sqfs_inode_dir_ext_t *attributes, sqfs_inode_generic_t **ret) {
         sqfs_inode_generic_t *inode;
         size_t n = 0;
 
@@ -188,7 +197,7 @@ static int make_inode(const SquashfsDirectories *d, const sqfs_inode_dir_ext_t *
         inode = calloc(1, sizeof(*inode) + n);
         if (!inode)
                 return SQFS_ERROR_ALLOC;
-        if (d->n_index > 0 || attributes->size > UINT16_MAX || attributes->xattr_idx != TREE_NO_XATTRS) {
+        if (attributes->size > UINT16_MAX || attributes->xattr_idx != TREE_NO_XATTRS) {
                 inode->base.type = SQFS_INODE_EXT_DIR;
                 inode->data.dir_ext = *attributes;
                 put_index(d, inode);
@@ -214,12 +223,9 @@ static uint32_t count_links(const TreeNode *directory) {
         return n;
 }
 
-int squashfs_directories_add(SquashfsDirectories *d, const TreeNode *directory, uint32_t parent_number, sqfs_inode_generic_t **ret) {
-        sqfs_u64 block;
-        sqfs_u32 offset;
+static int append_listing(SquashfsDirectories *d, const TreeNode *directory, sqfs_u64 block) {
         int r = 0;
 
-        sqfs_meta_writer_get_position(d->table, &block, &offset);
         d->n_index = 0;
         d->block = block;
         d->size = 0;
@@ -228,19 +234,32 @@ int squashfs_directories_add(SquashfsDirectories *d, const TreeNode *directory, 
                         r = append_run(d, &c);
                 else
                         c = c->sibling;
+        if (!r && (block > UINT32_MAX || d->size > UINT32_MAX - DOTS_SIZE))
+                return SQFS_ERROR_INTERNAL;
+        return r;
+}
+
+int squashfs_directories_add(SquashfsDirectories *d, const TreeNode *directory, uint32_t parent_number,
+                sqfs_inode_generic_t **ret) {
+        sqfs_inode_dir_ext_t attributes;
+        sqfs_u64 block;
+        sqfs_u32 offset;
+        int r;
+
+        sqfs_meta_writer_get_position(d->table, &block, &offset);
+        r = append_listing(d, directory, block);
         if (r)
                 return r;
-        if (block > UINT32_MAX || d->size > UINT32_MAX - DOTS_SIZE)
-                return SQFS_ERROR_INTERNAL;
-        return make_inode(d, &(sqfs_inode_dir_ext_t) {
-                                             .nlink = count_links(directory),
-                                             .size = (uint32_t) d->size + DOTS_SIZE,
-                                             .start_block = (uint32_t) block,
-                                             .parent_inode = parent_number,
-                                             .inodex_count = (sqfs_u16) d->n_index,
-                                             .offset = (sqfs_u16) offset,
-                                             .xattr_idx = directory->inode->xattrs,
-                                     }, ret);
+        attributes = (sqfs_inode_dir_ext_t) {
+                .nlink = count_links(directory),
+                .size = (sqfs_u32) d->size + DOTS_SIZE,
+                .start_block = (sqfs_u32) block,
+                .parent_inode = parent_number,
+                .inodex_count = (sqfs_u16) d->n_index,
+                .offset = (sqfs_u16) offset,
+                .xattr_idx = directory->inode->xattrs,
+        };
+        return make_inode(d, &attributes, ret);
 }
 
 int squashfs_directories_write(SquashfsDirectories *d, SquashfsFile *file) {

@@ -427,11 +427,11 @@ static int write_directory_inode(SquashfsWriter *w, TreeNode *n, uint32_t parent
 
 /* What it refers to is written before it. Recursive, as deep as the tree may be. */
 static int write_directory(SquashfsWriter *w, TreeNode *n, uint32_t parent_number) {
-        int r = 0;
+        int r;
 
         n->inode->number = ++w->n_inodes;
         /* The kernel looks names up in an order by bytes. */
-        tree_sort(n);
+        r = tree_sort(n) < 0 ? SQFS_ERROR_ALLOC : 0;
         for (TreeNode *c = n->first_child; !r && c; c = c->sibling)
                 if (c->inode)
                         r = S_ISDIR(c->inode->mode) ? write_directory(w, c, n->inode->number)
