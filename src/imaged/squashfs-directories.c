@@ -2,10 +2,11 @@
 
 /* Directories of a SquashFS, see the header. Owned by a writer.
  *
- * A listing is a sequence of runs: a header, and up to 256 entries whose inodes are in the same block of the inode table and
- * have numbers close to each other. Listings lie one behind the other in blocks of 8 KiB, each compressed. Where a
- * listing is longer than a basic inode can say, the extended one has an index: which name the first run of a block
- * begins with, so that the kernel, looking for a name, reads one block and not all before it. */
+ * A listing is a sequence of runs: a header, and up to 256 entries whose inodes are in the same block of the
+ * inode table and have numbers close to each other. Listings lie one behind the other in blocks of 8 KiB,
+ * each compressed. Where a listing is longer than a basic inode can say, the extended one has an index:
+ * which name the first run of a block begins with, so that the kernel, looking for a name, reads one block
+ * and not all before it. */
 
 #include "imaged/squashfs-directories.h"
 
@@ -90,8 +91,8 @@ static bool are_close(const TreeInode *a, const TreeInode *b) {
         return a->location >> 16 == b->location >> 16 && difference >= INT16_MIN && difference <= INT16_MAX;
 }
 
-/* How many entries go under a header at this offset in a block. Not into the next block, where a run of its own can
- * be in the index. */
+/* How many entries go under a header at this offset in a block. Not into the next block, where a run of its
+ * own can be in the index. */
 static uint32_t run_length(const TreeNode *first, uint32_t offset) {
         size_t size = (offset + sizeof(sqfs_dir_header_t)) % SQFS_META_BLOCK_SIZE;
         uint32_t n = 0;
@@ -124,8 +125,8 @@ static int append_entry(SquashfsDirectories *d, const TreeNode *first, const Tre
         return append(d, &e, sizeof(e)) ?: append(d, n->name, length);
 }
 
-/* The listing begins where the inode says; nobody needs an index for that. More than the inode can count are left
- * out: from the last one on the kernel just reads. */
+/* The listing begins where the inode says; nobody needs an index for that. More than the inode can count are
+ * left out: from the last one on the kernel just reads. */
 static int index_run(SquashfsDirectories *d, const TreeNode *first, sqfs_u64 block) {
         if (block == d->block || d->n_index == UINT16_MAX)
                 return 0;
@@ -133,7 +134,7 @@ static int index_run(SquashfsDirectories *d, const TreeNode *first, sqfs_u64 blo
                 return SQFS_ERROR_INTERNAL;
         if (!GREEDY_REALLOC(d->index, d->n_index_allocated, d->n_index + 1))
                 return SQFS_ERROR_ALLOC;
-        d->index[d->n_index++] = (IndexEntry) {
+        d->index[d->n_index++] = (IndexEntry){
                 .position = (uint32_t) d->size,
                 .block = (uint32_t) block,
                 .first = first,
@@ -153,7 +154,7 @@ static int append_run(SquashfsDirectories *d, const TreeNode **node) {
 
         sqfs_meta_writer_get_position(d->table, &block, &offset);
         n = run_length(first, offset);
-        header = (sqfs_dir_header_t) {
+        header = (sqfs_dir_header_t){
                 .count = htole32(n - 1),
                 .start_block = htole32((uint32_t) (first->inode->location >> 16)),
                 .inode_number = htole32(first->inode->number),
@@ -184,11 +185,12 @@ static void put_index(const SquashfsDirectories *d, sqfs_inode_generic_t *inode)
                 memcpy(p + sizeof(x), e->first->name, length);
                 p += sizeof(x) + length;
         }
-        inode->payload_bytes_available = inode->payload_bytes_used = (sqfs_u32) (p - (sqfs_u8 *) inode->extra);
+        inode->payload_bytes_available = inode->payload_bytes_used =
+                        (sqfs_u32) (p - (sqfs_u8 *) inode->extra);
 }
 
-static int make_inode(
-                const SquashfsDirectories *d, const sqfs_inode_dir_ext_t *attributes, sqfs_inode_generic_t **ret) {
+static int make_inode(const SquashfsDirectories *d, const sqfs_inode_dir_ext_t *attributes,
+                sqfs_inode_generic_t **ret) {
         sqfs_inode_generic_t *inode;
         size_t n = 0;
 
@@ -203,7 +205,7 @@ static int make_inode(
                 put_index(d, inode);
         } else {
                 inode->base.type = SQFS_INODE_DIR;
-                inode->data.dir = (sqfs_inode_dir_t) {
+                inode->data.dir = (sqfs_inode_dir_t){
                         .start_block = attributes->start_block,
                         .nlink = attributes->nlink,
                         .size = (sqfs_u16) attributes->size,
@@ -250,7 +252,7 @@ int squashfs_directories_add(SquashfsDirectories *d, const TreeNode *directory, 
         r = append_listing(d, directory, block);
         if (r)
                 return r;
-        attributes = (sqfs_inode_dir_ext_t) {
+        attributes = (sqfs_inode_dir_ext_t){
                 .nlink = count_links(directory),
                 .size = (sqfs_u32) d->size + DOTS_SIZE,
                 .start_block = (sqfs_u32) block,

@@ -3,8 +3,8 @@
 
 /* The directory table of a SquashFS 4.0 file system in the making. libsquashfs has a writer for it
  * (sqfs_dir_writer_t), but that one copies each entry of a directory into an allocation of its own before it
- * writes any, and its table waits in memory as large as it is without compression: 27 MB for 200,000 files
- * in one directory. Here entries go from the tree straight into the table, and the table waits compressed. */
+ * writes any, and its table waits in memory without compression: 27 MB for 200,000 files in one directory.
+ * Here entries go from the tree straight into the table, and the table waits compressed. */
 
 #include <sqfs/compressor.h>
 #include <sqfs/inode.h>
@@ -21,7 +21,7 @@ SquashfsDirectories *squashfs_directories_free(SquashfsDirectories *d);
 DEFINE_TRIVIAL_CLEANUP_FUNC(SquashfsDirectories *, squashfs_directories_free);
 
 /* Adds what is in a directory: its children, sorted by tree_sort(), each with the number and location of its
- * inode. Returns the directory's own inode, to be freed with sqfs_free(), with all but what all inodes have. */
+ * inode. Returns the directory's own inode with all but what all inodes have; sqfs_free() frees it. */
 int squashfs_directories_add(SquashfsDirectories *d, const TreeNode *directory, uint32_t parent_number,
                 sqfs_inode_generic_t **ret);
 
