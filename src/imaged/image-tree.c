@@ -501,6 +501,32 @@ int tree_hide(Tree *t, const char *path, bool below, char **ret_why) {
         return 0;
 }
 
+static int compare_names(const void *a, const void *b) {
+        return strcmp((*(TreeNode *const *) a)->name, (*(TreeNode *const *) b)->name);
+}
+
+/* With an array for as long as it takes: merging the list itself goes all over the memory. */
+int tree_sort(TreeNode *directory) {
+        _cleanup_free_ TreeNode **children = NULL;
+        TreeNode **end = &directory->first_child;
+        size_t n = 0, k = 0;
+
+        for (TreeNode *c = directory->first_child; c; c = c->sibling)
+                n++;
+        children = new (TreeNode *, MAX2(n, 1u));
+        if (!children)
+                return -ENOMEM;
+        for (TreeNode *c = directory->first_child; c; c = c->sibling)
+                children[k++] = c;
+        qsort(children, n, sizeof(TreeNode *), compare_names);
+        for (size_t i = 0; i < n; i++) {
+                *end = children[i];
+                end = &children[i]->sibling;
+        }
+        *end = NULL;
+        return 0;
+}
+
 TreeNode *tree_root(Tree *t) {
         return t->root;
 }

@@ -31,6 +31,7 @@ struct TreeInode {
         uint32_t mtime;
         uint32_t xattrs;  /* index in the file system's table or TREE_NO_XATTRS */
         uint32_t n_links; /* names; 0: replaced meanwhile */
+        uint32_t number;  /* as location: for whoever writes the tree; new ones have 0 and UINT64_MAX */
         union {
                 uint32_t device; /* of a device, as the kernel encodes it for user space, see tree_device()
                                   */
@@ -40,15 +41,12 @@ struct TreeInode {
                 const char *target; /* of a symbolic link */
                 uint64_t data;      /* of a regular file, likewise */
         };
-
-        /* For whoever writes the tree; new ones have 0 and UINT64_MAX. */
-        uint32_t number;
         uint64_t location;
 };
 
 struct TreeNode {
         TreeNode *parent;                /* NULL: the root */
-        TreeNode *first_child, *sibling; /* in no order; with those that are no longer there */
+        TreeNode *first_child, *sibling; /* see tree_sort(); with those that are no longer there */
         TreeNode *next_in_bucket;        /* the tree's own */
         TreeInode *inode;                /* NULL: it is not there, it was removed */
         uint32_t n_children;             /* that are there */
@@ -79,6 +77,10 @@ int tree_link(Tree *t, const char *path, const char *target, char **ret_why);
 /* Takes away what lower layers have at the path and below it; what this layer has there stays. below: not
  * the directory itself. Nothing there: nothing happens. */
 int tree_hide(Tree *t, const char *path, bool below, char **ret_why);
+
+/* Puts the children of a directory into the order of their names, by bytes. What is added later comes
+ * first again. -ENOMEM. */
+int tree_sort(TreeNode *directory);
 
 TreeNode *tree_root(Tree *t);
 uint32_t tree_n_entries(const Tree *t); /* that are there, with the root */

@@ -4,7 +4,6 @@
 
 #include "imaged/squashfs-writer.h"
 
-#include <sqfs/dir_writer.h>
 #include <sqfs/error.h>
 #include <sqfs/frag_table.h>
 #include <sqfs/id_table.h>
@@ -21,6 +20,7 @@
 #include "imaged/arena.h"
 #include "imaged/block-pipeline.h"
 #include "imaged/squashfs-compressor.h"
+#include "imaged/squashfs-directories.h"
 #include "imaged/squashfs-file.h"
 
 #define BLOCK_SIZE SQUASHFS_BLOCK_SIZE
@@ -43,8 +43,8 @@ struct SquashfsWriter {
         sqfs_frag_table_t *fragments;
         sqfs_id_table_t *ids;
         sqfs_xattr_writer_t *xattrs;
-        sqfs_meta_writer_t *inode_table, *directory_table;
-        sqfs_dir_writer_t *directories;
+        sqfs_meta_writer_t *inode_table;
+        SquashfsDirectories *directories;
         uint64_t data_start;
         uint32_t n_inodes; /* written */
         Arena arena;       /* of FileBlocks */
@@ -81,12 +81,9 @@ static int create_tables(SquashfsWriter *w) {
         w->ids = sqfs_id_table_create(0);
         w->xattrs = sqfs_xattr_writer_create(0);
         w->inode_table = sqfs_meta_writer_create(&w->file.base, w->compressor, 0);
-        w->directory_table = sqfs_meta_writer_create(
-                        &w->file.base, w->compressor, SQFS_META_WRITER_KEEP_IN_MEMORY);
-        if (!w->fragments || !w->ids || !w->xattrs || !w->inode_table || !w->directory_table)
+        if (!w->fragments || !w->ids || !w->xattrs || !w->inode_table)
                 return SQFS_ERROR_ALLOC;
-        w->directories = sqfs_dir_writer_create(w->directory_table, 0);
-        return w->directories ? 0 : SQFS_ERROR_ALLOC;
+        return squashfs_directories_new(w->compressor, &w->directories);
 }
 
 static int writer_start(SquashfsWriter *w, unsigned n_threads) {
@@ -131,8 +128,7 @@ SquashfsWriter *squashfs_writer_free(SquashfsWriter *w) {
                 return NULL;
         /* First: its threads work on the others. */
         block_pipeline_free(w->pipeline);
-        sqfs_destroy(w->directories);
-        sqfs_destroy(w->directory_table);
+        squashfs_directories_free(w->directories);
         sqfs_destroy(w->inode_table);
         sqfs_destroy(w->xattrs);
         sqfs_destroy(w->ids);
@@ -305,26 +301,6 @@ int squashfs_writer_restart(SquashfsWriter *w) {
         return w->fragments ? 0 : -ENOMEM;
 }
 
-static int compare_names(const void *a, const void *b) {
-        return strcmp((*(const TreeNode *const *) a)->name, (*(const TreeNode *const *) b)->name);
-}
-
-/* The kernel looks names up in an order by bytes. */
-static int sorted_children(const TreeNode *n, TreeNode ***ret) {
-        TreeNode **children;
-        size_t k = 0;
-
-        children = new (TreeNode *, MAX2(n->n_children, 1u));
-        if (!children)
-                return SQFS_ERROR_ALLOC;
-        for (TreeNode *c = n->first_child; c; c = c->sibling)
-                if (c->inode)
-                        children[k++] = c;
-        qsort(children, k, sizeof(TreeNode *), compare_names);
-        *ret = children;
-        return 0;
-}
-
 static void fill_file(const TreeInode *i, sqfs_inode_file_ext_t *f) {
         bool fragment = i->data_size > 0 && i->data_size != IN_BLOCKS;
 
@@ -437,31 +413,13 @@ static int write_file_or_special(SquashfsWriter *w, TreeInode *i) {
         return r;
 }
 
-static int write_directory_inode(
-                SquashfsWriter *w, TreeNode *n, TreeNode *const *children, uint32_t parent_number) {
+static int write_directory_inode(SquashfsWriter *w, TreeNode *n, uint32_t parent_number) {
         sqfs_inode_generic_t *inode;
-        uint32_t n_links = 2;
         int r;
 
-        r = sqfs_dir_writer_begin(w->directories, 0);
-        for (uint32_t i = 0; !r && i < n->n_children; i++) {
-                const TreeInode *c = children[i]->inode;
-
-                n_links += S_ISDIR(c->mode);
-                r = sqfs_dir_writer_add_entry(w->directories, children[i]->name, c->number, c->location,
-                                (sqfs_u16) c->mode);
-        }
-        if (!r)
-                r = sqfs_dir_writer_end(w->directories);
+        r = squashfs_directories_add(w->directories, n, parent_number, &inode);
         if (r)
                 return r;
-        inode = sqfs_dir_writer_create_inode(w->directories, 0, n->inode->xattrs, parent_number);
-        if (!inode)
-                return SQFS_ERROR_ALLOC;
-        if (inode->base.type == SQFS_INODE_DIR)
-                inode->data.dir.nlink = n_links;
-        else
-                inode->data.dir_ext.nlink = n_links;
         r = write_inode(w, n->inode, inode);
         sqfs_free(inode);
         return r;
@@ -469,15 +427,16 @@ static int write_directory_inode(
 
 /* What it refers to is written before it. Recursive, as deep as the tree may be. */
 static int write_directory(SquashfsWriter *w, TreeNode *n, uint32_t parent_number) {
-        _cleanup_free_ TreeNode **children = NULL;
         int r;
 
         n->inode->number = ++w->n_inodes;
-        r = sorted_children(n, &children);
-        for (uint32_t i = 0; !r && i < n->n_children; i++)
-                r = S_ISDIR(children[i]->inode->mode) ? write_directory(w, children[i], n->inode->number)
-                                                      : write_file_or_special(w, children[i]->inode);
-        return r ?: write_directory_inode(w, n, children, parent_number);
+        /* The kernel looks names up in an order by bytes. */
+        r = tree_sort(n) < 0 ? SQFS_ERROR_ALLOC : 0;
+        for (TreeNode *c = n->first_child; !r && c; c = c->sibling)
+                if (c->inode)
+                        r = S_ISDIR(c->inode->mode) ? write_directory(w, c, n->inode->number)
+                                                    : write_file_or_special(w, c->inode);
+        return r ?: write_directory_inode(w, n, parent_number);
 }
 
 static int write_tree(SquashfsWriter *w, Tree *t) {
@@ -490,12 +449,10 @@ static int write_tree(SquashfsWriter *w, Tree *t) {
                 return r;
         w->super.root_inode_ref = tree_root(t)->inode->location;
         r = sqfs_meta_writer_flush(w->inode_table);
-        if (!r)
-                r = sqfs_meta_writer_flush(w->directory_table);
         if (r)
                 return r;
         w->super.directory_table_start = w->file.size;
-        return sqfs_meta_write_write_to_file(w->directory_table);
+        return squashfs_directories_write(w->directories, &w->file);
 }
 
 /* A block device has whole sectors; a loop device shows no last part of one. */

@@ -75,6 +75,15 @@ def many_entries(directory, count):
     return path
 
 
+def one_directory(directory, count):
+    path = os.path.join(directory, 'directory.tar')
+    with tarfile.open(path, 'w', format=tarfile.PAX_FORMAT) as tar:
+        add(tar, 'd', tarfile.DIRTYPE, 0o755)
+        for f in range(count - 1):
+            add(tar, f'd/a-file-of-some-longer-name-as-caches-have-them-{f:06d}', data=b'%d\n' % f * (f % 3))
+    return path
+
+
 def umoci_image(layout, tag, layers):
     if not os.path.exists(layout):
         run('umoci', 'init', '--layout', layout)
@@ -84,15 +93,16 @@ def umoci_image(layout, tag, layers):
 
 
 def make(directory, total=100 << 20, entries=200000):
-    """DIRECTORY/layout with the images "five" and "entries", and DIRECTORY/flat.tar, what "five" is when put together."""
+    """DIRECTORY/layout with the images "five", "entries" and "directory", and DIRECTORY/flat.tar, what "five" is when put together."""
     layout, bundle = os.path.join(directory, 'layout'), os.path.join(directory, 'bundle')
     layers = five_layers(directory, total)
     umoci_image(layout, 'five', layers)
     umoci_image(layout, 'entries', [many_entries(directory, entries)])
+    umoci_image(layout, 'directory', [one_directory(directory, entries)])
     run('umoci', 'unpack', '--image', f'{layout}:five', bundle)
     root = os.path.join(bundle, 'rootfs')
     run('tar', '--numeric-owner', '-C', root, '-cf', os.path.join(directory, 'flat.tar'), *sorted(os.listdir(root)))
-    run('rm', '-rf', bundle, *layers, os.path.join(directory, 'entries.tar'))
+    run('rm', '-rf', bundle, *layers, *(os.path.join(directory, f'{name}.tar') for name in ('entries', 'directory')))
 
 
 # What runs on the host, as functions for its shell. SOURCE is the image in the registry; each begins where there is nothing yet.
@@ -149,13 +159,13 @@ def layers(layout, tag):
     return blob(top)['layers']
 
 
-def worker_memory(host, directory):
-    """KiB that hero-image-worker had resident at most, converting the image of many entries."""
-    layer = layers(os.path.join(directory, 'layout'), 'entries')[0]
+def worker_memory(host, directory, tag):
+    """KiB that hero-image-worker had resident at most, converting the image: one of many entries."""
+    layer = layers(os.path.join(directory, 'layout'), tag)[0]
     hexadecimal = layer['digest'][7:]
     return int(host.sh(f"""
-exec 3<>/var/tmp/entries.squashfs 4>/var/tmp/entries.status 5<{directory}/layout/blobs/sha256/{hexadecimal}
-time -f %M -o /var/tmp/entries.time /usr/lib/hero-compute/hero-image-worker layers 300000 1000000000 5:0:{layer["size"]}:{hexadecimal}:- ||
-        {{ cat /var/tmp/entries.status; exit 1; }}
-cat /var/tmp/entries.time
+exec 3<>/var/tmp/{tag}.squashfs 4>/var/tmp/{tag}.status 5<{directory}/layout/blobs/sha256/{hexadecimal}
+time -f %M -o /var/tmp/{tag}.time /usr/lib/hero-compute/hero-image-worker layers 300000 1000000000 5:0:{layer["size"]}:{hexadecimal}:- ||
+        {{ cat /var/tmp/{tag}.status; exit 1; }}
+cat /var/tmp/{tag}.time
 """).split()[-1])
