@@ -155,9 +155,8 @@ int reference_normalize(const char *s, char buf[static REFERENCE_MAX + 1]) {
                 colon = ":";
                 tag = DEFAULT_TAG;
         }
-        if (strlen(s) + strlen(colon) + strlen(tag) > REFERENCE_MAX)
+        if (snprintf(buf, REFERENCE_MAX + 1, "%s%s%s", s, colon, tag) > (int) REFERENCE_MAX)
                 return -EINVAL;
-        (void) snprintf(buf, REFERENCE_MAX + 1, "%s%s%s", s, colon, tag);
         return 0;
 }
 
