@@ -53,7 +53,7 @@ static int finish(Imaged *m, sd_bus_message *call, const char *reference, Image 
 
 static int on_uses(Imaged *m, sd_bus_message *call, sd_bus_message *reply, sd_bus_error *error) {
         char reference[REFERENCE_MAX + 1];
-        Image *image;
+        Image *image = NULL;
         int r;
 
         r = read_reference(call, reference, error);
@@ -73,7 +73,7 @@ static int on_uses(Imaged *m, sd_bus_message *call, sd_bus_message *reply, sd_bu
 }
 
 int removal_handle(Imaged *m, sd_bus_message *call, const char *reference, sd_bus_error *error) {
-        Image *image;
+        Image *image = NULL;
         int r;
 
         r = look(m, reference, &image, error);
