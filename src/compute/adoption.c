@@ -27,6 +27,7 @@
 #include "compute/requests.h"
 #include "compute/scope.h"
 #include "compute/steps.h"
+#include "compute/transient.h"
 #include "compute/vm-exit.h"
 #include "compute/vm-record.h"
 #include "shared/bus-util.h"
@@ -327,6 +328,14 @@ static int adopt_records(Adoption *a) {
         return r;
 }
 
+/* Not at once: those whose calls the former daemon has left without an answer ask again. */
+static void adopt_transients(Adoption *a) {
+        Vm *vm, *next;
+
+        HASH_ITER(hh_name, a->manager->vms_by_name, vm, next)
+                transient_look(vm, TRANSIENT_LINGER);
+}
+
 static void stop_orphans(Adoption *a) {
         Scope *s, *next;
 
@@ -374,6 +383,7 @@ static int on_units(sd_bus_message *reply, void *userdata, sd_bus_error *error) 
                 return sd_event_exit(m->event, EXIT_FAILURE);
         }
         stop_orphans(a);
+        adopt_transients(a);
         fd_store_done(a->store);
         a->done(m);
         adoption_free(a);

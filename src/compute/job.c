@@ -6,6 +6,7 @@
 #include "basic/string-util.h"
 #include "compute/manager.h"
 #include "compute/steps.h"
+#include "compute/transient.h"
 #include "compute/vm-wait.h"
 #include "shared/bus-util.h"
 #include "shared/error-names.h"
@@ -61,6 +62,7 @@ void job_set_progress(Job *j, uint64_t done, uint64_t total) {
 static void job_end(Job *j, int error, const char *text) {
         _cleanup_free_ char *sentence = NULL;
         const char *result = "done";
+        JobType type = j->type;
         Vm *vm = j->vm;
 
         if (j->undoing && j->error < 0) {
@@ -83,6 +85,7 @@ static void job_end(Job *j, int error, const char *text) {
                 capacity_release_run(vm); /* a start that was refused before it began */
         vm_changed(vm, "Job", NULL);
         vm_waiters_wake(vm);
+        transient_look(vm, type == JOB_DELETE ? TRANSIENT_RETRY : 0);
 }
 
 /* The VM that a failed create or provision made goes again; if that needs a stop first, in a second round of steps. */

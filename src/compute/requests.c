@@ -326,6 +326,10 @@ int request_delete(Vm *vm, bool force, JobType type, Job **ret, sd_bus_error *er
         JobStep steps[JOB_STEPS_MAX];
         unsigned n = 0;
 
+        if (vm->spec.transient && vm->job && vm->job->type == JOB_DELETE && !vm_state_is_active(vm->state)) {
+                *ret = vm->job; /* it ended, and what is asked for is under way */
+                return 0;
+        }
         if (vm_state_is_active(vm->state)) {
                 if (vm->state == VM_SUSPENDED)
                         force = true; /* what it would write while shutting down is deleted right after */

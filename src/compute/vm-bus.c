@@ -350,6 +350,7 @@ GETTER(pid, "u", (uint32_t) (vm->runtime && !vm->runtime->exited ? vm->runtime->
 GETTER(uid, "u", (uint32_t) (vm->runtime && vm->runtime->uid != UID_INVALID ? vm->runtime->uid : 0));
 GETTER(exit_code, "i", (int32_t) vm->exit_code);
 GETTER(exit_reason, "s", strempty(vm->exit_reason));
+GETTER(transient, "b", vm->spec.transient);
 GETTER(job, "o", vm->job ? vm->job->path : "/");
 
 static uint64_t since(const VmPhases *p, uint64_t t) {
@@ -415,6 +416,7 @@ static const sd_bus_vtable vm_vtable[] = {
         SD_BUS_PROPERTY("Image", "s", get_image, 0, CONST),
         SD_BUS_PROPERTY("ImageDigest", "s", get_image_digest, 0, CHANGES),
         SD_BUS_PROPERTY("Hypervisor", "s", get_hypervisor, 0, CONST),
+        SD_BUS_PROPERTY("Transient", "b", get_transient, 0, CONST),
         SD_BUS_PROPERTY("Accelerator", "s", get_accelerator, 0, CHANGES),
         SD_BUS_PROPERTY("CPUs", "u", get_cpus, 0, CHANGES),
         SD_BUS_PROPERTY("Memory", "t", get_memory, 0, CHANGES),

@@ -21,6 +21,7 @@
 #include "compute/registration.h"
 #include "compute/scope.h"
 #include "compute/steps.h"
+#include "compute/transient.h"
 #include "compute/vm-exit.h"
 #include "shared/log.h"
 
@@ -239,7 +240,10 @@ static void vm_gone(Vm *vm) {
                 text = TAKE_PTR(end);
         }
         vm_changed(vm, "PID", "UID", "AgentReady", "StoppedTimestamp", NULL);
-        job_step_done(vm, error, text);
+        if (!vm->job)
+                transient_look(vm, 0);
+        else
+                job_step_done(vm, error, text); /* may free it */
 }
 
 void vm_check_gone(Vm *vm) {

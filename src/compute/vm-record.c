@@ -77,6 +77,13 @@ static int set_run_image(json_t *o, RunImage run) {
         return 0;
 }
 
+static int set_transient(json_t *o, bool transient) {
+        if (transient)
+                return json_object_set_new(o, "transient", json_true());
+        (void) json_object_del(o, "transient");
+        return 0;
+}
+
 static json_t *events_to_json(const Vm *vm) {
         unsigned skip = vm->events.n > VM_RECORD_EVENTS ? vm->events.n - VM_RECORD_EVENTS : 0;
         json_t *a = json_array();
@@ -104,7 +111,8 @@ static int set_spec(json_t *o, const Vm *vm) {
                 set_strv(o, "command", s->command) | set_strv(o, "environment", s->environment) |
                 set_list(o, "entrypoint", s->entrypoint) | set_list(o, "arguments", s->arguments) |
                 set_string(o, "working_directory", s->working_directory) | set_string(o, "run_as", s->run_as) |
-                set_run_image(o, s->run_image) | set_image_config(o, &vm->image_config) |
+                set_run_image(o, s->run_image) | set_transient(o, s->transient) |
+                set_image_config(o, &vm->image_config) |
                 set_string(o, "kernel_arguments", s->kernel_arguments) | set_string(o, "mock_script", s->mock_script);
 }
 
@@ -235,6 +243,7 @@ static int get_spec(json_t *o, VmSpec *s) {
         s->cpu_weight = get_uint(o, "cpu_weight");
         s->io_weight = get_uint(o, "io_weight");
         s->run_image = get_run_image(o);
+        s->transient = json_is_true(json_object_get(o, "transient"));
         if (free_and_strdup(&s->user, get_string(o, "user")) < 0 || free_and_strdup(&s->image, get_string(o, "image")) < 0 ||
             free_and_strdup(&s->hypervisor, get_string(o, "hypervisor")) < 0 ||
             free_and_strdup(&s->working_directory, get_string(o, "working_directory")) < 0 ||

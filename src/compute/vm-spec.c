@@ -239,6 +239,17 @@ static int read_run_image(sd_bus_message *m, RunImage *ret, sd_bus_error *error)
         return r;
 }
 
+static int read_transient(sd_bus_message *m, VmSpecKeys keys, bool *ret, sd_bus_error *error) {
+        int r, b;
+
+        if (keys != VM_SPEC_CREATE)
+                return bad(error, "Transient is for CreateVM() only: the VM of a user stays until it is deprovisioned.");
+        r = bus_read_variant(m, "Transient", "b", &b, error);
+        if (r >= 0)
+                *ret = b;
+        return r;
+}
+
 /* The zero of a key that was given would read as "not given". */
 static int read_u64(sd_bus_message *m, const char *key, uint64_t *ret, sd_bus_error *error) {
         int r;
@@ -296,6 +307,8 @@ static int read_key(sd_bus_message *m, const char *key, VmSpecKeys keys, VmSpec 
                 return read_run_image(m, &s->run_image, error);
         if (streq(key, "Environment"))
                 return read_strv(m, key, &s->environment, error);
+        if (streq(key, "Transient"))
+                return read_transient(m, keys, &s->transient, error);
         if (streq(key, "WorkingDirectory"))
                 return read_string(m, key, &s->working_directory, error);
         if (streq(key, "KernelArguments"))

@@ -41,6 +41,7 @@ typedef struct VmSpec {
         char *working_directory;
         char *kernel_arguments;
         char *mock_script;
+        bool transient;  /* deleted when it has ended: transient.c */
 } VmSpec;
 
 void vm_spec_done(VmSpec *s);

@@ -21,6 +21,7 @@
 #include "compute/registration.h"
 #include "compute/scope.h"
 #include "compute/steps.h"
+#include "compute/transient.h"
 #include "compute/vm-exit.h"
 #include "compute/vm-record.h"
 #include "shared/bus-util.h"
@@ -301,6 +302,7 @@ static int start_begin(Vm *vm, char **ret_text) {
         vm->failure = 0;
         vm->failure_text = mfree(vm->failure_text);
         vm_exit_reset(vm);
+        transient_reset(vm);
         if (vm->phases.requested == 0 || vm->phases.ready > 0)
                 vm->phases = (VmPhases) { .requested = now_usec(CLOCK_MONOTONIC) };
         vm_set_state_ahead(vm, VM_STARTING, "Starting.");

@@ -7,6 +7,7 @@
 #include "basic/strv.h"
 #include "basic/time-util.h"
 #include "compute/manager.h"
+#include "compute/transient.h"
 #include "shared/bus-util.h"
 #include "shared/error-names.h"
 #include "shared/peer-watch.h"
@@ -33,6 +34,8 @@ static VmWaiter *waiter_free(VmWaiter *w) {
 
 static void waiter_answer(VmWaiter *w, bool timed_out) {
         (void) sd_bus_reply_method_return(w->call, "ssb", vm_state_to_string(w->vm->state), w->vm->reason, timed_out);
+        if (!timed_out)
+                transient_answered(w->vm);
         waiter_free(w);
 }
 

@@ -97,6 +97,7 @@ Vm *vm_free(Vm *vm) {
                 if (vm->job)
                         vm->job->vm = NULL;
         }
+        sd_event_source_disable_unref(vm->transient_timer);
         event_ring_done(&vm->events);
         vm_spec_done(&vm->spec);
         vm_image_config_done(&vm->image_config);

@@ -94,6 +94,7 @@ struct Vm {
         TAILQ_ENTRY(Vm) waiting;
         LIST_HEAD(, VmWaiter) waiters;
 
+        sd_event_source *transient_timer; /* until it is deleted: transient.c */
         TAILQ_ENTRY(Vm) registrations;
         TAILQ_ENTRY(Vm) signals;
         unsigned changed;       /* properties, see signals.c */
@@ -102,6 +103,7 @@ struct Vm {
         bool pulling:1;        /* its creation waits for a pull, and goes on after a restart of the daemon */
         bool pull_provisions:1;/* … and then with a start, for its job is a provision */
         bool disk_reserved:1, memory_reserved:1, removed:1;
+        bool awaited:1, lingered:1; /* somebody waited for the end; and has had time to ask how it came */
         bool unsaved:1; /* the record is behind, see vm_set_state_ahead() */
         bool loaded:1; /* there is a record whose unknown fields are to be kept */
         unsigned reserved_cpus;

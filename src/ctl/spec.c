@@ -129,6 +129,8 @@ int spec_append(sd_bus_message *m, char *const *command) {
                 r = append_variant(m, "Environment", "as", arg_spec.environment);
         if (r >= 0 && arg_spec.no_run)
                 r = append_variant(m, "RunImage", "b", 0);
+        if (r >= 0 && arg_spec.transient)
+                r = append_variant(m, "Transient", "b", 1);
         if (r >= 0)
                 r = append_command(m, command);
         return r < 0 ? r : sd_bus_message_close_container(m);

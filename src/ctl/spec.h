@@ -23,6 +23,7 @@ typedef struct Spec {
         const char *directory;
         const char *run_as;
         bool no_run;
+        bool transient; /* create and run only */
         const char *kernel_arguments;
         const char *mock_script;
 } Spec;

@@ -11,6 +11,7 @@ static int run(int argc, char **argv) {
 
 static const Option options[] = {
         { 'u', "user", "USER", OPTION_STRING, &arg_spec.user, "User id that owns the VM" },
+        { 0, "transient", NULL, OPTION_FLAG, &arg_spec.transient, "Delete the VM once it has been started and has ended" },
         SPEC_OPTIONS,
         OPTION_NO_WAIT,
         {},

@@ -2,7 +2,8 @@
 
 /* heroctl run: a VM for one command. In the foreground the VM runs nothing by itself; the command is executed in it as
  * heroctl exec does, and whatever happens here (its end, Ctrl-C, SIGTERM, the end of the terminal, an error) the VM is
- * stopped afterwards, and with --rm deleted. In the background (-d), and when it is an init, the command is the VM's own. */
+ * stopped afterwards, and with --rm deleted. In the background (-d), and when it is an init, the command is the VM's own.
+ * With --rm the VM is transient: the service deletes one that ends while we do not look, or are not there any more. */
 
 #include <stdio.h>
 #include <sys/random.h>
@@ -290,6 +291,8 @@ static int run_on_console(Run *c, char *const *given) {
         if (end_vm(c, true) < 0)
                 return STATUS_EXEC;
         leave_to_vm(given);
+        /* It ends by itself, and we ask how: it goes after that. */
+        arg_spec.transient = false;
         r = create(c);
         if (r < 0)
                 return give_up(c, true, r);
@@ -334,8 +337,8 @@ static int run_attached(Run *c, char *const *given) {
         return r < 0 && status == 0 ? STATUS_EXEC : status;
 }
 
-/* Why a VM did not start: what its command would have had for an exit status, when it was the command. */
-static int start_status(const Run *c, int status) {
+/* Why a VM did not start: what its command would have had for an exit status, when it was the command; else 0. */
+static int start_status(const Run *c) {
         _cleanup_free_ char *reason = NULL;
         int32_t code;
 
@@ -343,27 +346,26 @@ static int start_status(const Run *c, int status) {
             streq(reason, "not-executed") &&
             sd_bus_get_property_trivial(c->bus, HERO_SERVICE, c->path, HERO_VM, "ExitCode", NULL, 'i', &code) >= 0 && code > 0)
                 return code;
-        return status;
+        return 0;
 }
 
 static int run_detached(Run *c) {
-        int r;
+        int r, status;
 
         r = create(c);
         if (r < 0)
                 return give_up(c, true, r);
         r = start(c);
-        if (r < 0)
-                return start_status(c, give_up(c, false, r));
+        if (r < 0) {
+                status = start_status(c); /* before it goes */
+                r = give_up(c, false, r);
+                return status ?: r;
+        }
         r = make_vm_print(c->name, c->path, NULL);
         return r < 0 ? STATUS_EXEC : 0;
 }
 
 static int check_options(char *const *given) {
-        if (arg_rm && arg_detach) {
-                fprintf(stderr, "--rm and --detach exclude each other: nobody would be left to delete the VM.\n");
-                return -EINVAL;
-        }
         if (arg_detach && (arg_interactive || arg_tty)) {
                 fprintf(stderr, "--detach leaves the VM to itself: leave out -i and -t, or use 'heroctl exec -it' later.\n");
                 return -EINVAL;
@@ -372,6 +374,7 @@ static int check_options(char *const *given) {
         command_entrypoint = arg_spec.entrypoint;
         arg_spec.entrypoint = NULL;
         arg_spec.no_run = true;
+        arg_spec.transient = arg_rm;
         if (arg_detach)
                 leave_to_vm(given);
         return 0;

@@ -30,7 +30,7 @@ typedef struct VMStatus {
         uint64_t memory, disk, created, started, stopped, activity;
         uint64_t phases[5];
         uint64_t since; /* of the state: the last transition's time */
-        bool agent;
+        bool agent, transient;
         int32_t exit_code;
 } VMStatus;
 
@@ -56,6 +56,7 @@ static const PropertyMap properties[] = {
         { "State", "s", offsetof(VMStatus, state) },
         { "StateReason", "s", offsetof(VMStatus, reason) },
         { "AgentReady", "b", offsetof(VMStatus, agent) },
+        { "Transient", "b", offsetof(VMStatus, transient) },
         { "Unit", "s", offsetof(VMStatus, unit) },
         { "PID", "u", offsetof(VMStatus, pid) },
         { "UID", "u", offsetof(VMStatus, uid) },
@@ -187,6 +188,8 @@ static void print_fields(const VMStatus *s) {
               strempty(s->accelerator));
         field("Resources", "%" PRIu32 " CPU%s, %s memory, %s disk", s->cpus, s->cpus == 1 ? "" : "s",
               format_bytes(memory, s->memory), format_bytes(disk, s->disk));
+        if (s->transient)
+                field("Transient", "yes: deleted when it has ended");
         if (is_running(s))
                 field("Agent", "%s", s->agent ? "ready" : "not ready: commands cannot be run in the guest");
         print_phases(s);
@@ -290,6 +293,7 @@ static int print_json(const VMStatus *s) {
                 { NULL, "monitor-usec", COLUMN_TIMESPAN }, { NULL, "kernel-usec", COLUMN_TIMESPAN },
                 { NULL, "agent-usec", COLUMN_TIMESPAN }, { NULL, "exit-code", COLUMN_SIGNED },
                 { NULL, "exit-reason", COLUMN_STRING },  { NULL, "job", COLUMN_STRING },
+                { NULL, "transient", COLUMN_BOOLEAN },
         };
         _cleanup_table_ Table *t = NULL;
         int r;
@@ -301,7 +305,7 @@ static int print_json(const VMStatus *s) {
                       (uint64_t) s->uid, s->image, s->digest, s->hypervisor, s->accelerator, (uint64_t) s->cpus, s->memory,
                       s->disk, s->created, s->started, s->stopped, s->activity, s->phases[0], s->phases[1], s->phases[2],
                       s->phases[3], s->phases[4], (int64_t) s->exit_code, s->exit_reason,
-                      streq_ptr(s->job, "/") ? NULL : s->job);
+                      streq_ptr(s->job, "/") ? NULL : s->job, (int) s->transient);
         return r < 0 ? r : table_print_object(t);
 }
 

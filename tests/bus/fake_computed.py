@@ -385,7 +385,7 @@ class FakeVM(dbus.service.Object):
             'StartPhases': dbus.Struct([t(v if running else 0) for v in (5000, 9000, 60000, 1300000, 1500000)],
                                        signature='ttttt'),
             'StateDurations': dbus.Dictionary({'running': t(5)}, signature='st'),
-            **self.exit(), 'Job': dbus.ObjectPath('/'), 'SomethingNewer': dbus.Array([], signature='(ss)'),
+            'Transient': dbus.Boolean(self.spec.get('Transient', False)), **self.exit(), 'Job': dbus.ObjectPath('/'), 'SomethingNewer': dbus.Array([], signature='(ss)'),
         }
 
 
@@ -452,7 +452,7 @@ class Manager(dbus.service.Object):
                  'Hypervisor': dbus.String, 'User': dbus.String, 'Name': dbus.String, 'Command': dbus.Array,
                  'Environment': dbus.Array, 'WorkingDirectory': dbus.String, 'KernelArguments': dbus.String,
                  'MockScript': dbus.String, 'Entrypoint': dbus.Array, 'Arguments': dbus.Array, 'RunAs': dbus.String,
-                 'RunImage': dbus.Boolean}
+                 'RunImage': dbus.Boolean, 'Transient': dbus.Boolean}
         for key, value in spec.items():
             if key not in kinds or not isinstance(value, kinds[key]):
                 raise Error('InvalidArgument', f'the spec has an unknown or ill-typed key {key}')

@@ -48,7 +48,7 @@ def test_run_puts_the_command_behind_the_images_entrypoint_as_its_user(bus):
     assert bus.text('run', '--rm', '--entrypoint', 'printenv', '-e', 'A=x y', '-e', 'FROM_HERE', '-e', 'NOT_SET', 'app:1',
                     'A', check=0) == 'x y\n'
     calls = bus.calls()
-    assert specs(calls) == [{'Environment': ['A=x y'], 'Image': 'app:1', 'RunImage': '0'}]
+    assert specs(calls) == [{'Environment': ['A=x y'], 'Image': 'app:1', 'RunImage': '0', 'Transient': '1'}]
     assert calls[2].endswith(" ['printenv', 'A'] app:users")
     assert bus.text('run', '--rm', '--entrypoint', '["sh", "-c"]', '-w', '/usr', 'app:1', 'pwd') == '/usr\n'
     assert bus.text('run', '--rm', '--entrypoint', '', 'app:1', 'echo', 'bare') == 'bare\n'
@@ -79,8 +79,6 @@ def test_run_status_of_commands_that_cannot_run_and_of_our_own_failures(bus):
     assert "a VM 'web' already" in bus.error('run', '--name', 'web', 'busybox', check=125)
     bus.error('run', check=125)
     bus.error('run', '--nonsense', 'busybox', check=125)
-    assert "'--detach' " not in bus.error('run', '--rm', '-d', 'busybox', check=125)
-    assert 'exclude each other' in bus.error('run', '--rm', '-d', 'busybox', check=125)
     assert 'heroctl exec -it' in bus.error('run', '-dit', 'busybox', check=125)
     assert 'JSON array' in bus.error('run', '--entrypoint', '[1]', 'busybox', check=125)
     assert not [c for c in bus.calls() if c.startswith(('Start', 'Stop', 'Delete'))]
@@ -91,7 +89,8 @@ def test_an_init_is_the_vms_own_command_and_its_console_is_shown(bus):
     assert r.stdout == b'history\r\n<quit\n>'
     calls = bus.calls()
     assert [c.split('{')[0] for c in calls] == ['spec ', 'Delete x 1', 'spec ', 'Start x', "console b'quit\\n'", 'Delete x 1']
-    assert specs(calls) == [{'Image': 'system', 'RunImage': '0'}, {'Image': 'system'}]
+    # The second is not transient: how it ended is asked for when it has.
+    assert specs(calls) == [{'Image': 'system', 'RunImage': '0', 'Transient': '1'}, {'Image': 'system'}]
 
 
 def test_how_an_init_ended_is_the_status(bus):
@@ -109,6 +108,35 @@ def test_run_detached_leaves_the_command_to_the_vm(bus):
     assert json.loads(bus.text('run', '-d', '--name', 'bg2', '--entrypoint', '/x', '--cpus', '2', '--memory', '1G', '--json',
                                'app:1')) == {'name': 'bg2', 'object': '/org/hero/Compute/vm/bg2', 'job': None}
     assert specs(bus.calls()) == [{'CPUs': '2', 'Entrypoint': ['/x'], 'Image': 'app:1', 'Memory': str(1 << 30)}]
+
+
+def test_run_detached_with_rm_leaves_the_deletion_to_the_service(bus):
+    assert bus.text('run', '-d', '--rm', '--name', 'bg', 'app:1', 'more') == 'bg\n'
+    calls = bus.calls()
+    assert specs(calls) == [{'Arguments': ['more'], 'Image': 'app:1', 'Transient': '1'}] and calls[1:] == ['Start bg']
+    status = json.loads(bus.text('status', 'bg', '--json'))
+    assert (status['state'], status['transient']) == ('running', True) and 'deleted when it has ended' in bus.text('status', 'bg')
+
+
+def test_run_detached_with_rm_deletes_what_does_not_start_and_tells_why(bus):
+    bus.error('run', '-d', '--rm', '--name', 'latebroken-3', 'busybox', 'true', check=125)
+    bus.error('run', '-d', '--rm', '--name', 'absent-2', 'busybox', 'nosuch', check=127)
+    assert [c for c in bus.calls() if c.startswith('Delete')] == ['Delete latebroken-3 1', 'Delete absent-2 1']
+    assert not {'latebroken-3', 'absent-2'} & set(names(bus))
+
+
+def test_a_vm_with_rm_that_the_service_has_deleted_already_is_no_error(bus):
+    p = bus.start('run', '--rm', '--name', 'x', 'busybox', 'sh', '-c', 'echo up; sleep 1; exit 4', stdout=subprocess.PIPE)
+    assert p.stdout.readline() == b'up\n'
+    bus.run('delete', '--force', 'x')
+    assert p.wait(30) == 4 and 'x' not in names(bus)
+    p.stdout.close()
+
+
+def test_create_makes_a_transient_vm_and_provision_none(bus):
+    bus.run('create', 'tr', '--transient', '--image', 'app:1')
+    assert specs(bus.calls()) == [{'Image': 'app:1', 'Transient': '1'}]
+    bus.error('provision', '--transient', 'someone', check=2)
 
 
 def test_run_whose_vm_does_not_start(bus):

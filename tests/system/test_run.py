@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from throwaway import wait_until
+
 
 def run(host, *words, **kwargs):
     return host.heroctl('run', *words, check=False, timeout=120, **kwargs)
@@ -28,6 +30,36 @@ def test_without_rm_the_vm_is_stopped_and_kept(host):
     host.heroctl('start', 'kept', timeout=60)
     assert host.heroctl('exec', 'kept', '--', 'cat', '/root/file').out == 'mine\n'
     host.heroctl('delete', '-f', 'kept')
+
+
+def test_detached_with_rm_the_service_deletes_the_vm_however_it_ends(host):
+    name = run(host, '-d', '--rm', 'busybox', 'sh', '-c', 'sleep 5; exit 5').out.strip()
+    assert host.vms() == [name] and host.get(name, 'Transient')
+    host.heroctl('wait', name, '-s', 'stopped', timeout=60)
+    assert (host.get(name, 'ExitCode'), host.get(name, 'ExitReason')) == (5, 'exited')
+    wait_until(lambda: host.vms() == [], 'the VM that ended by itself is deleted', 30)
+    assert run(host, '-d', '--rm', '--name', 'bg', 'busybox', 'sleep', '1000').out == 'bg\n'
+    host.run('systemctl restart hero-computed')
+    assert host.state('bg') == 'running'
+    host.heroctl('restart', 'bg', timeout=60)
+    assert host.state('bg') == 'running'
+    host.heroctl('stop', 'bg', timeout=60)
+    wait_until(lambda: host.vms() == [], 'the VM that was stopped is deleted', 30)
+    assert not host.run('ls /var/lib/hero-compute/vms').out
+    assert run(host, '-d', '--rm', 'busybox', 'no-such-program').status == 127
+    assert host.vms() == []
+
+
+def test_a_guest_that_powers_off_under_its_command_leaves_nothing_with_rm(host):
+    r = run(host, '--rm', 'busybox', 'sh', '-c', 'poweroff -f; sleep 1000')
+    assert r.status == 125 and 'may still be there' not in r.err and host.vms() == [], r
+
+
+def test_with_rm_the_vm_of_a_heroctl_that_was_killed_goes_when_it_is_stopped(host):
+    host.run(['timeout', '-s', 'KILL', '12', 'heroctl', 'run', '--rm', '--name', 'left', 'busybox', 'sleep', '1000'], check=False, timeout=60)
+    assert host.state('left') == 'running'
+    host.heroctl('stop', 'left', timeout=60)
+    wait_until(lambda: host.vms() == [], 'the VM is deleted', 30)
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
