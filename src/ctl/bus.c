@@ -18,6 +18,8 @@
 
 /* Somebody may have to find and type a password. */
 #define INTERACTIVE_TIMEOUT (150 * USEC_PER_SEC)
+/* polkitd may take 30 s on a bad day, see shared/polkit.c; less would hide its answer. */
+#define CALL_TIMEOUT (60 * USEC_PER_SEC)
 
 int bus_connect(sd_bus **ret) {
         _cleanup_bus_ sd_bus *bus = NULL;
@@ -31,6 +33,7 @@ int bus_connect(sd_bus **ret) {
                         strerror(-r));
                 return -ENOTCONN;
         }
+        sd_bus_set_method_call_timeout(bus, CALL_TIMEOUT);
         if (arg_ask_password) {
                 sd_bus_set_allow_interactive_authorization(bus, true);
                 if (polkit_agent_open() > 0)

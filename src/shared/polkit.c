@@ -27,6 +27,9 @@
 #define SENDERS_MAX 128u
 #define SENDER_NAME_MAX 32u
 #define LOGINS_MAX 32u
+/* polkitd gives each of its rules' two runs 15 s, and that of Debian 12 (122) loses the wake-up after one of some hundred on
+ * a busy machine: it then waits for all of that time ("Terminating runaway script"). It answers all the same. */
+#define ANSWER_TIMEOUT (45 * USEC_PER_SEC)
 #define LOGIN_WAITERS_MAX 64u
 #define LOGIN_LIFETIME (60 * USEC_PER_SEC)
 
@@ -431,7 +434,7 @@ static int ask_polkit(Query *q, const char *action, const PolkitQuestion *k) {
         if (r < 0)
                 return r;
         /* A person may take as long as it takes to find the password. */
-        r = sd_bus_call_async(q->polkit->bus, &q->slot, m, on_polkit_reply, q, q->interactive ? UINT64_MAX : 0);
+        r = sd_bus_call_async(q->polkit->bus, &q->slot, m, on_polkit_reply, q, q->interactive ? UINT64_MAX : ANSWER_TIMEOUT);
         if (r >= 0)
                 query_hold(q);
         return r;

@@ -252,6 +252,16 @@ def test_a_vm_deleted_while_polkit_thinks_is_unknown(alices):
         assert e.value.name in ('org.freedesktop.DBus.Error.UnknownObject', 'org.freedesktop.DBus.Error.UnknownMethod')
 
 
+def test_a_polkit_that_takes_longer_than_a_call_usually_may_is_waited_for(alices):
+    """As that of Debian 12 does now and then, see shared/polkit.c."""
+    alices.polkit.answer_is = 'yes'
+    alices.polkit.behaviour['CheckAuthorization'] = 'hold'
+    call = alices.bob.send(ROOT, MANAGER, 'StopUser', 's', 'alice')
+    run_for(26)
+    alices.polkit.release()
+    assert call.result()
+
+
 def test_a_question_that_changed_while_polkit_thought_is_refused(alices):
     alices.polkit.behaviour['CheckAuthorization'] = 'hold'
     call = alices.bob.send(ROOT, MANAGER, 'StopUser', 's', 'alice')
