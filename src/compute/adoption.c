@@ -256,6 +256,10 @@ static int read_record(Adoption *a, const char *name) {
         if (!vm_name_is_valid(name))
                 return manager_quarantine(a->manager, name, "Its directory does not have the name of a VM.");
         r = vm_record_load(a->manager, name, &f.vm, &f.runtime, &why);
+        if (r == -ENODATA && vm_record_remove_empty(a->manager, name) >= 0) {
+                log_notice("The creation of VM '%s' was interrupted before it began, removing it.", name);
+                return 0;
+        }
         if (r < 0) {
                 /* A VMM that may still run keeps its uid. */
                 if (f.runtime.present)

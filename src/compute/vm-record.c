@@ -2,10 +2,12 @@
 
 #include "compute/vm-record.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
@@ -143,6 +145,33 @@ static json_t *record_object(int dir_fd) {
         return o;
 }
 
+static int directory_entries(int dir_fd) {
+        struct dirent *de;
+        int n = 0, fd;
+        DIR *d;
+
+        fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        d = fd >= 0 ? fdopendir(fd) : NULL;
+        if (!d) {
+                PROTECT_ERRNO;
+                safe_close(fd);
+                return negative_errno();
+        }
+        while ((de = readdir(d)))
+                n += !streq(de->d_name, ".") && !streq(de->d_name, "..");
+        closedir(d);
+        return n;
+}
+
+/* The record of a VM that is about to be made says only what the next daemon has to remove, so it need not outlive the host.
+ * Written in one piece: whole or empty, if we are killed, see vm_record_load(). */
+static int write_first(int dir_fd, const char *text) {
+        _cleanup_close_ int fd = -EBADF;
+
+        fd = openat(dir_fd, RECORD_NAME, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        return fd < 0 ? negative_errno() : write_all(fd, text, strlen(text));
+}
+
 int vm_record_save(Vm *vm) {
         _cleanup_close_ int fd = -EBADF;
         _cleanup_free_ char *text = NULL;
@@ -167,7 +196,7 @@ int vm_record_save(Vm *vm) {
         json_decref(o);
         if (!text)
                 return -ENOMEM;
-        r = write_file_atomic(fd, RECORD_NAME, text, strlen(text), 0600);
+        r = vm->state == VM_PENDING ? write_first(fd, text) : write_file_atomic(fd, RECORD_NAME, text, strlen(text), 0600);
         if (r >= 0)
                 vm->unsaved = false;
         return r;
@@ -383,6 +412,10 @@ int vm_record_load(Manager *m, const char *name, Vm **ret, VmRecordRuntime *ret_
         r = read_full_file(fd, RECORD_NAME, RECORD_MAX, &text, &n);
         if (r < 0)
                 return broken(ret_why, "vm.json cannot be read: %s.", strerror(-r));
+        if (n == 0) {
+                (void) broken(ret_why, "vm.json is empty.");
+                return -ENODATA;
+        }
         o = json_loadb(text, n, JSON_REJECT_DUPLICATES, &e);
         if (!json_is_object(o)) {
                 json_decref(o);
@@ -417,6 +450,22 @@ bool vm_record_read_image(Manager *m, const char *name, char **ret_image, char *
         *ret_digest = copy_string(o, "image_digest");
         json_decref(o);
         return true;
+}
+
+int vm_record_remove_empty(Manager *m, const char *name) {
+        _cleanup_close_ int fd = -EBADF;
+        struct stat st;
+        int r;
+
+        fd = open_directory_at(m->vms_fd, name, 0, false);
+        if (fd < 0)
+                return fd;
+        r = directory_entries(fd);
+        if (r < 0)
+                return r;
+        if (r != 1 || fstatat(fd, RECORD_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) || st.st_size > 0)
+                return -ENOTEMPTY;
+        return remove_tree_at(m->vms_fd, name);
 }
 
 int vm_record_remove(Vm *vm) {

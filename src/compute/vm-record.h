@@ -25,11 +25,15 @@ int vm_record_save(Vm *vm);
 /* Saves what vm_set_state_ahead() left unsaved. A failure is logged. */
 void vm_record_settle(Vm *vm);
 
-/* Makes a VM of the record in the directory. -EBADMSG with a sentence in *ret_why: quarantine it. */
+/* Makes a VM of the record in the directory. -EBADMSG with a sentence in *ret_why: quarantine it. -ENODATA: the record is
+ * empty, as that of a VM whose creation had not begun. */
 int vm_record_load(Manager *m, const char *name, Vm **ret, VmRecordRuntime *ret_runtime, char **ret_why);
 
 /* What the record of a quarantined VM still says of its image, NULL for what it does not. False: there is no record of a VM
  * any more, or never was. */
 bool vm_record_read_image(Manager *m, const char *name, char **ret_image, char **ret_digest);
+
+/* The directory, when there is nothing in it but an empty record. */
+int vm_record_remove_empty(Manager *m, const char *name);
 
 int vm_record_remove(Vm *vm); /* the directory with all in it */

@@ -283,3 +283,16 @@ def test_a_vm_whose_record_could_not_be_written_does_not_come_back_from_its_remo
     assert record.is_dir()
     assert host.root.do('web', 'Delete', 't', 0) == ('done', '')
     assert not record.parent.exists()
+
+
+def test_a_creation_that_was_ended_before_its_record_was_written_leaves_nothing(host):
+    host.daemon.stop()
+    vms = host.daemon.state / 'vms'
+    (vms / 'unmade').mkdir(mode=0o700)
+    (vms / 'unmade/vm.json').touch()
+    (vms / 'odd').mkdir(mode=0o700)
+    (vms / 'odd/vm.json').touch()
+    (vms / 'odd/overlay.img').write_bytes(b'somebody may want it')
+    host.daemon.start()
+    assert sorted(p.name for p in vms.iterdir()) == ['odd']
+    assert (vms / 'odd/overlay.img').read_bytes() == b'somebody may want it'
