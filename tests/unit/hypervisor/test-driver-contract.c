@@ -150,6 +150,7 @@ static void vmm_start(Vmm *v, const char *script) {
                 .initrd_fd = some_memory(4096),
                 .root_fd = read_only(some_memory(1 << 20)),
                 .overlay_fd = some_memory(1 << 20),
+                .tap_fd = -EBADF,
         };
 
         channel(&v->console_fd, &console);
