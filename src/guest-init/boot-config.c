@@ -18,6 +18,7 @@ void boot_config_done(BootConfig *c) {
         free(c->user);
         strv_free(c->args);
         strv_free(c->environment);
+        strv_free(c->network.hosts);
         *c = (BootConfig) {};
 }
 
@@ -32,6 +33,64 @@ static int parse_signal(const GpReader *r, int *ret) {
                 return -EBADMSG;
         *ret = (int) v;
         return 0;
+}
+
+static int parse_address(const GpReader *r, NetworkConfig *c) {
+        if (c->n_addresses >= GP_ADDRESSES_MAX)
+                return -EBADMSG;
+        return gp_reader_prefix(r, &c->addresses[c->n_addresses++]);
+}
+
+static int parse_route(const GpReader *r, NetworkConfig *c) {
+        if (c->n_routes >= GP_ROUTES_MAX)
+                return -EBADMSG;
+        return gp_reader_route(r, &c->routes[c->n_routes++]);
+}
+
+static int parse_dns_server(const GpReader *r, NetworkConfig *c) {
+        if (c->n_dns_servers >= GP_DNS_SERVERS_MAX)
+                return -EBADMSG;
+        return gp_reader_address(r, &c->dns_servers[c->n_dns_servers++]);
+}
+
+static int parse_mtu(const GpReader *r, NetworkConfig *c) {
+        uint32_t v;
+        int k;
+
+        k = gp_reader_u32(r, &v);
+        if (k < 0)
+                return k;
+        if (v < GP_MTU_MIN || v > GP_MTU_MAX)
+                return -EBADMSG;
+        c->mtu = v;
+        return 0;
+}
+
+/* One line, and nothing else: it goes into a file as it is. */
+static int parse_host(const GpReader *r, NetworkConfig *c) {
+        if (strv_length(c->hosts) >= GP_HOSTS_MAX || r->size == 0)
+                return -EBADMSG;
+        for (uint32_t i = 0; i < r->size; i++)
+                if (r->value[i] < ' ' || r->value[i] > '~')
+                        return -EBADMSG;
+        return field_strv(r, &c->hosts);
+}
+
+static int parse_network_field(const GpReader *r, NetworkConfig *c) {
+        switch (r->tag) {
+        case GP_FIELD_ADDRESS:
+                return parse_address(r, c);
+        case GP_FIELD_ROUTE:
+                return parse_route(r, c);
+        case GP_FIELD_MTU:
+                return parse_mtu(r, c);
+        case GP_FIELD_DNS_SERVER:
+                return parse_dns_server(r, c);
+        case GP_FIELD_HOST:
+                return parse_host(r, c);
+        default:
+                return 0;
+        }
 }
 
 static int parse_field(const GpReader *r, BootConfig *c) {
@@ -59,7 +118,7 @@ static int parse_field(const GpReader *r, BootConfig *c) {
         case GP_FIELD_CONSOLE_SHELL:
                 return field_bool(r, &c->console_shell);
         default:
-                return 0;
+                return parse_network_field(r, &c->network);
         }
 }
 

@@ -2,9 +2,7 @@
 
 #include "guest-init/boot.h"
 
-#include <net/if.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +14,7 @@
 #include "guest-init/console-shell.h"
 #include "guest-init/identity.h"
 #include "guest-init/init.h"
+#include "guest-init/network.h"
 #include "guest-init/power.h"
 
 void boot_set_clock(uint64_t realtime_usec) {
@@ -28,15 +27,18 @@ void boot_set_clock(uint64_t realtime_usec) {
                 guest_log("Cannot set the clock: %m");
 }
 
-static void loopback_up(void) {
-        struct ifreq ifr = { .ifr_name = "lo" };
-        _cleanup_close_ int fd = -EBADF;
+/* For programs that ask: what fails is no reason to keep somebody from their machine, whose disk may just be full. */
+static void apply_identity(const BootConfig *c) {
+        _cleanup_close_ int root_fd = -EBADF;
+        const char *file = "";
+        int r;
 
-        fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &ifr) < 0)
-                return;
-        ifr.ifr_flags |= IFF_UP;
-        (void) ioctl(fd, SIOCSIFFLAGS, &ifr);
+        if (c->hostname && sethostname(c->hostname, strlen(c->hostname)) < 0)
+                guest_log("Cannot set the host name: %m");
+        root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        r = root_fd < 0 ? negative_errno() : identity_write_files(root_fd, c->hostname, &c->network, &file);
+        if (r < 0)
+                guest_log("Cannot write /%s: %s", file, strerror(-r));
 }
 
 static void fail(Guest *g, int error, uint32_t status, const char *why) {
@@ -103,8 +105,10 @@ void boot(Guest *g, const uint8_t *payload, size_t n) {
         r = root_switch(&g->root, c->root_device, c->overlay_device, &why);
         if (r < 0)
                 return boot_failed(g, r, why);
-        identity_apply(c->hostname);
-        loopback_up();
+        apply_identity(c);
+        r = network_up(&c->network, &why);
+        if (r < 0)
+                return boot_failed(g, r, why);
         if (c->cwd)
                 make_directory(c->cwd);
 

@@ -7,6 +7,8 @@
 
 #define FIELD_HEADER_SIZE 8u
 #define STREAM_STATE_SIZE 48u
+#define PREFIX_HEADER_SIZE 4u
+#define ADDRESS_MAX 16u
 
 /* The wire is little endian whatever the machine is, and nothing in it is aligned. */
 static uint16_t read_le16(const uint8_t *p) {
@@ -230,6 +232,120 @@ int gp_reader_stream_state(const GpReader *r, GpStreamState *ret) {
                 .stdout_sent = read_le64(r->value + 24),
                 .stderr_sent = read_le64(r->value + 32),
         };
+        return 0;
+}
+
+static bool family_is_known(GpWriter *w, int family) {
+        if (gp_family_size(family) == 0 && w->error >= 0)
+                w->error = -EINVAL;
+        return w->error >= 0;
+}
+
+void gp_writer_address(GpWriter *w, GpField tag, const GpAddress *a) {
+        if (family_is_known(w, a->family))
+                gp_writer_bytes(w, tag, a->bytes, gp_family_size(a->family));
+}
+
+static size_t write_prefix(uint8_t *b, const GpPrefix *p) {
+        size_t n = gp_family_size(p->address.family);
+
+        b[0] = p->length;
+        memset(b + 1, 0, PREFIX_HEADER_SIZE - 1);
+        memcpy(b + PREFIX_HEADER_SIZE, p->address.bytes, n);
+        return PREFIX_HEADER_SIZE + n;
+}
+
+void gp_writer_prefix(GpWriter *w, GpField tag, const GpPrefix *p) {
+        uint8_t b[PREFIX_HEADER_SIZE + ADDRESS_MAX];
+
+        if (family_is_known(w, p->address.family))
+                gp_writer_bytes(w, tag, b, write_prefix(b, p));
+}
+
+void gp_writer_route(GpWriter *w, GpField tag, const GpRoute *r) {
+        uint8_t b[PREFIX_HEADER_SIZE + 2 * ADDRESS_MAX] = {};
+        int family = r->destination.address.family;
+        size_t n;
+
+        if (!family_is_known(w, family))
+                return;
+        if (r->gateway.family != family && r->gateway.family != AF_UNSPEC) {
+                w->error = -EINVAL;
+                return;
+        }
+        n = write_prefix(b, &r->destination);
+        if (r->gateway.family == family)
+                memcpy(b + n, r->gateway.bytes, gp_family_size(family));
+        gp_writer_bytes(w, tag, b, n + gp_family_size(family));
+}
+
+static int family_of_size(size_t n) {
+        return n == 4 ? AF_INET : n == 16 ? AF_INET6 : -EBADMSG;
+}
+
+static int read_address(const uint8_t *p, size_t n, GpAddress *ret) {
+        int family = family_of_size(n);
+
+        if (family < 0)
+                return family;
+        *ret = (GpAddress) { .family = family };
+        memcpy(ret->bytes, p, n);
+        return 0;
+}
+
+static int read_prefix(const uint8_t *p, size_t n, GpPrefix *ret) {
+        GpPrefix prefix = { .length = p[0] };
+        int r;
+
+        if (p[1] != 0 || p[2] != 0 || p[3] != 0)
+                return -EBADMSG;
+        r = read_address(p + PREFIX_HEADER_SIZE, n, &prefix.address);
+        if (r < 0)
+                return r;
+        if (prefix.length > 8 * n)
+                return -EBADMSG;
+        *ret = prefix;
+        return 0;
+}
+
+int gp_reader_address(const GpReader *r, GpAddress *ret) {
+        return read_address(r->value, r->size, ret);
+}
+
+int gp_reader_prefix(const GpReader *r, GpPrefix *ret) {
+        return r->size < PREFIX_HEADER_SIZE ? -EBADMSG : read_prefix(r->value, r->size - PREFIX_HEADER_SIZE, ret);
+}
+
+static bool is_zero(const uint8_t *p, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                if (p[i] != 0)
+                        return false;
+        return true;
+}
+
+static bool has_bits_beyond(const GpPrefix *p) {
+        size_t n = p->length / 8u;
+
+        if (p->length % 8u > 0 && p->address.bytes[n++] & 0xffu >> p->length % 8u)
+                return true;
+        return !is_zero(p->address.bytes + n, sizeof(p->address.bytes) - n);
+}
+
+int gp_reader_route(const GpReader *r, GpRoute *ret) {
+        size_t n = r->size < PREFIX_HEADER_SIZE ? 0 : (r->size - PREFIX_HEADER_SIZE) / 2;
+        GpRoute route = {};
+        int k;
+
+        if (r->size != PREFIX_HEADER_SIZE + 2 * n)
+                return -EBADMSG;
+        k = read_prefix(r->value, n, &route.destination);
+        if (k < 0)
+                return k;
+        if (has_bits_beyond(&route.destination))
+                return -EBADMSG;
+        if (!is_zero(r->value + PREFIX_HEADER_SIZE + n, n))
+                (void) read_address(r->value + PREFIX_HEADER_SIZE + n, n, &route.gateway);
+        *ret = route;
         return 0;
 }
 

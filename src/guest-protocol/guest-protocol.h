@@ -34,10 +34,12 @@
  * A session's EXIT: when its leader has ended, what its pipes hold is still sent, then they are closed after
  * 200 ms of silence (5 s at most) even when a process left in the background keeps them open. */
 
+#include <sys/socket.h>
+
 #include "basic/macro.h"
 
 #define GP_VERSION_MAJOR 1
-#define GP_VERSION_MINOR 1
+#define GP_VERSION_MINOR 2        /* 2: the network in BOOT */
 #define GP_PORT_NAME "org.hero.agent"
 
 #define GP_HEADER_SIZE 12u
@@ -47,6 +49,12 @@
 #define GP_DATA_COST 1024u      /* what a data frame costs beyond its payload */
 #define GP_WINDOW (256u * 1024u)
 #define GP_SESSIONS_MAX 64u     /* exec sessions at a time in one guest */
+#define GP_ADDRESSES_MAX 16u    /* of each in one BOOT; more are refused */
+#define GP_ROUTES_MAX 32u
+#define GP_DNS_SERVERS_MAX 8u
+#define GP_HOSTS_MAX 64u
+#define GP_MTU_MIN 1280u        /* what IPv6 asks for */
+#define GP_MTU_MAX 65535u
 
 typedef enum GpType {
         /* guest → host */
@@ -67,7 +75,10 @@ typedef enum GpType {
         /* host → guest */
         GP_BOOT = 64,        /* fields: HOSTNAME, ROOT_DEVICE, OVERLAY_DEVICE, ARG…, ENV…, CWD, USER, SIGNAL (how the
                               * command is asked to end at SHUTDOWN; absent: SIGTERM), INIT, REALTIME, CONSOLE_SHELL.
-                              * ENV and CWD hold for EXEC, too; USER for the command only. */
+                              * ENV and CWD hold for EXEC, too; USER for the command only.
+                              * The network, all of it optional: ADDRESS…, ROUTE…, MTU, DNS_SERVER…, HOST…; without
+                              * ADDRESS and ROUTE there is the loopback alone. A network that cannot be set up as told
+                              * is BOOT_FAILED. */
         GP_EXEC = 65,        /* stream; fields: ARG…, ENV…, CWD, USER, TTY (with ROWS, COLUMNS) */
         GP_STDIN = 66,       /* stream; raw bytes; empty = end of file */
         GP_RESIZE = 67,      /* stream; fields: ROWS, COLUMNS */
@@ -109,6 +120,14 @@ typedef enum GpField {
         GP_FIELD_OFFSET = 30,        /* u64 */
         GP_FIELD_PHASE = 31,         /* u32: GpPhase */
         GP_FIELD_INIT = 32,          /* u32: 1 = ARG is an init: it becomes PID 1, and the agent a process beside it */
+        GP_FIELD_ADDRESS = 33,       /* 8 or 20 bytes: a prefix, see GpPrefix; of the guest's interface. It makes no route
+                                      * to its network and IPv6 does not ask whether somebody else has it */
+        GP_FIELD_ROUTE = 34,         /* 12 or 36 bytes: a prefix and the address of its gateway, which is taken for a
+                                      * neighbour whatever the addresses say (onlink); all zero: no gateway, the
+                                      * destinations themselves are neighbours */
+        GP_FIELD_MTU = 35,           /* u32: GP_MTU_MIN…GP_MTU_MAX */
+        GP_FIELD_DNS_SERVER = 36,    /* 4 or 16 bytes, repeated, in order of preference; replaces /etc/resolv.conf */
+        GP_FIELD_HOST = 37,          /* string, repeated: a further line of /etc/hosts, "ADDRESS NAME…"; printable ASCII */
 } GpField;
 
 typedef enum GpShutdown {
@@ -142,8 +161,8 @@ void gp_header_write(uint8_t p[static GP_HEADER_SIZE], const GpHeader *h);
  * size of header and payload; 0: more bytes are needed; -EBADMSG. */
 int gp_frame_next(const uint8_t *buf, size_t n, GpHeader *ret, const uint8_t **ret_payload, size_t *ret_size);
 
-/* Builds one frame in a fixed buffer. Errors stick: after the first (-E2BIG) the further calls do nothing and
- * gp_writer_finish() returns it. */
+/* Builds one frame in a fixed buffer. Errors stick: after the first (-E2BIG, -EINVAL) the further calls do
+ * nothing and gp_writer_finish() returns it. */
 typedef struct GpWriter {
         uint8_t buf[GP_FRAME_MAX];
         size_t n;
@@ -157,7 +176,7 @@ void gp_writer_u64(GpWriter *w, GpField tag, uint64_t v);
 void gp_writer_string(GpWriter *w, GpField tag, const char *s); /* NULL: nothing is written */
 void gp_writer_strv(GpWriter *w, GpField tag, char *const *l);
 void gp_writer_bytes(GpWriter *w, GpField tag, const void *p, size_t n);
-int gp_writer_finish(GpWriter *w, size_t *ret_size); /* 0 and the size of the frame in w->buf, or -E2BIG */
+int gp_writer_finish(GpWriter *w, size_t *ret_size); /* 0 and the size of the frame in w->buf, or -errno */
 
 /* Walks the fields of a payload. gp_reader_next(): 1 field, 0 end, -EBADMSG. The getters check the length
  * (-EBADMSG); strings must be free of NUL bytes and are returned as copies. */
@@ -183,5 +202,36 @@ typedef struct GpStreamState {
 
 void gp_writer_stream_state(GpWriter *w, const GpStreamState *s);
 int gp_reader_stream_state(const GpReader *r, GpStreamState *ret);
+
+/* Addresses on the wire are in network byte order; their size says which family it is, 4 or 16. A prefix is
+ *
+ *     u8 length of the prefix in bits · u8[3] reserved (0) · address */
+typedef struct GpAddress {
+        int family;        /* AF_INET, AF_INET6; AF_UNSPEC: none */
+        uint8_t bytes[16]; /* as much as the family has, the rest 0 */
+} GpAddress;
+
+typedef struct GpPrefix {
+        GpAddress address;
+        uint8_t length; /* bits */
+} GpPrefix;
+
+typedef struct GpRoute {
+        GpPrefix destination; /* no bits set beyond its length */
+        GpAddress gateway;    /* same family; AF_UNSPEC: none */
+} GpRoute;
+
+static inline size_t gp_family_size(int family) {
+        return family == AF_INET ? 4 : family == AF_INET6 ? 16 : 0;
+}
+
+/* A family that is none of the two, or not the same for both ends of a route, makes gp_writer_finish() return -EINVAL. */
+void gp_writer_address(GpWriter *w, GpField tag, const GpAddress *a);
+void gp_writer_prefix(GpWriter *w, GpField tag, const GpPrefix *p);
+void gp_writer_route(GpWriter *w, GpField tag, const GpRoute *r);
+/* -EBADMSG also for a prefix that is too long and for a route with bits beyond its prefix. */
+int gp_reader_address(const GpReader *r, GpAddress *ret);
+int gp_reader_prefix(const GpReader *r, GpPrefix *ret);
+int gp_reader_route(const GpReader *r, GpRoute *ret);
 
 const char *gp_type_to_string(GpType t); /* "hello", …; NULL for an unknown one */

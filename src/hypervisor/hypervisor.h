@@ -39,6 +39,12 @@ typedef struct VmmSpec {
         int console_fd;           /* the VMM's end of a socketpair: console bytes */
         int monitor_fd;           /* … : monitor protocol */
         int agent_fd;             /* … : guest-protocol/guest-protocol.h */
+
+        /* The network. Without a TAP the guest has none, and the rest means nothing. */
+        int tap_fd;               /* attached already (TUNSETIFF); with IFF_VNET_HDR the guest may leave checksums and
+                                   * segmentation to the host */
+        uint8_t mac[6];           /* the guest's, unicast */
+        unsigned mtu;             /* offered to the guest; 0: the device's default */
 } VmmSpec;
 
 /* What to run. fds[i] (borrowed from the spec) becomes fd 3 + i of the VMM. */

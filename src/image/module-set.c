@@ -16,10 +16,12 @@
 #define LIST_MAX ((size_t) 4 * 1024 * 1024)
 #define DEPTH_MAX 16u
 
-/* group, module, and whether a guest cannot do without it. */
+/* group, module, and whether a guest cannot do without it. A network card calls for IPv6, too, where the kernel has it as a
+ * module. */
 #define WANTED(X)                               \
         X("base", "virtio_mmio", false)         \
         X("pci", "virtio_pci", false)           \
+        X("virtio-1", "ipv6", false)            \
         X("virtio-1", "virtio_net", false)      \
         X("virtio-2", "virtio_blk", true)       \
         X("virtio-3", "virtio_console", true)   \

@@ -9,6 +9,7 @@
 
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
+#include "basic/strv.h"
 #include "guest-init/boot-config.h"
 #include "guest-init/channel.h"
 #include "guest-init/exec-request.h"
@@ -21,6 +22,29 @@ static void check(bool ok) {
                 abort();
 }
 
+/* What was read is what would be written. */
+static void check_route(const GpReader *r, const GpRoute *route) {
+        static GpWriter w;
+        GpReader again;
+        size_t n;
+
+        gp_writer_init(&w, GP_BOOT, 0);
+        gp_writer_route(&w, GP_FIELD_ROUTE, route);
+        check(gp_writer_finish(&w, &n) == 0);
+        gp_reader_init(&again, w.buf + GP_HEADER_SIZE, n - GP_HEADER_SIZE);
+        check(gp_reader_next(&again) == 1 && again.size == r->size && memcmp(again.value, r->value, r->size) == 0);
+}
+
+static void check_network(const NetworkConfig *c) {
+        check(c->n_addresses <= GP_ADDRESSES_MAX && c->n_routes <= GP_ROUTES_MAX);
+        check(c->n_dns_servers <= GP_DNS_SERVERS_MAX && strv_length(c->hosts) <= GP_HOSTS_MAX);
+        check(c->mtu == 0 || (c->mtu >= GP_MTU_MIN && c->mtu <= GP_MTU_MAX));
+        for (size_t i = 0; i < c->n_addresses; i++)
+                check(gp_family_size(c->addresses[i].address.family) > 0);
+        STRV_FOREACH(i, c->hosts)
+                check(**i && !strpbrk(*i, "\r\n"));
+}
+
 static void read_fields(const uint8_t *payload, size_t n) {
         const uint8_t *end = payload + n;
         GpReader r;
@@ -28,6 +52,9 @@ static void read_fields(const uint8_t *payload, size_t n) {
         gp_reader_init(&r, payload, n);
         while (gp_reader_next(&r) > 0) {
                 GpStreamState state;
+                GpAddress address;
+                GpPrefix prefix;
+                GpRoute route;
                 char *s = NULL;
                 uint64_t u64;
                 uint32_t u32;
@@ -36,6 +63,11 @@ static void read_fields(const uint8_t *payload, size_t n) {
                 check((gp_reader_u32(&r, &u32) >= 0) == (r.size == 4));
                 check((gp_reader_u64(&r, &u64) >= 0) == (r.size == 8));
                 check((gp_reader_stream_state(&r, &state) >= 0) == (r.size == 48));
+                check((gp_reader_address(&r, &address) >= 0) == (r.size == 4 || r.size == 16));
+                if (gp_reader_prefix(&r, &prefix) >= 0)
+                        check(prefix.length <= 8 * gp_family_size(prefix.address.family));
+                if (gp_reader_route(&r, &route) >= 0)
+                        check_route(&r, &route);
                 if (gp_reader_string(&r, &s) >= 0)
                         check(strlen(s) == r.size);
                 free(s);
@@ -48,6 +80,7 @@ static void parse_requests(const uint8_t *payload, size_t n) {
 
         if (boot_config_parse(payload, n, &c) >= 0) {
                 check(c.root_device);
+                check_network(&c.network);
                 boot_config_done(&c);
         }
         if (exec_request_parse(payload, n, &e) >= 0) {

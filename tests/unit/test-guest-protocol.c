@@ -319,6 +319,107 @@ static void states_of_all_sessions_fit_one_frame(void **state) {
         assert_true(finished() <= GP_FRAME_MAX);
 }
 
+static const GpAddress v4 = { .family = AF_INET, .bytes = { 169, 254, 1, 1 } };
+static const GpAddress v6 = { .family = AF_INET6, .bytes = { 0xfe, 0x80, [15] = 1 } };
+
+static void addresses_prefixes_and_routes_survive_a_round_trip(void **state) {
+        const GpPrefix prefix = { .address = v6, .length = 128 };
+        const GpRoute routes[] = {
+                { .destination = { { .family = AF_INET6, .bytes = { 0x04 } }, 7 }, .gateway = v6 },
+                { .destination = { { .family = AF_INET }, 0 }, .gateway = v4 },
+                { .destination = { v4, 32 } },
+        };
+        GpAddress address;
+        GpPrefix p;
+        GpReader r;
+        GpRoute route;
+        size_t n;
+
+        gp_writer_init(&writer, GP_BOOT, 0);
+        gp_writer_address(&writer, GP_FIELD_DNS_SERVER, &v4);
+        gp_writer_prefix(&writer, GP_FIELD_ADDRESS, &prefix);
+        for (size_t i = 0; i < ELEMENTSOF(routes); i++)
+                gp_writer_route(&writer, GP_FIELD_ROUTE, &routes[i]);
+        n = finished();
+        assert_int_equal(n, GP_HEADER_SIZE + 5 * 8 + 4 + 20 + 36 + 12 + 12);
+
+        gp_reader_init(&r, writer.buf + GP_HEADER_SIZE, n - GP_HEADER_SIZE);
+        assert_int_equal(gp_reader_next(&r), 1);
+        assert_int_equal(gp_reader_address(&r, &address), 0);
+        assert_memory_equal(&address, &v4, sizeof(v4));
+        assert_int_equal(gp_reader_next(&r), 1);
+        assert_int_equal(gp_reader_prefix(&r, &p), 0);
+        assert_memory_equal(&p.address, &v6, sizeof(v6));
+        assert_int_equal(p.length, 128);
+        for (size_t i = 0; i < ELEMENTSOF(routes); i++) {
+                assert_int_equal(gp_reader_next(&r), 1);
+                assert_int_equal(gp_reader_route(&r, &route), 0);
+                assert_int_equal(route.destination.length, routes[i].destination.length);
+                assert_memory_equal(&route.destination.address, &routes[i].destination.address, sizeof(GpAddress));
+                assert_memory_equal(&route.gateway, &routes[i].gateway, sizeof(GpAddress));
+        }
+        assert_int_equal(gp_reader_next(&r), 0);
+}
+
+static void check_refused(int (*read)(const GpReader *r), const uint8_t *p, size_t n) {
+        GpReader r = { .value = p, .size = (uint32_t) n };
+
+        assert_int_equal(read(&r), -EBADMSG);
+}
+
+static int read_an_address(const GpReader *r) {
+        GpAddress a;
+
+        return gp_reader_address(r, &a);
+}
+
+static int read_a_prefix(const GpReader *r) {
+        GpPrefix p;
+
+        return gp_reader_prefix(r, &p);
+}
+
+static int read_a_route(const GpReader *r) {
+        GpRoute route;
+
+        return gp_reader_route(r, &route);
+}
+
+static void addresses_of_no_family_are_refused(void **state) {
+        static const uint8_t zero[64];
+
+        for (size_t n = 0; n < sizeof(zero); n++) {
+                if (n != 4 && n != 16)
+                        check_refused(read_an_address, zero, n);
+                if (n != 8 && n != 20)
+                        check_refused(read_a_prefix, zero, n);
+                if (n != 12 && n != 36)
+                        check_refused(read_a_route, zero, n);
+        }
+}
+
+static void prefixes_that_make_no_sense_are_refused(void **state) {
+        check_refused(read_a_prefix, (const uint8_t[8]) { 33, 0, 0, 0, 10, 0, 0, 1 }, 8);
+        check_refused(read_a_prefix, (const uint8_t[8]) { 32, 0, 1, 0, 10, 0, 0, 1 }, 8);
+        check_refused(read_a_prefix, (const uint8_t[20]) { 129 }, 20);
+        /* Bits beyond the prefix: an address may have them, a destination not. */
+        check_refused(read_a_route, (const uint8_t[12]) { 8, 0, 0, 0, 10, 0, 0, 1 }, 12);
+        check_refused(read_a_route, (const uint8_t[12]) { 9, 0, 0, 0, 10, 0x40 }, 12);
+        check_refused(read_a_route, (const uint8_t[36]) { 7, 0, 0, 0, 0x05 }, 36);
+}
+
+static void writing_an_address_of_no_family_is_an_error(void **state) {
+        const GpRoute mixed = { .destination = { v6, 128 }, .gateway = v4 };
+        size_t n;
+
+        gp_writer_init(&writer, GP_BOOT, 0);
+        gp_writer_address(&writer, GP_FIELD_DNS_SERVER, &(GpAddress) {});
+        assert_int_equal(gp_writer_finish(&writer, &n), -EINVAL);
+        gp_writer_init(&writer, GP_BOOT, 0);
+        gp_writer_route(&writer, GP_FIELD_ROUTE, &mixed);
+        assert_int_equal(gp_writer_finish(&writer, &n), -EINVAL);
+}
+
 static void every_type_has_a_name(void **state) {
         static const GpType first[] = { GP_HELLO, GP_BOOT, GP_WINDOW_UPDATE };
         static const GpType last[] = { GP_STOPPING, GP_RESUME, GP_WINDOW_UPDATE };
@@ -353,6 +454,10 @@ int main(void) {
                 cmocka_unit_test(writer_error_sticks),
                 cmocka_unit_test(stream_state_survives_a_round_trip),
                 cmocka_unit_test(states_of_all_sessions_fit_one_frame),
+                cmocka_unit_test(addresses_prefixes_and_routes_survive_a_round_trip),
+                cmocka_unit_test(addresses_of_no_family_are_refused),
+                cmocka_unit_test(prefixes_that_make_no_sense_are_refused),
+                cmocka_unit_test(writing_an_address_of_no_family_is_an_error),
                 cmocka_unit_test(every_type_has_a_name),
         };
 

@@ -2,6 +2,7 @@
 
 /* The guest's end of the agent channel: what hero-init does, without a guest. */
 
+#include <arpa/inet.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -76,13 +77,50 @@ void mock_agent_start(Mock *m) {
         flush_output(m);
 }
 
+static int read_network_field(Mock *m, const GpReader *r) {
+        char a[INET6_ADDRSTRLEN] = "", b[INET6_ADDRSTRLEN] = "-";
+        GpAddress address;
+        GpPrefix prefix;
+        GpRoute route;
+        uint32_t v = 0;
+        int k;
+
+        switch (r->tag) {
+        case GP_FIELD_MTU:
+                k = gp_reader_u32(r, &v);
+                return k < 0 ? k : strv_extendf(&m->boot, "mtu %u", v);
+        case GP_FIELD_DNS_SERVER:
+                k = gp_reader_address(r, &address);
+                if (k < 0)
+                        return k;
+                (void) inet_ntop(address.family, address.bytes, a, sizeof(a));
+                return strv_extendf(&m->boot, "dns %s", a);
+        case GP_FIELD_ADDRESS:
+                k = gp_reader_prefix(r, &prefix);
+                if (k < 0)
+                        return k;
+                (void) inet_ntop(prefix.address.family, prefix.address.bytes, a, sizeof(a));
+                return strv_extendf(&m->boot, "address %s/%u", a, prefix.length);
+        case GP_FIELD_ROUTE:
+                k = gp_reader_route(r, &route);
+                if (k < 0)
+                        return k;
+                (void) inet_ntop(route.destination.address.family, route.destination.address.bytes, a, sizeof(a));
+                if (route.gateway.family != AF_UNSPEC)
+                        (void) inet_ntop(route.gateway.family, route.gateway.bytes, b, sizeof(b));
+                return strv_extendf(&m->boot, "route %s/%u %s", a, route.destination.length, b);
+        default:
+                return 0;
+        }
+}
+
 static int read_boot_field(Mock *m, const GpReader *r) {
         static const struct {
                 GpField tag;
                 const char *word;
         } strings[] = {
                 { GP_FIELD_ARG, "arg" },   { GP_FIELD_ENV, "env" },           { GP_FIELD_CWD, "cwd" },
-                { GP_FIELD_USER, "user" }, { GP_FIELD_HOSTNAME, "hostname" },
+                { GP_FIELD_USER, "user" }, { GP_FIELD_HOSTNAME, "hostname" }, { GP_FIELD_HOST, "host" },
         };
         _cleanup_free_ char *s = NULL;
         uint32_t v = 0;
@@ -104,7 +142,7 @@ static int read_boot_field(Mock *m, const GpReader *r) {
                         k = strv_extend(&m->boot_env, s);
                 return k;
         }
-        return 0;
+        return read_network_field(m, r);
 }
 
 static void handle_boot(Mock *m, const uint8_t *p, size_t n) {

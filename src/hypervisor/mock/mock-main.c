@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* hero-mock-vmm: see mock-vmm.h. Arguments are NAME=VALUE: name, console, monitor, agent (fd numbers), script. */
+/* hero-mock-vmm: see mock-vmm.h. Arguments are NAME=VALUE: name, console, monitor, agent, tap (fd numbers), mac,
+ * script. */
 
 #include <fcntl.h>
 #include <poll.h>
@@ -257,6 +258,7 @@ static void run_once(Mock *m, const sigset_t *waiting) {
                 { .fd = m->monitor_fd, .events = POLLIN },
                 { .fd = m->paused ? -1 : m->console_fd, .events = POLLIN },
                 { .fd = m->paused ? -1 : m->agent_fd, .events = mock_agent_events(m) },
+                { .fd = m->paused ? -1 : m->tap_fd, .events = POLLIN },
         };
         uint64_t now;
         int n;
@@ -274,9 +276,19 @@ static void run_once(Mock *m, const sigset_t *waiting) {
                 mock_console_input(m);
         if (p[2].revents)
                 mock_agent_io(m, p[2].revents);
+        if (p[3].revents)
+                mock_net_input(m);
         now = now_usec(CLOCK_BOOTTIME);
         script_tick(m, now);
         mock_agent_tick(m, now);
+}
+
+static int parse_mac(const char *s, uint8_t ret[static 6]) {
+        int end = 0;
+
+        if (sscanf(s, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &ret[0], &ret[1], &ret[2], &ret[3], &ret[4], &ret[5], &end) != 6)
+                return -EINVAL;
+        return end == 17 && !s[end] ? 0 : -EINVAL;
 }
 
 static int parse_argument(Mock *m, const char *arg) {
@@ -287,6 +299,7 @@ static int parse_argument(Mock *m, const char *arg) {
                 { "console=", offsetof(Mock, console_fd) },
                 { "monitor=", offsetof(Mock, monitor_fd) },
                 { "agent=", offsetof(Mock, agent_fd) },
+                { "tap=", offsetof(Mock, tap_fd) },
         };
         const char *v;
         unsigned fd;
@@ -296,6 +309,9 @@ static int parse_argument(Mock *m, const char *arg) {
                 m->name = v;
                 return 0;
         }
+        v = startswith(arg, "mac=");
+        if (v)
+                return parse_mac(v, m->mac);
         v = startswith(arg, "script=");
         if (v)
                 return mock_script_parse(v, &m->script);
@@ -321,7 +337,7 @@ static int memory_start(Mock *m) {
 }
 
 int main(int argc, char *argv[]) {
-        static Mock m = { .name = "mock", .console_fd = -EBADF, .monitor_fd = -EBADF, .agent_fd = -EBADF };
+        static Mock m = { .name = "mock", .console_fd = -EBADF, .monitor_fd = -EBADF, .agent_fd = -EBADF, .tap_fd = -EBADF };
         sigset_t waiting;
 
         for (int i = 1; i < argc; i++)
@@ -342,6 +358,7 @@ int main(int argc, char *argv[]) {
                 return 1;
         }
         mock_console_start(&m);
+        mock_net_start(&m);
         mock_agent_start(&m);
         while (!m.ended)
                 run_once(&m, &waiting);

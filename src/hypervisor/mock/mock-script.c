@@ -32,6 +32,7 @@ static const struct {
         { "crash-on-pause", FLAG, offsetof(MockScript, crash_on_pause) },
         { "ignore-shutdown", FLAG, offsetof(MockScript, ignore_shutdown) },
         { "ignore-powerdown", FLAG, offsetof(MockScript, ignore_powerdown) },
+        { "net-echo", FLAG, offsetof(MockScript, net_echo) },
         { "load", PERCENT, offsetof(MockScript, load) },
         { "console-flood", SIZE, offsetof(MockScript, console_flood) },
         { "command-exit", STATUS, offsetof(MockScript, command_exit) },

@@ -6,6 +6,7 @@
  *
  *     mock-main.c      arguments, the loop, monitor, what the script says
  *     mock-console.c   the console
+ *     mock-net.c       the network, and mock-frame.c what is answered there
  *     mock-agent.c     the guest's end of the agent channel
  *     mock-session.c   exec sessions and the commands there are */
 
@@ -22,7 +23,9 @@ typedef struct Session Session;
 typedef struct Mock {
         const char *name;
         MockScript script;
-        int console_fd, monitor_fd, agent_fd;
+        int console_fd, monitor_fd, agent_fd, tap_fd;
+        size_t tap_header; /* bytes before each of its frames */
+        uint8_t mac[6];
         uint64_t started; /* µs, CLOCK_BOOTTIME */
         atomic_bool paused; /* the threads that make load look at it, too */
         bool ended; /* the guest is down */
@@ -49,6 +52,9 @@ int mock_fd_gone(int fd);    /* closes; -EBADF */
 void mock_console_start(Mock *m);
 void mock_console_input(Mock *m);
 void mock_console_flood(Mock *m, uint64_t usec); /* the share of that much time */
+
+void mock_net_start(Mock *m);
+void mock_net_input(Mock *m);
 
 void mock_agent_start(Mock *m);
 void mock_agent_command_exit(Mock *m); /* says that the VM's own command ended, if the script has it */

@@ -51,6 +51,16 @@ static int add_fd_argument(VmmCommand *c, const char *name, int fd) {
         return k < 0 ? k : strv_extendf(&c->argv, "%s=%d", name, k);
 }
 
+static int add_network(VmmCommand *c, const VmmSpec *spec) {
+        const uint8_t *m = spec->mac;
+        int r;
+
+        if (spec->tap_fd < 0)
+                return 0;
+        r = add_fd_argument(c, "tap", spec->tap_fd);
+        return r < 0 ? r : strv_extendf(&c->argv, "mac=%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
+}
+
 static int mock_command(const VmmSpec *spec, VmmCommand *ret) {
         _cleanup_(vmm_command_done) VmmCommand c = {};
         MockScript script;
@@ -67,6 +77,8 @@ static int mock_command(const VmmSpec *spec, VmmCommand *ret) {
                 r = add_fd_argument(&c, "monitor", spec->monitor_fd);
         if (r >= 0)
                 r = add_fd_argument(&c, "agent", spec->agent_fd);
+        if (r >= 0)
+                r = add_network(&c, spec);
         if (r >= 0 && !isempty(spec->mock_script))
                 r = strv_extendf(&c.argv, "script=%s", spec->mock_script);
         if (r < 0)

@@ -165,6 +165,24 @@ static void add_disk(Builder *b, const char *name, int fd, bool writable) {
         addf(b, "-device", "virtio-blk-device,drive=%s,serial=%s", name, name);
 }
 
+/* Not vhost: it would want /dev/vhost-net, and work in the kernel's name. */
+static void add_network(Builder *b, const VmmSpec *spec) {
+        char mac[sizeof("00:00:00:00:00:00")], mtu[sizeof(",host_mtu=65535")] = "";
+        const uint8_t *m = spec->mac;
+
+        if (spec->tap_fd < 0)
+                return;
+        if (m[0] & 1 || (m[0] | m[1] | m[2] | m[3] | m[4] | m[5]) == 0 || spec->mtu > UINT16_MAX) {
+                b->error = b->error < 0 ? b->error : -EINVAL;
+                return;
+        }
+        snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
+        if (spec->mtu > 0)
+                snprintf(mtu, sizeof(mtu), ",host_mtu=%u", spec->mtu & UINT16_MAX);
+        addf(b, "-netdev", "tap,id=net,fd=%d,vhost=off", add_fd(b, spec->tap_fd));
+        addf(b, "-device", "virtio-net-device,netdev=net,mac=%s%s", mac, mtu);
+}
+
 int qemu_command_line(const VmmSpec *spec, unsigned tsc_khz, VmmCommand *ret) {
         Builder b = {};
 
@@ -184,6 +202,7 @@ int qemu_command_line(const VmmSpec *spec, unsigned tsc_khz, VmmCommand *ret) {
         add_agent(&b, spec);
         add_disk(&b, "root", spec->root_fd, false);
         add_disk(&b, "overlay", spec->overlay_fd, true);
+        add_network(&b, spec);
         add(&b, "-object", "rng-builtin,id=rng");
         add(&b, "-device", "virtio-rng-device,rng=rng");
         if (b.error < 0) {

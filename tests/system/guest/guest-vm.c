@@ -25,6 +25,7 @@
 #include "hypervisor/qemu/tsc.h"
 
 const char *guest_kernel, *guest_initrd, *guest_root, *guest_overlay;
+int guest_tap_fd = -EBADF;
 
 /* The machine. */
 
@@ -84,6 +85,9 @@ void guest_start_listening(GuestVm *vm, const char *path) {
                 .memory = UINT64_C(256) << 20,
                 .accelerator = ACCELERATOR_TCG,
                 .monitor_fd = -EBADF,
+                .tap_fd = guest_tap_fd,
+                .mac = { 2, 0, 0, 0, 0, 1 },
+                .mtu = 1400,
         };
 
         *vm = (GuestVm) { .next_stream = 1 };

@@ -48,6 +48,7 @@ typedef struct GuestVm {
 
 /* What to run; set from the command line of the test. */
 extern const char *guest_kernel, *guest_initrd, *guest_root, *guest_overlay;
+extern int guest_tap_fd; /* -EBADF: no network */
 
 void guest_start(GuestVm *vm);
 /* The agent channel over a listening socket at path, so that the host can go away and come back. */

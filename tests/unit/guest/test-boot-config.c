@@ -76,6 +76,102 @@ static void a_stop_signal_is_one_the_kernel_has(void **state) {
         }
 }
 
+static const GpPrefix alice = { .address = { .family = AF_INET, .bytes = { 10, 0, 0, 2 } }, .length = 32 };
+static const GpRoute everywhere = {
+        .destination = { .address = { .family = AF_INET6 } },
+        .gateway = { .family = AF_INET6, .bytes = { 0xfe, 0x80, [15] = 1 } },
+};
+
+static void begin_boot(void) {
+        gp_writer_init(&writer, GP_BOOT, 0);
+        gp_writer_string(&writer, GP_FIELD_ROOT_DEVICE, "serial:root");
+}
+
+static void boot_says_the_network(void **state) {
+        const NetworkConfig *n;
+        BootConfig c;
+
+        begin_boot();
+        gp_writer_prefix(&writer, GP_FIELD_ADDRESS, &alice);
+        gp_writer_route(&writer, GP_FIELD_ROUTE, &everywhere);
+        gp_writer_u32(&writer, GP_FIELD_MTU, 1400);
+        gp_writer_address(&writer, GP_FIELD_DNS_SERVER, &everywhere.gateway);
+        gp_writer_string(&writer, GP_FIELD_HOST, "10.0.0.1 gateway");
+        assert_int_equal(parse_boot(&c), 0);
+        n = &c.network;
+        assert_int_equal(n->n_addresses, 1);
+        assert_int_equal(n->addresses[0].length, 32);
+        assert_memory_equal(&n->addresses[0].address, &alice.address, sizeof(GpAddress));
+        assert_int_equal(n->n_routes, 1);
+        assert_memory_equal(&n->routes[0].gateway, &everywhere.gateway, sizeof(GpAddress));
+        assert_int_equal(n->mtu, 1400);
+        assert_int_equal(n->n_dns_servers, 1);
+        assert_int_equal(strv_length(n->hosts), 1);
+        assert_string_equal(n->hosts[0], "10.0.0.1 gateway");
+        boot_config_done(&c);
+}
+
+static void a_line_of_hosts_is_one_line(void **state) {
+        static const char *const wrong[] = { "", "::1 a\n::2 b", "::1 a\tb", "::1 \303\244" };
+        BootConfig c;
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                begin_boot();
+                gp_writer_string(&writer, GP_FIELD_HOST, wrong[i]);
+                assert_int_equal(parse_boot(&c), -EBADMSG);
+        }
+}
+
+static void an_mtu_is_one_that_ipv6_can_use(void **state) {
+        static const uint32_t wrong[] = { 0, GP_MTU_MIN - 1, GP_MTU_MAX + 1, UINT32_MAX };
+        BootConfig c;
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                begin_boot();
+                gp_writer_u32(&writer, GP_FIELD_MTU, wrong[i]);
+                assert_int_equal(parse_boot(&c), -EBADMSG);
+        }
+}
+
+static void put_address(void) {
+        gp_writer_prefix(&writer, GP_FIELD_ADDRESS, &alice);
+}
+
+static void put_route(void) {
+        gp_writer_route(&writer, GP_FIELD_ROUTE, &everywhere);
+}
+
+static void put_dns_server(void) {
+        gp_writer_address(&writer, GP_FIELD_DNS_SERVER, &alice.address);
+}
+
+static void put_host(void) {
+        gp_writer_string(&writer, GP_FIELD_HOST, "::1 localhost");
+}
+
+static void more_of_a_network_than_the_protocol_allows_is_refused(void **state) {
+        static const struct {
+                void (*put)(void);
+                unsigned max;
+        } cases[] = {
+                { put_address, GP_ADDRESSES_MAX },
+                { put_route, GP_ROUTES_MAX },
+                { put_dns_server, GP_DNS_SERVERS_MAX },
+                { put_host, GP_HOSTS_MAX },
+        };
+        BootConfig c;
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                begin_boot();
+                for (unsigned k = 0; k < cases[i].max; k++)
+                        cases[i].put();
+                assert_int_equal(parse_boot(&c), 0);
+                boot_config_done(&c);
+                cases[i].put();
+                assert_int_equal(parse_boot(&c), -EBADMSG);
+        }
+}
+
 static void boot_needs_a_root_disk(void **state) {
         BootConfig c;
 
@@ -150,6 +246,10 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(boot_says_everything),
                 cmocka_unit_test(a_stop_signal_is_one_the_kernel_has),
+                cmocka_unit_test(boot_says_the_network),
+                cmocka_unit_test(a_line_of_hosts_is_one_line),
+                cmocka_unit_test(an_mtu_is_one_that_ipv6_can_use),
+                cmocka_unit_test(more_of_a_network_than_the_protocol_allows_is_refused),
                 cmocka_unit_test(boot_needs_a_root_disk),
                 cmocka_unit_test(field_said_twice_counts_the_last_time),
                 cmocka_unit_test(malformed_boot_is_refused_and_leaks_nothing),

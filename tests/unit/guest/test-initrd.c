@@ -157,6 +157,25 @@ static void modules_come_after_what_they_depend_on(void **state) {
         }
 }
 
+/* Built in or a module, a card comes with both. */
+static void a_network_card_calls_for_ipv6(void **state) {
+        _cleanup_(module_set_done) ModuleSet s = {};
+        _cleanup_free_ char *why = NULL;
+        const char *const expected[] = { "ipv6", "virtio_ring", "virtio", "failover", "net_failover", "virtio_net" };
+
+        add_everything();
+        add_module("ipv6", "", true);
+        add_module("failover", "", false);
+        add_module("net_failover", "failover", false);
+        add_module("virtio_net", "virtio,virtio_ring,net_failover", true);
+        assert_int_equal(module_set_load(tree, &s, &why), 0);
+        assert_true(s.n_entries > ELEMENTSOF(expected));
+        for (size_t i = 0; i < ELEMENTSOF(expected); i++) {
+                assert_string_equal(s.entries[i].group, "virtio-1");
+                assert_string_equal(s.entries[i].module->name, expected[i]);
+        }
+}
+
 static void missing_module_is_named(void **state) {
         _cleanup_(module_set_done) ModuleSet s = {};
         _cleanup_free_ char *why = NULL;
@@ -316,6 +335,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(names_come_from_paths),
                 cmocka_unit_test_setup_teardown(modules_come_after_what_they_depend_on, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_network_card_calls_for_ipv6, setup, teardown),
                 cmocka_unit_test_setup_teardown(missing_module_is_named, setup, teardown),
                 cmocka_unit_test_setup_teardown(modules_that_depend_on_each_other_are_refused, setup, teardown),
                 cmocka_unit_test_setup_teardown(no_modules_at_all_is_said, setup, teardown),

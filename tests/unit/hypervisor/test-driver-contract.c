@@ -4,12 +4,15 @@
  * the QEMU driver is tiny-guest.S: no kernel package is needed. */
 
 #include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -32,6 +35,7 @@ typedef struct Vmm {
         VmmProcess process;
         VmmMonitor *monitor;
         int console_fd, agent_fd, monitor_fd; /* our ends; monitor_fd is a copy */
+        int tap_fd;
         unsigned events[VMM_EVENT_LOST + 1];
         bool free_when_ready;
 } Vmm;
@@ -150,6 +154,9 @@ static void vmm_start(Vmm *v, const char *script) {
                 .initrd_fd = some_memory(4096),
                 .root_fd = read_only(some_memory(1 << 20)),
                 .overlay_fd = some_memory(1 << 20),
+                .tap_fd = v->tap_fd,
+                .mac = { 2, 0, 0, 0, 0, 1 },
+                .mtu = 1400,
         };
 
         channel(&v->console_fd, &console);
@@ -216,6 +223,7 @@ static int setup(void **state) {
                 .console_fd = -EBADF,
                 .agent_fd = -EBADF,
                 .monitor_fd = -EBADF,
+                .tap_fd = -EBADF,
         };
         assert_non_null(v->hypervisor);
         assert_return_code(sd_event_new(&v->event), 0);
@@ -235,6 +243,7 @@ static int teardown(void **state) {
         safe_close(v->console_fd);
         safe_close(v->agent_fd);
         safe_close(v->monitor_fd);
+        safe_close(v->tap_fd);
         sd_event_unref(v->event);
         free(v);
         return 0;
@@ -260,6 +269,38 @@ static void the_monitor_says_ready_and_the_guest_runs(void **state) {
         assert_int_equal(write(v->console_fd, "abc", 3), 3);
         expect_console(v, "abc");
         assert_int_equal(v->events[VMM_EVENT_LOST], 0);
+}
+
+/* With the header before frames, by which guest and host leave each other work. */
+static int open_tap(void) {
+        struct ifreq ifr = { .ifr_name = "tap-test", .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+        int fd;
+
+        if (unshare(CLONE_NEWNET) < 0)
+                return negative_errno();
+        fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+        if (fd < 0)
+                return negative_errno();
+        assert_return_code(ioctl(fd, TUNSETIFF, &ifr), errno);
+        return fd;
+}
+
+/* Its uid, its capabilities and the system call filter leave a VMM everything it needs of a TAP, and nothing more. */
+static void a_tap_is_handed_over_and_not_opened(void **state) {
+        Vmm *v = need(state);
+
+        v->tap_fd = open_tap();
+        if (v->tap_fd < 0) {
+                print_message("skipped: network namespace and /dev/net/tun: %s\n", strerror(-v->tap_fd));
+                skip();
+        }
+        vmm_start_ready(v, NULL);
+        expect_console(v, "guest");
+        assert_int_equal(answer(v, v->hypervisor->pause), 0);
+        assert_int_equal(answer(v, v->hypervisor->resume), 0);
+        assert_int_equal(answer(v, v->hypervisor->quit), 0);
+        run_while(v, &v->events[VMM_EVENT_LOST], 0);
+        assert_int_equal(reap(v), 0);
 }
 
 static void a_paused_guest_does_nothing_until_it_is_resumed(void **state) {
@@ -488,6 +529,7 @@ static bool can_unshare(void) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 both(the_monitor_says_ready_and_the_guest_runs),
+                both(a_tap_is_handed_over_and_not_opened),
                 both(a_paused_guest_does_nothing_until_it_is_resumed),
                 both(pausing_and_resuming_twice_is_no_error),
                 both(quit_ends_it_with_status_zero),

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "basic/strv.h"
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
 
@@ -60,6 +61,7 @@ static void the_mock_refuses_a_script_that_is_none(void **state) {
                 .console_fd = 5,
                 .monitor_fd = 6,
                 .agent_fd = 7,
+                .tap_fd = -EBADF,
         };
 
         assert_int_equal(hypervisor_mock.command(&spec, &c), -EINVAL);
@@ -67,6 +69,14 @@ static void the_mock_refuses_a_script_that_is_none(void **state) {
         spec.mock_script = "load=10";
         assert_int_equal(hypervisor_mock.command(&spec, &c), 0);
         assert_int_equal(c.n_fds, 3);
+        vmm_command_done(&c);
+        spec.tap_fd = 8;
+        memcpy(spec.mac, (uint8_t[6]) { 2, 0, 0, 0xab, 0, 1 }, sizeof(spec.mac));
+        assert_int_equal(hypervisor_mock.command(&spec, &c), 0);
+        assert_int_equal(c.n_fds, 4);
+        assert_int_equal(c.fds[3], 8);
+        assert_true(strv_contains(c.argv, "tap=6"));
+        assert_true(strv_contains(c.argv, "mac=02:00:00:ab:00:01"));
         vmm_command_done(&c);
 }
 

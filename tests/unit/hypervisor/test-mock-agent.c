@@ -235,6 +235,33 @@ static void commands_have_output_and_status(void **state) {
         assert_int_equal(expect_exit(g, 4, false, GP_FIELD_STATUS), 0);
 }
 
+static void the_network_of_boot_can_be_asked_for(void **state) {
+        const GpPrefix guest = { { AF_INET6, { 0x05, 0xab, [15] = 2 } }, 128 };
+        const GpRoute routes[] = {
+                { { { AF_INET6, { 0x04 } }, 7 }, { AF_INET6, { 0xfe, 0x80, [15] = 1 } } },
+                { { { AF_INET, { 169, 254, 1, 1 } }, 32 }, {} },
+        };
+        const GpAddress dns = { AF_INET, { 9, 9, 9, 9 } };
+        Guest *g = *state;
+
+        start(g, "");
+        (void) expect(g, GP_HELLO, 0, NULL);
+        gp_writer_init(&g->writer, GP_BOOT, 0);
+        gp_writer_prefix(&g->writer, GP_FIELD_ADDRESS, &guest);
+        gp_writer_route(&g->writer, GP_FIELD_ROUTE, &routes[0]);
+        gp_writer_route(&g->writer, GP_FIELD_ROUTE, &routes[1]);
+        gp_writer_u32(&g->writer, GP_FIELD_MTU, 1400);
+        gp_writer_address(&g->writer, GP_FIELD_DNS_SERVER, &dns);
+        gp_writer_string(&g->writer, GP_FIELD_HOST, "5ab::2 alice");
+        send_frame(g);
+        (void) expect(g, GP_READY, 0, NULL);
+        exec(g, 1, false, "boot", NULL);
+        (void) expect(g, GP_STARTED, 1, NULL);
+        expect_output(g, GP_STDOUT, 1, "address 5ab::2/128\nroute 400::/7 fe80::1\nroute 169.254.1.1/32 -\nmtu 1400\n"
+                                       "dns 9.9.9.9\nhost 5ab::2 alice\n");
+        assert_int_equal(expect_exit(g, 1, false, GP_FIELD_STATUS), 0);
+}
+
 static void an_unknown_command_is_not_executed(void **state) {
         Guest *g = *state;
         const uint8_t *p;
@@ -428,6 +455,7 @@ int main(void) {
                 guest_test(a_boot_ends_with_ready),
                 guest_test(a_failed_boot_says_why_and_powers_off),
                 guest_test(commands_have_output_and_status),
+                guest_test(the_network_of_boot_can_be_asked_for),
                 guest_test(an_unknown_command_is_not_executed),
                 guest_test(a_signal_ends_a_session),
                 guest_test(a_terminal_has_a_size_and_control_characters),

@@ -32,6 +32,7 @@ static VmmSpec example(void) {
                 .console_fd = 24,
                 .monitor_fd = 25,
                 .agent_fd = 26,
+                .tap_fd = -EBADF,
         };
 }
 
@@ -88,6 +89,57 @@ static void without_disks_and_agent(void **state) {
         compare(&spec, "minimal");
 }
 
+static VmmSpec example_with_network(void) {
+        VmmSpec spec = example();
+
+        spec.tap_fd = 27;
+        memcpy(spec.mac, (uint8_t[6]) { 0x52, 0x54, 0, 0xab, 0xcd, 0x0f }, sizeof(spec.mac));
+        spec.mtu = 1400;
+        return spec;
+}
+
+static void with_a_network(void **state) {
+        VmmSpec spec = example_with_network();
+
+        compare(&spec, "network");
+}
+
+/* Everything else stays as it is without one. */
+static void a_network_is_four_words_more(void **state) {
+        _cleanup_(vmm_command_done) VmmCommand with = {}, without = {};
+        VmmSpec spec = example_with_network();
+        size_t n, k;
+
+        spec.mtu = 0;
+        assert_int_equal(qemu_command_line(&spec, 0, &with), 0);
+        spec = example();
+        assert_int_equal(qemu_command_line(&spec, 0, &without), 0);
+        assert_int_equal(with.n_fds, without.n_fds + 1);
+        n = strv_length(without.argv);
+        assert_int_equal(strv_length(with.argv), n + 4);
+        for (k = 0; k < n && streq(with.argv[k], without.argv[k]); k++)
+                ;
+        assert_string_equal(with.argv[k], "-netdev");
+        assert_string_equal(with.argv[k + 1], "tap,id=net,fd=10,vhost=off");
+        assert_string_equal(with.argv[k + 2], "-device");
+        assert_string_equal(with.argv[k + 3], "virtio-net-device,netdev=net,mac=52:54:00:ab:cd:0f");
+        assert_true(strv_equal(with.argv + k + 4, without.argv + k));
+}
+
+static void a_network_without_a_mac_of_one_machine_is_refused(void **state) {
+        VmmSpec spec = example_with_network();
+        VmmCommand c = {};
+
+        spec.mac[0] |= 1;
+        assert_int_equal(qemu_command_line(&spec, 0, &c), -EINVAL);
+        memset(spec.mac, 0, sizeof(spec.mac));
+        assert_int_equal(qemu_command_line(&spec, 0, &c), -EINVAL);
+        spec = example_with_network();
+        spec.mtu = 65536;
+        assert_int_equal(qemu_command_line(&spec, 0, &c), -EINVAL);
+        assert_null(c.argv);
+}
+
 static void a_comma_in_the_name_stays_in_the_name(void **state) {
         VmmSpec spec = example();
 
@@ -135,6 +187,9 @@ int main(void) {
                 cmocka_unit_test(tcg_with_everything),
                 cmocka_unit_test(kvm_with_everything),
                 cmocka_unit_test(without_disks_and_agent),
+                cmocka_unit_test(with_a_network),
+                cmocka_unit_test(a_network_is_four_words_more),
+                cmocka_unit_test(a_network_without_a_mac_of_one_machine_is_refused),
                 cmocka_unit_test(a_comma_in_the_name_stays_in_the_name),
                 cmocka_unit_test(fds_are_numbered_in_the_order_they_are_handed_over),
                 cmocka_unit_test(a_spec_without_kernel_or_accelerator_is_refused),
