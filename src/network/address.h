@@ -36,7 +36,7 @@ bool subnet_equal(const Subnet *a, const Subnet *b) _pure_;
 bool subnet_contains(const Subnet *s, const Address *a) _pure_;
 unsigned address_bits(const Address *a) _pure_; /* 32 or 128 */
 
-/* What addresses are made from. For example sd_id128_get_machine_app_specific(): stable, and known on this host only. */
+/* What addresses are made from: stable, and known on this host only, as sd_id128_get_machine_app_specific(). */
 typedef struct AddressKey {
         uint8_t bytes[16];
 } AddressKey;

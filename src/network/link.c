@@ -155,12 +155,17 @@ int link_remove(Netlink *nl, int ifindex) {
         return m ? netlink_run(nl, m) : -ENOMEM;
 }
 
+static bool is_ipv4_link_local(const Address *a) {
+        return a->family == AF_INET && a->bytes[0] == 169 && a->bytes[1] == 254;
+}
+
 int link_add_address(Netlink *nl, int ifindex, const Address *a, unsigned prefix) {
         const struct ifaddrmsg i = {
                 .ifa_family = (uint8_t) a->family,
                 .ifa_prefixlen = (uint8_t) prefix,
                 .ifa_flags = IFA_F_NODAD,
-                .ifa_scope = RT_SCOPE_UNIVERSE, /* the kernel knows IPv6's better */
+                /* Or the kernel takes it as the source of what leaves by links without one. IPv6's it knows itself. */
+                .ifa_scope = is_ipv4_link_local(a) ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
                 .ifa_index = (uint32_t) ifindex,
         };
         _cleanup_netlink_message_ NetlinkMessage *m = NULL;

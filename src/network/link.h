@@ -34,7 +34,7 @@ typedef struct LinkChange {
 int link_change(Netlink *nl, int ifindex, const LinkChange *c);
 int link_remove(Netlink *nl, int ifindex);
 
-/* Without duplicate address detection. -EEXIST when it has it. */
+/* Without duplicate address detection; of link scope when it is a link-local one. -EEXIST when it has it. */
 int link_add_address(Netlink *nl, int ifindex, const Address *a, unsigned prefix);
 
 /* /proc/sys/net/<family>/conf/<link>/<setting>. Writes only what is not so already, as /proc/sys may be read-only.

@@ -44,8 +44,8 @@ DEFINE_TRIVIAL_CLEANUP_FUNC(Mycelium *, mycelium_free);
 const Subnet *mycelium_subnet(const Mycelium *m) _pure_;
 
 /* Of the request ended last: 0; -EINPROGRESS: none ended yet; -ECONNREFUSED, -ENETUNREACH, …: not reached;
- * -ETIMEDOUT; -ECONNRESET: ended within its answer; -E2BIG: more than an answer can be; -EPROTO: not an HTTP answer of
- * status 200; -EBADMSG: not the object that is expected, or not a subnet of mycelium. */
+ * -ETIMEDOUT; -ECONNRESET: ended within its answer; -E2BIG: more than an answer can be; -EPROTO: not an HTTP answer
+ * of status 200; -EBADMSG: not the object that is expected, or not a subnet of mycelium. */
 int mycelium_result(const Mycelium *m) _pure_;
 /* The same in words, for people; "" for 0. */
 const char *mycelium_error_text(const Mycelium *m) _pure_;

@@ -22,9 +22,10 @@ static void text_and_value_agree(void **state) {
 }
 
 static void nothing_but_an_address_is_one(void **state) {
-        static const char *const bad[] = { "",        " ",          "10.1.2",        "10.1.2.3.4", "10.1.2.256", "010.1.2.3.",
-                                           "fe80::1%eth0", " ::1",  "::1 ",          "::g",        ":::",        "1:2:3:4:5:6:7:8:9",
-                                           "10.1.2.3/32",  "::1/128", "[::1]",       "localhost" };
+        static const char *const bad[] = {
+                "",      " ",    "10.1.2", "10.1.2.3.4",        "10.1.2.256",  "010.1.2.3", "fe80::1%eth0", " ::1",
+                "::1 ",  "::g",  ":::",    "1:2:3:4:5:6:7:8:9", "10.1.2.3/32", "::1/128",   "[::1]",        "localhost",
+        };
         Address a = { .family = 7 };
 
         for (size_t i = 0; i < ELEMENTSOF(bad); i++)
@@ -57,9 +58,11 @@ static void subnet_is_masked_to_its_prefix(void **state) {
 }
 
 static void nothing_but_a_subnet_is_one(void **state) {
-        static const char *const bad[] = { "",       "/",       "/64",      "::",       "::/",     "::/129",   "::/-1",  "::/+1",
-                                           "::/ 1",  "::/1 ",   "10.0.0.0/33", "10.0.0.0/8/8", "x/64", "::/99999999999999999999",
-                                           "1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111/64" };
+        static const char *const bad[] = {
+                "",       "/",      "/64",         "::",           "::/",  "::/129", "::/-1", "::/+1",
+                "::/ 1",  "::/1 ",  "10.0.0.0/33", "10.0.0.0/8/8", "x/64", "::/99999999999999999999",
+                "1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111/64",
+        };
         Subnet s = { .prefix = 7 };
 
         for (size_t i = 0; i < ELEMENTSOF(bad); i++)

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -107,7 +108,7 @@ static void tap_has_the_gateways_and_no_other_address(void **state) {
         int ifindex;
 
         assert_int_equal(tap_create(nl, "tap-00000001", &fd, &ifindex), 0);
-        assert_says("ip -o addr show dev tap-00000001", "inet 169.254.1.1/32 scope");
+        assert_says("ip -o addr show dev tap-00000001", "inet 169.254.1.1/32 scope link");
         assert_says("ip -o addr show dev tap-00000001", "inet6 fe80::1/64 scope link");
         assert_says("ip link show dev tap-00000001", "0a:68:00:00:00:01");
         all = run("ip -o addr show dev tap-00000001 | wc -l");
@@ -132,6 +133,131 @@ static void settings_are_the_taps_alone(void **state) {
         assert_int_equal(read_sysctl("all", "ipv6", "accept_ra"), all);
         assert_int_equal(read_sysctl("default", "ipv6", "accept_ra"), defaults);
         assert_int_equal(read_sysctl("all", "ipv6", "forwarding"), forwarding);
+}
+
+static void write_default(const char *family, const char *setting, unsigned value) {
+        assert_int_equal(link_set_sysctl("default", family, setting, value), 0);
+}
+
+static void hosts_defaults_do_not_matter(void **state) {
+        _cleanup_close_ int fd = -EBADF;
+        int ifindex;
+
+        write_default("ipv6", "disable_ipv6", 1);
+        write_default("ipv6", "accept_ra", 2);
+        write_default("ipv6", "forwarding", 0);
+        write_default("ipv6", "hop_limit", 7);
+        write_default("ipv4", "forwarding", 0);
+        assert_int_equal(tap_create(nl, "tap-00000001", &fd, &ifindex), 0);
+        assert_int_equal(read_sysctl("tap-00000001", "ipv6", "disable_ipv6"), 0);
+        assert_int_equal(read_sysctl("tap-00000001", "ipv6", "accept_ra"), 0);
+        assert_int_equal(read_sysctl("tap-00000001", "ipv6", "forwarding"), 1);
+        assert_int_equal(read_sysctl("tap-00000001", "ipv6", "hop_limit"), 64);
+        assert_int_equal(read_sysctl("tap-00000001", "ipv4", "forwarding"), 1);
+        assert_says("ip -o addr show dev tap-00000001", "inet6 fe80::1/64 scope link");
+        write_default("ipv6", "disable_ipv6", 0);
+        write_default("ipv6", "accept_ra", 1);
+        write_default("ipv6", "hop_limit", 64);
+}
+
+static bool is_wanted(const uint8_t *e, size_t n, uint16_t type, int icmp_type) {
+        if (n < 14 + 28 || e[12] != type >> 8 || e[13] != (type & 0xff))
+                return false;
+        return icmp_type < 0 || (n > 14 + 40 && e[14 + 6] == IPPROTO_ICMPV6 && e[14 + 40] == icmp_type);
+}
+
+/* What a VM would read of Ethernet's type (of IPv6: with this ICMPv6 type), within tries times 10 ms; else 0. */
+static size_t receive(int fd, uint16_t type, int icmp_type, unsigned tries, uint8_t frame[static 2048]) {
+        uint8_t buf[10 + 2048];
+
+        for (unsigned i = 0; i < tries; i++) {
+                struct pollfd p = { .fd = fd, .events = POLLIN };
+                ssize_t n;
+
+                (void) poll(&p, 1, 10);
+                n = read(fd, buf, sizeof(buf));
+                if (n <= 10 || !is_wanted(buf + 10, (size_t) n - 10, type, icmp_type))
+                        continue;
+                memcpy(frame, buf + 10, (size_t) n - 10);
+                return (size_t) n - 10;
+        }
+        return 0;
+}
+
+static const uint8_t guest_mac[6] = { 2, 0, 0, 0, 0, 9 };
+
+static void gateway_answers_a_guests_arp(void **state) {
+        uint8_t frame[10 + 14 + 28] = {}, *e = frame + 10, *arp = e + 14, answer[2048], mac[6];
+        static const uint8_t fixed[8] = { 0, 1, 8, 0, 6, 4, 0, 1 };
+        static const uint8_t guest[4] = { 10, 9, 8, 7 }, gateway[4] = { 169, 254, 1, 1 };
+        _cleanup_close_ int fd = -EBADF;
+        int ifindex;
+
+        assert_int_equal(tap_create(nl, "tap-00000009", &fd, &ifindex), 0);
+        memset(e, 0xff, 6);
+        memcpy(e + 6, guest_mac, 6);
+        e[12] = 8;
+        e[13] = 6;
+        memcpy(arp, fixed, 8);
+        memcpy(arp + 8, guest_mac, 6);
+        memcpy(arp + 14, guest, 4);
+        memcpy(arp + 24, gateway, 4);
+        assert_int_equal(write(fd, frame, sizeof(frame)), sizeof(frame));
+        assert_true(receive(fd, 0x0806, -1, 500, answer) >= 14 + 28);
+        tap_mac("tap-00000009", mac);
+        assert_int_equal(answer[14 + 7], 2); /* a reply */
+        assert_memory_equal(answer + 14 + 8, mac, 6);
+        assert_memory_equal(answer + 14 + 14, gateway, 4);
+}
+
+static uint16_t icmp6_checksum(const uint8_t *ip, size_t n) {
+        uint32_t sum = IPPROTO_ICMPV6 + (uint32_t) n;
+
+        for (size_t i = 8; i < 40 + n; i += 2)
+                sum += (uint32_t) ip[i] << 8 | ip[i + 1];
+        while (sum >> 16)
+                sum = (sum & 0xffff) + (sum >> 16);
+        return (uint16_t) ~sum;
+}
+
+static void gateway_answers_a_guests_solicitation_as_a_router(void **state) {
+        uint8_t frame[10 + 14 + 40 + 32] = {}, *e = frame + 10, *ip = e + 14, *icmp = ip + 40, answer[2048], mac[6];
+        static const uint8_t multicast[6] = { 0x33, 0x33, 0xff, 0, 0, 1 };
+        _cleanup_close_ int fd = -EBADF;
+        uint16_t sum;
+        size_t n = 0;
+        int ifindex;
+
+        assert_int_equal(tap_create(nl, "tap-00000009", &fd, &ifindex), 0);
+        memcpy(e, multicast, 6);
+        memcpy(e + 6, guest_mac, 6);
+        e[12] = 0x86;
+        e[13] = 0xdd;
+        ip[0] = 0x60;
+        ip[5] = 32;
+        ip[6] = IPPROTO_ICMPV6;
+        ip[7] = 255;
+        assert_int_equal(inet_pton(AF_INET6, "fe80::9", ip + 8), 1);
+        assert_int_equal(inet_pton(AF_INET6, "ff02::1:ff00:1", ip + 24), 1);
+        icmp[0] = 135; /* neighbour solicitation */
+        assert_int_equal(inet_pton(AF_INET6, TAP_GATEWAY_IPV6, icmp + 8), 1);
+        icmp[24] = 1;
+        icmp[25] = 1;
+        memcpy(icmp + 26, guest_mac, 6);
+        sum = icmp6_checksum(ip, 32);
+        icmp[2] = (uint8_t) (sum >> 8);
+        icmp[3] = (uint8_t) sum;
+        /* As a guest does it: until there is an answer. The first may be too early, see tap_create(). */
+        for (unsigned i = 0; i < 50 && n == 0; i++) {
+                assert_int_equal(write(fd, frame, sizeof(frame)), sizeof(frame));
+                n = receive(fd, 0x86dd, 136, 10, answer);
+        }
+        assert_true(n >= 14 + 40 + 32);
+        tap_mac("tap-00000009", mac);
+        assert_memory_equal(answer + 6, mac, 6);
+        assert_true(answer[14 + 40 + 4] & 0x80); /* a router */
+        assert_memory_equal(answer + 14 + 40 + 8, icmp + 8, 16);
+        assert_memory_equal(answer + 14 + 40 + 26, mac, 6);
 }
 
 static void closing_it_removes_it(void **state) {
@@ -275,6 +401,9 @@ int main(void) {
                 cmocka_unit_test(tap_is_made_as_promised),
                 cmocka_unit_test(tap_has_the_gateways_and_no_other_address),
                 cmocka_unit_test(settings_are_the_taps_alone),
+                cmocka_unit_test(hosts_defaults_do_not_matter),
+                cmocka_unit_test(gateway_answers_a_guests_arp),
+                cmocka_unit_test(gateway_answers_a_guests_solicitation_as_a_router),
                 cmocka_unit_test(closing_it_removes_it),
                 cmocka_unit_test(link_that_is_there_is_never_taken),
                 cmocka_unit_test(names_of_others_are_refused),
