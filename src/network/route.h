@@ -3,8 +3,9 @@
 
 /* Routes in the main table: one to each VM's address, and one below them all that says at once that nobody is there.
  *
- * All ours have a protocol number and metrics of their own, and only such are replaced or removed: what an
- * administrator or another daemon routes stays. Routes through a link are gone with the link. */
+ * All ours have a protocol number and metrics of their own, and only such are removed: what an administrator or
+ * another daemon routes stays. (But replacing goes by metric alone: theirs to the same address would have to have
+ * just ROUTE_METRIC, which neither the kernel nor a daemon we know uses.) Routes through a link are gone with it. */
 
 #include "network/address.h"
 #include "network/netlink.h"

@@ -349,18 +349,18 @@ static void silent_daemon_times_out_and_blocks_nobody(void **state) {
         unsigned rounds = 0;
 
         set_answer(f, NULL, false);
-        ask(f, (MyceliumOptions) { .timeout_usec = 300 * USEC_PER_MSEC });
+        ask(f, (MyceliumOptions) { .timeout_usec = USEC_PER_SEC });
         while (f->n_failures == 0 && now_usec(CLOCK_MONOTONIC) < start + LIMIT_USEC) {
                 uint64_t before = now_usec(CLOCK_MONOTONIC);
 
                 assert_true(sd_event_run(f->event, 10 * USEC_PER_MSEC) >= 0);
-                assert_true(now_usec(CLOCK_MONOTONIC) - before < 250 * USEC_PER_MSEC);
+                assert_true(now_usec(CLOCK_MONOTONIC) - before < 900 * USEC_PER_MSEC);
                 rounds++;
         }
         spent = now_usec(CLOCK_MONOTONIC) - start;
         assert_int_equal(f->error, -ETIMEDOUT);
         assert_true(rounds > 5);
-        assert_true(spent >= 290 * USEC_PER_MSEC);
+        assert_true(spent >= 990 * USEC_PER_MSEC);
 }
 
 static int on_trickle(sd_event_source *s, uint64_t usec, void *userdata) {
@@ -410,7 +410,8 @@ static void pauses_grow_to_their_limit(void **state) {
         assert_true(gap[0] >= 100 * USEC_PER_MSEC);
         assert_true(gap[1] >= 200 * USEC_PER_MSEC);
         for (unsigned i = 2; i < ELEMENTSOF(gap); i++)
-                assert_in_range(gap[i], 400 * USEC_PER_MSEC, 790 * USEC_PER_MSEC);
+                assert_true(gap[i] >= 400 * USEC_PER_MSEC);
+        assert_true(gap[5] < 3000 * USEC_PER_MSEC); /* 3.2 s, did they grow further */
         assert_int_equal(f->n_failures, 1);
 }
 

@@ -183,6 +183,13 @@ static void routes_of_others_stay(void **state) {
         assert_int_equal(route_remove(nl, &a, t->ifindex[1]), 0);
         assert_int_equal(route_remove(nl, &b, t->ifindex[1]), 0);
         assert_int_equal(count_routes(), 0);
+
+        assert_int_equal(system("ip -6 route add 500::ff0f:1:2:3 dev tap-00000001 metric 64 && "
+                                "ip route add 10.9.8.7 dev tap-00000001 metric 64"), 0);
+        assert_int_equal(route_remove(nl, &a, t->ifindex[0]), 0);
+        assert_int_equal(route_remove(nl, &b, t->ifindex[0]), 0);
+        assert_int_equal(system("ip -6 route show | grep -q '^500::ff0f:1:2:3 dev tap-00000001.*metric 64' && "
+                                "ip route show | grep -q '^10.9.8.7 dev tap-00000001.*metric 64'"), 0);
         assert_int_equal(system("ip -6 route show | grep -q '^500::ff0f:1:2:3 dev tap-00000002' && "
                                 "ip route show | grep -q '^10.9.8.7 dev tap-00000002' && "
                                 "ip -6 route del unreachable 500::/64 metric 4096"), 0);
