@@ -17,6 +17,7 @@
 #include "basic/string-util.h"
 #include "network-namespace.h"
 #include "network/link.h"
+#include "network/route.h"
 #include "network/tap.h"
 
 static Netlink *nl;
@@ -260,6 +261,66 @@ static void gateway_answers_a_guests_solicitation_as_a_router(void **state) {
         assert_memory_equal(answer + 14 + 40 + 26, mac, 6);
 }
 
+static uint16_t ip_checksum(const uint8_t *ip) {
+        uint32_t sum = 0;
+
+        for (size_t i = 0; i < 20; i += 2)
+                sum += (uint32_t) ip[i] << 8 | ip[i + 1];
+        while (sum >> 16)
+                sum = (sum & 0xffff) + (sum >> 16);
+        return (uint16_t) ~sum;
+}
+
+/* The host's own switch for all links stays off. */
+static void packet_goes_from_one_vm_to_another(void **state) {
+        uint8_t frame[10 + 14 + 20 + 8] = {}, *e = frame + 10, *ip = e + 14, got[2048], reply[10 + 14 + 28] = {};
+        static const uint8_t header[12] = { 0x45, 0, 0, 28, 0, 0, 0, 0, 64, IPPROTO_UDP };
+        static const uint8_t a[4] = { 10, 9, 0, 1 }, b[4] = { 10, 9, 0, 2 };
+        _cleanup_close_ int fd_a = -EBADF, fd_b = -EBADF;
+        int index_a, index_b;
+        Address address;
+        uint16_t sum;
+
+        assert_int_equal(tap_create(nl, "tap-0000000a", &fd_a, &index_a), 0);
+        assert_int_equal(tap_create(nl, "tap-0000000b", &fd_b, &index_b), 0);
+        assert_int_equal(address_parse("10.9.0.1", &address), 0);
+        assert_int_equal(route_set(nl, &address, index_a), 0);
+        assert_int_equal(address_parse("10.9.0.2", &address), 0);
+        assert_int_equal(route_set(nl, &address, index_b), 0);
+        assert_int_equal(read_sysctl("all", "ipv4", "forwarding"), 0);
+
+        tap_mac("tap-0000000a", e);
+        memcpy(e + 6, guest_mac, 6);
+        e[12] = 8;
+        memcpy(ip, header, sizeof(header));
+        memcpy(ip + 12, a, 4);
+        memcpy(ip + 16, b, 4);
+        sum = ip_checksum(ip);
+        ip[10] = (uint8_t) (sum >> 8);
+        ip[11] = (uint8_t) sum;
+        ip[20 + 3] = 9;
+        ip[20 + 5] = 8;
+        assert_int_equal(write(fd_a, frame, sizeof(frame)), sizeof(frame));
+
+        /* The host asks for b, from the gateway's address. */
+        assert_true(receive(fd_b, 0x0806, -1, 500, got) >= 14 + 28);
+        assert_memory_equal(got + 14 + 24, b, 4);
+        assert_int_equal(got[14 + 14], 169);
+        memcpy(reply + 10, got + 6, 6);
+        memcpy(reply + 10 + 6, guest_mac, 6);
+        memcpy(reply + 10 + 12, got + 12, 2 + 6);
+        reply[10 + 14 + 7] = 2;
+        memcpy(reply + 10 + 14 + 8, guest_mac, 6);
+        memcpy(reply + 10 + 14 + 14, b, 4);
+        memcpy(reply + 10 + 14 + 18, got + 14 + 8, 10);
+        assert_int_equal(write(fd_b, reply, sizeof(reply)), sizeof(reply));
+
+        assert_true(receive(fd_b, 0x0800, -1, 500, got) >= 14 + 28);
+        assert_memory_equal(got, guest_mac, 6);
+        assert_memory_equal(got + 14 + 12, ip + 12, 8);
+        assert_int_equal(got[14 + 8], 63);
+}
+
 static void closing_it_removes_it(void **state) {
         size_t before = count_links();
         int fd, ifindex;
@@ -404,6 +465,7 @@ int main(void) {
                 cmocka_unit_test(hosts_defaults_do_not_matter),
                 cmocka_unit_test(gateway_answers_a_guests_arp),
                 cmocka_unit_test(gateway_answers_a_guests_solicitation_as_a_router),
+                cmocka_unit_test(packet_goes_from_one_vm_to_another),
                 cmocka_unit_test(closing_it_removes_it),
                 cmocka_unit_test(link_that_is_there_is_never_taken),
                 cmocka_unit_test(names_of_others_are_refused),
