@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 
 #include "basic/alloc-util.h"
+#include "basic/sip-hash.h"
 #include "basic/string-util.h"
 #include "imaged/arena.h"
-#include "imaged/sip-hash.h"
 
 #define BUCKETS_MIN 1024u
 

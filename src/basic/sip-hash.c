@@ -2,7 +2,7 @@
 
 /* SipHash-1-3, see the header. Pure. */
 
-#include "imaged/sip-hash.h"
+#include "basic/sip-hash.h"
 
 static inline uint64_t rotate(uint64_t x, unsigned n) {
         return x << n | x >> (64 - n);
