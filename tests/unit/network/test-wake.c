@@ -18,6 +18,7 @@
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
+#include "network/filter.h"
 #include "network/wake.h"
 #include "playground.h"
 
@@ -202,6 +203,30 @@ static void the_first_packet_wakes_and_all_arrive_in_order(void **state) {
 
 static void ipv4_does_the_same(void **state) {
         wake_by_packets(VM4);
+}
+
+/* With connection tracking and masquerade in the way of what comes back. */
+static void the_filter_lets_it_all_through(void **state) {
+        FilterTap t = { .tap = TAP, .owner = "alice", .address6 = address(VM6) };
+        _cleanup_(filter_freep) Filter *f = NULL;
+        Packet p;
+
+        assert_int_equal(inet_pton(AF_INET, VM4, &t.address4), 1);
+        assert_int_equal(filter_new(&f), 0);
+        assert_int_equal(filter_add(f, &t), 0);
+        assert_int_equal(filter_install(f), 0);
+        wake_by_packets(VM6);
+        wakes = 0;
+        wake_by_packets(VM4);
+
+        /* The answer goes back to where the question came from. */
+        playground_route(TAP, VM4, 32);
+        p = packet_udp(VM4, OUTSIDE4, 2000, 1000, "answer");
+        packet_send(tap, &p);
+        assert_true(packet_receive(uplink, OUTSIDE4, &p));
+        assert_string_equal(packet_source(&p), VM4);
+        playground_unroute(TAP, VM4, 32);
+        assert_int_equal(filter_uninstall(f), 0);
 }
 
 static void what_is_in_the_device_still_goes_along_in_order(void **state) {
@@ -451,6 +476,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(the_first_packet_wakes_and_all_arrive_in_order),
                 TEST(ipv4_does_the_same),
+                TEST(the_filter_lets_it_all_through),
                 TEST(what_is_in_the_device_still_goes_along_in_order),
                 TEST(a_vm_woken_by_something_else_gets_its_packets_without_a_wake),
                 TEST(the_host_itself_wakes_it),
