@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A drop in any table is a drop, so a firewall beside ours can keep the VMs from the network without knowing of them. */
+/* A drop in any table is a drop, so a firewall beside ours can keep the VMs from the network without knowing
+ * of them. */
 
 #include "network/filter-obstacles.h"
 
@@ -48,8 +49,10 @@ static bool lets_through(const json_t *rule, const char *key) {
         json_array_foreach(expressions, i, e) {
                 const json_t *match = json_object_get(e, "match");
 
-                if (match && streq(text_of(json_object_get(json_object_get(match, "left"), "meta"), "key"), key))
-                        matches = streq(text_of(match, "op"), "==") && streq(text_of(match, "right"), OUR_TAPS);
+                if (match && streq(text_of(json_object_get(json_object_get(match, "left"), "meta"), "key"),
+                                             key))
+                        matches = streq(text_of(match, "op"), "==") &&
+                                  streq(text_of(match, "right"), OUR_TAPS);
                 accepts = accepts || has(e, "accept") || has(e, "jump") || has(e, "goto");
         }
         return matches && accepts;
@@ -59,14 +62,16 @@ typedef struct Verdict {
         bool last_drops, from, to;
 } Verdict;
 
-static Verdict look_through(const json_t *ruleset, const char *family, const char *table, const char *chain) {
+static Verdict look_through(
+                const json_t *ruleset, const char *family, const char *table, const char *chain) {
         const json_t *o, *rule;
         Verdict v = {};
         size_t i;
 
         json_array_foreach(ruleset, i, o) {
                 rule = json_object_get(o, "rule");
-                if (!rule || !streq(text_of(rule, "family"), family) || !streq(text_of(rule, "table"), table))
+                if (!rule || !streq(text_of(rule, "family"), family) ||
+                                !streq(text_of(rule, "table"), table))
                         continue;
                 if (streq(text_of(rule, "chain"), chain))
                         v.last_drops = drops_everything(rule);

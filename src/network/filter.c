@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The table of the VMs. What it should hold is kept here, on behalf of hero-computed's manager, so that it can be
- * written again as a whole; the kernel has the copy that works. */
+/* The table of the VMs. What it should hold is kept here, on behalf of hero-computed's manager, so that it
+ * can be written again as a whole; the kernel has the copy that works. */
 
 #include "network/filter.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <malloc.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <uthash.h>
@@ -32,7 +33,7 @@ struct Filter {
         NftWatch *watch;
         Tap *taps;
         bool installed;
-        char *baseline;      /* how the kernel shows the table without what is in its sets */
+        char *baseline; /* how the kernel shows the table without what is in its sets */
         char error[300];
 };
 
@@ -74,7 +75,7 @@ Filter *filter_free(Filter *f) {
 
         if (!f)
                 return NULL;
-        HASH_ITER (hh, f->taps, t, tmp) {
+        HASH_ITER(hh, f->taps, t, tmp) {
                 HASH_DEL(f->taps, t);
                 tap_free(t);
         }
@@ -118,8 +119,8 @@ static const char *const set_names[_SET_MAX] = {
         [SET_PEERS4] = "peers4",
 };
 
-/* The elements of each set, "a, b, ". One command per set and not one per element: libnftables would take seconds for
- * 1,000 TAPs. */
+/* The elements of each set, "a, b, ". One command per set and not one per element: libnftables would take
+ * seconds for 1,000 TAPs. */
 typedef struct Elements {
         FILE *streams[_SET_MAX];
         char *texts[_SET_MAX];
@@ -197,7 +198,8 @@ static void add_elements(Elements *e, const Filter *f, const Tap *t) {
 }
 
 /* What add_elements() says as commands behind those in before. */
-static int element_commands(const Filter *f, const char *before, const char *verb, const Tap *t, char **ret) {
+static int element_commands(
+                const Filter *f, const char *before, const char *verb, const Tap *t, char **ret) {
         _cleanup_(elements_done) Elements e = {};
         _cleanup_free_ char *text = NULL;
         size_t size;
@@ -216,7 +218,8 @@ static int element_commands(const Filter *f, const char *before, const char *ver
                 if (fflush(e.streams[i]) != 0)
                         r = -ENOMEM;
                 else if (e.counts[i] > 0)
-                        fprintf(s, "%s element inet " FILTER_TABLE " %s { %s }\n", verb, set_names[i], e.texts[i]);
+                        fprintf(s, "%s element inet " FILTER_TABLE " %s { %s }\n", verb, set_names[i],
+                                        e.texts[i]);
         if (fclose(s) != 0 || r < 0)
                 return -ENOMEM;
         *ret = TAKE_PTR(text);
@@ -225,16 +228,16 @@ static int element_commands(const Filter *f, const char *before, const char *ver
 
 /* The table */
 
-/* Takes the elements out of what nft shows and counts them by set, and takes off what differs without meaning (handles).
- * *ret_table is NULL when there is no table. */
-static int show_table(Filter *f, size_t counts[static _SET_MAX], char **ret_table) {
+/* Takes the elements out of what nft shows and counts them by set, and takes off what differs without
+ * meaning (handles). *ret_table is NULL when there is no table. */
+static int show_table(Filter *f, bool terse, size_t counts[static _SET_MAX], char **ret_table) {
         json_t *objects, *o;
         size_t i;
         int r;
 
         memset(counts, 0, _SET_MAX * sizeof(counts[0]));
         *ret_table = NULL;
-        r = nft_client_list(f->client, "list table inet " FILTER_TABLE, &objects);
+        r = nft_client_list(f->client, "list table inet " FILTER_TABLE, terse, &objects);
         if (r == -ENOENT)
                 return 0;
         if (r < 0) {
@@ -258,6 +261,11 @@ static int show_table(Filter *f, size_t counts[static _SET_MAX], char **ret_tabl
         return *ret_table ? 0 : -ENOMEM;
 }
 
+/* libnftables takes megabytes to speak of 1,000 TAPs, in pieces that malloc() would keep. */
+static void give_memory_back(void) {
+        (void) malloc_trim(0);
+}
+
 int filter_install(Filter *f) {
         _cleanup_free_ char *commands = NULL, *table = NULL;
         size_t counts[_SET_MAX];
@@ -265,20 +273,21 @@ int filter_install(Filter *f) {
 
         /* "add" so that "delete" finds one; the kernel sees one change. */
         r = element_commands(f,
-                "add table inet " FILTER_TABLE "\n"
-                "delete table inet " FILTER_TABLE "\n" FILTER_RULESET,
-                "add", NULL, &commands);
+                        "add table inet " FILTER_TABLE "\n"
+                        "delete table inet " FILTER_TABLE "\n" FILTER_RULESET,
+                        "add", NULL, &commands);
         if (r < 0)
                 return r;
         r = run(f, commands);
         if (r < 0)
                 return r;
         f->installed = true;
-        r = show_table(f, counts, &table);
+        r = show_table(f, true, counts, &table);
         if (r < 0)
                 return r;
         free(f->baseline);
         f->baseline = TAKE_PTR(table);
+        give_memory_back();
         return 0;
 }
 
@@ -297,10 +306,11 @@ int filter_check(Filter *f) {
         r = elements_init(&e);
         if (r < 0)
                 return r;
-        r = show_table(f, counts, &table);
+        r = show_table(f, false, counts, &table);
         if (r < 0)
                 return r;
         add_elements(&e, f, NULL);
+        give_memory_back();
         return table && streq_ptr(table, f->baseline) && memcmp(counts, e.counts, sizeof(counts)) == 0;
 }
 
@@ -316,7 +326,7 @@ static bool name_is_valid(const char *s) {
 
 static bool address6_is_valid(const struct in6_addr *a) {
         return !IN6_IS_ADDR_MULTICAST(a) && !IN6_IS_ADDR_LINKLOCAL(a) && !IN6_IS_ADDR_LOOPBACK(a) &&
-                !IN6_IS_ADDR_V4MAPPED(a);
+               !IN6_IS_ADDR_V4MAPPED(a);
 }
 
 static bool address4_is_valid(struct in_addr a) {
@@ -335,7 +345,7 @@ static int check_tap(const Filter *f, const Tap *t) {
                 if (streq(o->name, t->name))
                         return -EEXIST;
                 if ((has_address6(t) && IN6_ARE_ADDR_EQUAL(&o->address6, &t->address6)) ||
-                        (has_address4(t) && o->address4.s_addr == t->address4.s_addr))
+                                (has_address4(t) && o->address4.s_addr == t->address4.s_addr))
                         return -EADDRINUSE;
                 peers += are_peers(t, o);
         }
@@ -415,7 +425,7 @@ int filter_obstacles(Filter *f, char ***ret) {
         json_t *ruleset;
         int r;
 
-        r = nft_client_list(f->client, "list ruleset", &ruleset);
+        r = nft_client_list(f->client, "list ruleset", false, &ruleset);
         if (r < 0) {
                 (void) snprintf(f->error, sizeof(f->error), "%s", nft_client_error(f->client));
                 return r;

@@ -49,7 +49,8 @@ static int error_number(const char *line) {
                 const char *word = strerrordesc_np(e);
                 size_t k = word ? strlen(word) : 0;
 
-                if (k > 0 && n > k + 2 && streq(line + n - k, word) && strncmp(line + n - k - 2, ": ", 2) == 0)
+                if (k > 0 && n > k + 2 && streq(line + n - k, word) &&
+                                strncmp(line + n - k - 2, ": ", 2) == 0)
                         return -e;
         }
         return -EINVAL;
@@ -70,11 +71,13 @@ int nft_client_run(NftClient *c, const char *commands) {
         return 0;
 }
 
-int nft_client_list(NftClient *c, const char *command, json_t **ret) {
+int nft_client_list(NftClient *c, const char *command, bool terse, json_t **ret) {
         json_t *root, *objects;
 
         c->error[0] = 0;
-        nft_ctx_output_set_flags(c->context, NFT_CTX_OUTPUT_JSON | NFT_CTX_OUTPUT_NUMERIC_PRIO);
+        nft_ctx_output_set_flags(c->context,
+                        NFT_CTX_OUTPUT_JSON | NFT_CTX_OUTPUT_NUMERIC_PRIO |
+                                        (terse ? NFT_CTX_OUTPUT_TERSE : 0));
         if (nft_run_cmd_from_buffer(c->context, command) != 0)
                 return failed(c);
         root = json_loads(strempty(nft_ctx_get_output_buffer(c->context)), 0, NULL);

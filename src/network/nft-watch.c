@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The kernel's announcements of nftables transactions, reduced to "was it our table, was it somebody else". */
+/* The kernel's announcements of nftables transactions, reduced to "was it our table, was it somebody else".
+ */
 
 #include "network/nft-watch.h"
 
@@ -22,8 +23,8 @@
 struct NftWatch {
         int fd;
         const char *table;
-        uint32_t self;    /* this process as the kernel names it, which is not getpid() in a PID namespace */
-        bool touched;     /* in the transaction that is being announced */
+        uint32_t self; /* this process as the kernel names it, which is not getpid() in a PID namespace */
+        bool touched;  /* in the transaction that is being announced */
 };
 
 /* The attribute of that type; its payload's size to *ret_size. */
@@ -47,7 +48,7 @@ static const void *find_attribute(const struct nlmsghdr *h, unsigned type, size_
 
 static bool is_nftables(const struct nlmsghdr *h) {
         return NFNL_SUBSYS_ID(h->nlmsg_type) == NFNL_SUBSYS_NFTABLES &&
-                h->nlmsg_len >= NLMSG_SPACE(sizeof(struct nfgenmsg));
+               h->nlmsg_len >= NLMSG_SPACE(sizeof(struct nfgenmsg));
 }
 
 /* In every announcement the attribute 1 is the name of the table (NFTA_TABLE_NAME, NFTA_RULE_TABLE, …). */
@@ -78,7 +79,8 @@ static uint32_t generation_process(const struct nlmsghdr *h) {
         return ntohl(pid);
 }
 
-/* Asks for the generation: the answer names the one who asks, too. The kernel has answered when send() returns. */
+/* Asks for the generation: the answer names the one who asks, too. The kernel has answered when send()
+ * returns. */
 static int learn_self(NftWatch *w) {
         struct {
                 struct nlmsghdr header;
@@ -144,7 +146,8 @@ int nft_watch_fd(const NftWatch *w) {
 static bool process_datagram(NftWatch *w, const char *buf, size_t n) {
         bool changed = false;
 
-        for (const struct nlmsghdr *h = (const struct nlmsghdr *) buf; NLMSG_OK(h, n); h = NLMSG_NEXT(h, n)) {
+        for (const struct nlmsghdr *h = (const struct nlmsghdr *) buf; NLMSG_OK(h, n);
+                        h = NLMSG_NEXT(h, n)) {
                 if (!is_nftables(h))
                         continue;
                 if (!is_generation(h)) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* IPv4, IPv6, TCP, UDP and ICMP headers. Nothing is trusted, nothing is read beyond the packet, nothing is aligned. */
+/* IPv4, IPv6, TCP, UDP and ICMP headers. Nothing is trusted, nothing is read beyond the packet, nothing is
+ * aligned. */
 
 #include "network/packet.h"
 
@@ -90,8 +91,8 @@ static int parse_ip4(Rest r, PacketInfo *i) {
         return offset & IP_OFFMASK ? 0 : parse_transport(r, i);
 }
 
-/* One extension header in front of r, of type i->protocol: 1 when it was one and more may follow, 0 when there are no
- * more (also: behind it is the middle of something). */
+/* One extension header in front of r, of type i->protocol: 1 when it was one and more may follow, 0 when
+ * there are no more (also: behind it is the middle of something). */
 static int parse_extension(Rest *r, PacketInfo *i, bool *middle) {
         size_t n;
         int k;

@@ -11,8 +11,8 @@
 
 typedef struct Source {
         struct in6_addr key;
-        uint64_t full;                  /* when its bucket is full */
-        TAILQ_ENTRY(Source) by_use;     /* the longest unused first */
+        uint64_t full;              /* when its bucket is full */
+        TAILQ_ENTRY(Source) by_use; /* the longest unused first */
         UT_hash_handle hh;
 } Source;
 

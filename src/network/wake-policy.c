@@ -143,7 +143,8 @@ bool wake_policy_allows(const WakePolicy *p, const PacketInfo *i) {
         for (unsigned k = 0; k < p->n_ranges; k++) {
                 const WakeRange *r = p->ranges + k;
 
-                if (r->protocol == i->protocol && i->destination_port >= r->first && i->destination_port <= r->last)
+                if (r->protocol == i->protocol && i->destination_port >= r->first &&
+                                i->destination_port <= r->last)
                         return true;
         }
         return false;

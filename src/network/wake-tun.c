@@ -17,8 +17,8 @@
 /* A burst to VMs that sleep; the default of 500 is for one that is read all the time, too. */
 #define QUEUE_LENGTH 4096
 
-/* That of the TAPs. The kernel takes nothing in, where it checks the reverse path, by a device without address; and the
- * source of what this host sends is to be the same, whether the VM sleeps or not. */
+/* That of the TAPs. The kernel takes nothing in, where it checks the reverse path, by a device without
+ * address; and the source of what this host sends is to be the same, whether the VM sleeps or not. */
 #define GATEWAY4 UINT32_C(0xa9fe0101) /* 169.254.1.1 */
 
 typedef struct Setting {
@@ -26,8 +26,8 @@ typedef struct Setting {
         bool required;
 } Setting;
 
-/* Packets that come back carry any source: one behind another interface (so no strict reverse path), and one of this very
- * host. Nothing is to speak by itself here. */
+/* Packets that come back carry any source: one behind another interface (so no strict reverse path), and one
+ * of this very host. Nothing is to speak by itself here. */
 static const Setting settings[] = {
         { "ipv4", "rp_filter", "2", true },
         { "ipv4", "accept_local", "1", true },

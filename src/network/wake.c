@@ -15,7 +15,8 @@
 #define PACKETS_PER_DISPATCH 64
 /* In wake_release(): what the device can hold. */
 #define PACKETS_PER_DRAIN 4096
-/* Under way to the device while the route moved. More than that is a route that did not move: they would go round. */
+/* Under way to the device while the route moved. More than that is a route that did not move: they would go
+ * round. */
 #define STRAYS_MAX 64
 
 typedef struct Held {
@@ -25,9 +26,9 @@ typedef struct Held {
 } Held;
 
 typedef enum SleeperState {
-        SLEEPER_ASLEEP,   /* the next packet that may calls the handler */
-        SLEEPER_WAKING,   /* packets are held */
-        SLEEPER_AWAKE,    /* strays are passed on */
+        SLEEPER_ASLEEP, /* the next packet that may calls the handler */
+        SLEEPER_WAKING, /* packets are held */
+        SLEEPER_AWAKE,  /* strays are passed on */
 } SleeperState;
 
 typedef struct Sleeper {
@@ -102,7 +103,7 @@ Wake *wake_free(Wake *w) {
 
         if (!w)
                 return NULL;
-        HASH_ITER (hh, w->sleepers, s, tmp)
+        HASH_ITER(hh, w->sleepers, s, tmp)
                 sleeper_free(w, s);
         wake_limiter_free(w->limiter);
         (void) safe_close(w->fd);
@@ -126,7 +127,7 @@ static Sleeper *find(Wake *w, const struct in6_addr *address) {
 
 static bool address_is_valid(const struct in6_addr *a) {
         return !IN6_IS_ADDR_UNSPECIFIED(a) && !IN6_IS_ADDR_LOOPBACK(a) && !IN6_IS_ADDR_MULTICAST(a) &&
-                !IN6_IS_ADDR_LINKLOCAL(a);
+               !IN6_IS_ADDR_LINKLOCAL(a);
 }
 
 int wake_arm(Wake *w, const struct in6_addr *address, const WakePolicy *policy, void *vm) {
@@ -182,8 +183,9 @@ static void inject(Wake *w, const void *data, size_t size) {
 static void hold(Wake *w, Sleeper *s, const void *data, size_t size) {
         Held *h = NULL;
 
-        if (s->packets < w->limits.packets && size <= w->limits.bytes && s->bytes <= w->limits.bytes - size &&
-                size <= w->limits.bytes_total && w->bytes <= w->limits.bytes_total - size)
+        if (s->packets < w->limits.packets && size <= w->limits.bytes &&
+                        s->bytes <= w->limits.bytes - size && size <= w->limits.bytes_total &&
+                        w->bytes <= w->limits.bytes_total - size)
                 h = malloc(sizeof(Held) + size);
         if (!h) {
                 w->statistics.overflowed++;
@@ -290,7 +292,8 @@ int wake_release(Wake *w, const struct in6_addr *address) {
                 return -ENOENT;
         if (s->state == SLEEPER_ASLEEP)
                 s->state = SLEEPER_WAKING;
-        /* The handler may be called for another one and release that, too: the device is being read already. */
+        /* The handler may be called for another one and release that, too: the device is being read already.
+         */
         if (!w->draining) {
                 w->draining = true;
                 (void) read_packets(w, PACKETS_PER_DRAIN);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What the network may send to sleeping VMs. The input is a row of packets, each behind its length (two bytes, big
- * endian); a length of 0 is a step of the caller instead: the byte behind it says which. Beside not crashing, what was
- * parsed has to be within the packet's own words, and the counters have to add up. */
+/* What the network may send to sleeping VMs. The input is a row of packets, each behind its length (two
+ * bytes, big endian); a length of 0 is a step of the caller instead: the byte behind it says which. Beside
+ * not crashing, what was parsed has to be within the packet's own words, and the counters have to add up. */
 
 #include <arpa/inet.h>
 #include <sys/socket.h>
@@ -104,8 +104,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 size -= 2 + n;
         }
         s = wake_statistics(w);
-        /* Each packet is one of these; a wake's own may have found no room. An injected one was held or a stray. */
-        if (s->malformed + s->multicast + s->unknown + s->refused + s->limited + s->overflowed + s->held > packets)
+        /* Each packet is one of these; a wake's own may have found no room. An injected one was held or a
+         * stray. */
+        if (s->malformed + s->multicast + s->unknown + s->refused + s->limited + s->overflowed + s->held >
+                        packets)
                 abort();
         if (s->wakes != wakes || s->discarded > s->held)
                 abort();

@@ -27,7 +27,8 @@
 
 #include "basic/fd-util.h"
 
-/* For a packet that comes: at once, but the machine may be busy. For one that must not come, what is long enough. */
+/* For a packet that comes: at once, but the machine may be busy. For one that must not come, what is long
+ * enough. */
 #define COMES_MSEC 100
 
 /* linux/ipv6.h, which cannot stand beside netinet/in.h */
@@ -87,7 +88,7 @@ static bool is_ipv6(const char *address) {
 }
 
 static void set_address4(struct sockaddr *a, uint32_t value) {
-        *(struct sockaddr_in *) a = (struct sockaddr_in) { .sin_family = AF_INET, .sin_addr.s_addr = value };
+        *(struct sockaddr_in *) a = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = value };
 }
 
 static int change_route(unsigned long operation, const char *device, const char *address, unsigned prefix) {
@@ -151,14 +152,18 @@ static uint16_t fold(uint32_t sum) {
         return htons((uint16_t) ~sum);
 }
 
-/* The header in front of n bytes at the end of *ret (room for 40 in front); returns the sum of the pseudo header. */
-static uint32_t add_header(Packet *p, const char *from, const char *to, uint8_t protocol, const void *body, size_t n) {
+/* The header in front of n bytes at the end of *ret (room for 40 in front); returns the sum of the pseudo
+ * header. */
+static uint32_t add_header(
+                Packet *p, const char *from, const char *to, uint8_t protocol, const void *body, size_t n) {
         uint32_t sum = protocol + (uint32_t) n;
 
         assert_true(is_ipv6(from) == is_ipv6(to));
         if (is_ipv6(from)) {
-                struct ip6_hdr h = { .ip6_flow = htonl(6u << 28), .ip6_plen = htons((uint16_t) n),
-                        .ip6_nxt = protocol, .ip6_hlim = protocol == IPPROTO_ICMPV6 ? 255 : 64 };
+                struct ip6_hdr h = { .ip6_flow = htonl(6u << 28),
+                        .ip6_plen = htons((uint16_t) n),
+                        .ip6_nxt = protocol,
+                        .ip6_hlim = protocol == IPPROTO_ICMPV6 ? 255 : 64 };
 
                 assert_int_equal(inet_pton(AF_INET6, from, &h.ip6_src), 1);
                 assert_int_equal(inet_pton(AF_INET6, to, &h.ip6_dst), 1);
@@ -166,8 +171,12 @@ static uint32_t add_header(Packet *p, const char *from, const char *to, uint8_t 
                 memcpy(p->data, &h, sizeof(h));
                 p->size = sizeof(h);
         } else {
-                struct iphdr h = { .version = 4, .ihl = 5, .tot_len = htons((uint16_t) (sizeof(h) + n)),
-                        .ttl = 64, .protocol = protocol, .id = htons(7) };
+                struct iphdr h = { .version = 4,
+                        .ihl = 5,
+                        .tot_len = htons((uint16_t) (sizeof(h) + n)),
+                        .ttl = 64,
+                        .protocol = protocol,
+                        .id = htons(7) };
 
                 assert_int_equal(inet_pton(AF_INET, from, &h.saddr), 1);
                 assert_int_equal(inet_pton(AF_INET, to, &h.daddr), 1);
@@ -181,7 +190,8 @@ static uint32_t add_header(Packet *p, const char *from, const char *to, uint8_t 
         return sum_up(body, n, sum);
 }
 
-Packet packet_udp(const char *from, const char *to, uint16_t from_port, uint16_t to_port, const char *payload) {
+Packet packet_udp(const char *from, const char *to, uint16_t from_port, uint16_t to_port,
+                const char *payload) {
         struct {
                 struct udphdr h;
                 char text[64];
@@ -198,8 +208,12 @@ Packet packet_udp(const char *from, const char *to, uint16_t from_port, uint16_t
 }
 
 Packet packet_tcp(const char *from, const char *to, uint16_t from_port, uint16_t to_port, uint8_t flags) {
-        struct tcphdr h = { .th_sport = htons(from_port), .th_dport = htons(to_port), .th_off = 5,
-                .th_flags = flags, .th_seq = htonl(1000), .th_win = htons(1024) };
+        struct tcphdr h = { .th_sport = htons(from_port),
+                .th_dport = htons(to_port),
+                .th_off = 5,
+                .th_flags = flags,
+                .th_seq = htonl(1000),
+                .th_win = htons(1024) };
         uint16_t check;
         Packet p;
 

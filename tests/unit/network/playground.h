@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* A network namespace for one test program, with TUN devices whose other ends are the test's: it writes the packets a
- * VM or the outside would send, and reads those the kernel forwards. Everything goes with the process. */
+/* A network namespace for one test program, with TUN devices whose other ends are the test's: it writes the
+ * packets a VM or the outside would send, and reads those the kernel forwards. Everything goes with the
+ * process. */
 
 #include <netinet/in.h>
 
@@ -17,8 +18,8 @@ int playground_sysctl(const char *name, const char *value);
 /* An IFF_TUN device, up; its fd (non-blocking). It goes when the fd is closed. */
 int playground_tun(const char *name);
 
-/* A route to the address (128 or 32 bits of it, or prefix) through the device; or the address on the device. Texts of
- * either family; they fail the test when they cannot be. */
+/* A route to the address (128 or 32 bits of it, or prefix) through the device; or the address on the device.
+ * Texts of either family; they fail the test when they cannot be. */
 void playground_route(const char *device, const char *address, unsigned prefix);
 void playground_unroute(const char *device, const char *address, unsigned prefix);
 void playground_address(const char *device, const char *address, unsigned prefix);
@@ -34,14 +35,15 @@ typedef struct Packet {
 #define PLAYGROUND_RST 0x04
 #define PLAYGROUND_ACK 0x10
 
-Packet packet_udp(const char *from, const char *to, uint16_t from_port, uint16_t to_port, const char *payload);
+Packet packet_udp(
+                const char *from, const char *to, uint16_t from_port, uint16_t to_port, const char *payload);
 Packet packet_tcp(const char *from, const char *to, uint16_t from_port, uint16_t to_port, uint8_t flags);
 Packet packet_icmp6(const char *from, const char *to, uint8_t type, const void *body, size_t n);
 
 void packet_send(int fd, const Packet *p);
 
-/* The next UDP, TCP or ICMPv6 packet to that address that comes out of the fd within some time; what else the kernel says
- * there is skipped. False when none comes. */
+/* The next UDP, TCP or ICMPv6 packet to that address that comes out of the fd within some time; what else
+ * the kernel says there is skipped. False when none comes. */
 bool packet_receive(int fd, const char *to, Packet *ret);
 
 /* The source as text, the UDP payload. */

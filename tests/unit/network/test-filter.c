@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The packet filter with the kernel's nftables, in a network namespace of its own: two VMs of alice, one of bob, one of
- * nobody, and the outside. */
+/* The packet filter with the kernel's nftables, in a network namespace of its own: two VMs of alice, one of
+ * bob, one of nobody, and the outside. */
 
 #include <arpa/inet.h>
 #include <netinet/icmp6.h>
@@ -128,7 +128,7 @@ static char *show(const char *what) {
         char *text;
 
         assert_int_equal(nft_client_new(&c), 0);
-        assert_int_equal(nft_client_list(c, what, &objects), 0);
+        assert_int_equal(nft_client_list(c, what, false, &objects), 0);
         text = json_dumps(objects, JSON_INDENT(1));
         json_decref(objects);
         assert_non_null(text);
@@ -224,7 +224,8 @@ static void metadata_addresses_are_out_of_reach(void **state) {
 
         for (size_t i = 0; i < ELEMENTSOF(addresses); i++) {
                 bool six = strchr(addresses[i], ':');
-                Packet p = packet_udp(six ? vms[ALICE].address6 : vms[ALICE].address4, addresses[i], 1000, 80, "x");
+                Packet p = packet_udp(six ? vms[ALICE].address6 : vms[ALICE].address4, addresses[i], 1000,
+                                80, "x");
 
                 assert_false(packet_passes(taps[ALICE], &p, uplink, addresses[i]));
         }
@@ -351,6 +352,7 @@ static void adding_and_removing_mend_a_lost_table(void **state) {
         assert_false(goes_out(ALICE, vms[BOB].address6));
 }
 
+/* clang-format off */
 /* As firewalld 1.3 writes it, shortened to one zone. */
 #define FIREWALLD                                                                                          \
         "table inet firewalld {\n"                                                                         \
@@ -386,6 +388,7 @@ static void adding_and_removing_mend_a_lost_table(void **state) {
         "    oifname \"docker0\" counter jump DOCKER\n"                                                    \
         "    iifname \"docker0\" oifname != \"docker0\" counter accept\n  }\n"                             \
         "}\n"
+/* clang-format on */
 
 static void foreign_tables_stay_as_they_are(void **state) {
         _cleanup_free_ char *before = NULL, *after = NULL;
@@ -460,9 +463,11 @@ static void who_drops_what_is_ours_is_named(void **state) {
 /* Values */
 
 static void what_is_no_name_or_address_of_a_vm_is_refused(void **state) {
-        static const char *const names[] = { "", "tap-0123456789ab", "tap\" }; flush ruleset; #", "tap *", "-x", "a\nb" };
+        static const char *const names[] = { "", "tap-0123456789ab", "tap\" }; flush ruleset; #", "tap *",
+                "-x", "a\nb" };
         static const char *const bad6[] = { "fe80::5", "ff02::1", "::1", "::ffff:1.2.3.4" };
-        static const char *const bad4[] = { "127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255", "0.1.2.3" };
+        static const char *const bad4[] = { "127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255",
+                "0.1.2.3" };
         FilterTap t = { .owner = "eve" };
 
         for (size_t i = 0; i < ELEMENTSOF(names); i++) {
@@ -498,7 +503,9 @@ static FilterTap numbered(unsigned i, char name[static 16]) {
         FilterTap t = { .tap = name };
 
         (void) snprintf(name, 16, "tap-%08x", 0x1000 + i);
-        t.address6 = (struct in6_addr) { { { 0xfd, 0, 0, 5, [14] = (uint8_t) (i >> 8), [15] = (uint8_t) i } } };
+        t.address6 = (struct in6_addr){
+                { { 0xfd, 0, 0, 5, [14] = (uint8_t) (i >> 8), [15] = (uint8_t) i } }
+        };
         t.address4.s_addr = htonl(0x0a640000 + i);
         return t;
 }
@@ -534,8 +541,8 @@ static void a_thousand_taps_come_and_go_and_leave_nothing(void **state) {
         added = now_usec(CLOCK_MONOTONIC);
         assert_int_equal(filter_check(filter), 1);
         removed = now_usec(CLOCK_MONOTONIC);
-        print_message("%u TAPs added, each in %u µs; checked in %u µs\n", MANY, (unsigned) ((added - t0) / MANY),
-                (unsigned) (removed - added));
+        print_message("%u TAPs added, each in %u µs; checked in %u µs\n", MANY,
+                        (unsigned) ((added - t0) / MANY), (unsigned) (removed - added));
         for (unsigned i = 0; i < MANY; i++) {
                 numbered(i, name);
                 assert_int_equal(filter_remove(filter, name), 0);

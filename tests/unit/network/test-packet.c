@@ -64,7 +64,8 @@ static void a_packet_cut_off_anywhere_is_refused(void **state) {
 
         for (size_t k = 0; k < ELEMENTSOF(packets); k++)
                 for (size_t n = 0; n < packets[k].size; n++) {
-                        _cleanup_free_ void *exact = memdup(packets[k].data, n); /* for the sanitizer's sake */
+                        _cleanup_free_ void *exact =
+                                        memdup(packets[k].data, n); /* for the sanitizer's sake */
 
                         assert_non_null(exact);
                         assert_int_equal(packet_parse(exact, n, &i), -EBADMSG);
@@ -209,8 +210,8 @@ static void what_only_scanners_send_does_not_wake(void **state) {
 
 static void the_words_of_a_policy_come_back(void **state) {
         static const char *const good[] = { "tcp udp", "tcp:22 tcp:8000-8999 udp:53 ping", "none", "ping" };
-        static const char *const bad[] = { "", " ", "icmp", "tcp:", "tcp:0", "tcp:65536", "tcp:9-8", "tcp22", "tcp:1-",
-                "tcp:-1", "none tcp", "tcp:1-2-3", "TCP" };
+        static const char *const bad[] = { "", " ", "icmp", "tcp:", "tcp:0", "tcp:65536", "tcp:9-8", "tcp22",
+                "tcp:1-", "tcp:-1", "none tcp", "tcp:1-2-3", "TCP" };
         WakePolicy p;
 
         for (size_t i = 0; i < ELEMENTSOF(good); i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Waking by packets, in a network namespace of its own: a VM whose TAP is here, the outside, and the kernel's routing
- * between them. */
+/* Waking by packets, in a network namespace of its own: a VM whose TAP is here, the outside, and the
+ * kernel's routing between them. */
 
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -36,7 +36,7 @@ static int tap, uplink;
 static Wake *wake;
 static unsigned wakes;
 static struct in6_addr woken;
-static int vm;                   /* its address is the cookie */
+static int vm; /* its address is the cookie */
 static void (*during_wake)(void);
 
 static struct in6_addr address(const char *s) {
@@ -255,15 +255,19 @@ static void the_host_itself_wakes_it(void **state) {
 
         for (size_t i = 0; i < ELEMENTSOF(addresses); i++) {
                 bool six = strchr(addresses[i], ':');
-                _cleanup_close_ int fd = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+                _cleanup_close_ int fd = socket(
+                                six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
                 struct sockaddr_in6 a6 = { .sin6_family = AF_INET6, .sin6_port = htons(80) };
                 struct sockaddr_in a4 = { .sin_family = AF_INET, .sin_port = htons(80) };
                 PacketInfo info;
                 Packet p;
 
                 assert_int_equal(inet_pton(six ? AF_INET6 : AF_INET, addresses[i],
-                                         six ? (void *) &a6.sin6_addr : (void *) &a4.sin_addr), 1);
-                assert_int_equal(connect(fd, six ? (void *) &a6 : (void *) &a4, six ? sizeof(a6) : sizeof(a4)), -1);
+                                                 six ? (void *) &a6.sin6_addr : (void *) &a4.sin_addr),
+                                1);
+                assert_int_equal(connect(fd, six ? (void *) &a6 : (void *) &a4,
+                                                 six ? sizeof(a6) : sizeof(a4)),
+                                -1);
                 assert_int_equal(errno, EINPROGRESS);
                 assert_int_equal(process(), 1);
                 assert_int_equal(wakes, i + 1);
@@ -289,7 +293,7 @@ static void what_the_policy_does_not_name_does_not_wake_but_follows(void **state
         assert_int_equal(wake_statistics(wake)->refused, 4);
         assert_int_equal(wake_statistics(wake)->held, 0);
 
-        packet_send(uplink, &(Packet[]) { packet_tcp(OUTSIDE6, VM6, 1, 22, PLAYGROUND_SYN) }[0]);
+        packet_send(uplink, &(Packet[]){ packet_tcp(OUTSIDE6, VM6, 1, 22, PLAYGROUND_SYN) }[0]);
         packet_send(uplink, &ping);
         assert_int_equal(process(), 2);
         assert_int_equal(wakes, 1);
@@ -395,18 +399,18 @@ static void a_scanner_wakes_few_and_the_others_still_sleep(void **state) {
         WakeLimits limits = WAKE_LIMITS_DEFAULT;
         char name[32];
 
-        limits.per_source = (WakeRate) { .burst = 3, .interval = UINT64_C(3600000000) };
+        limits.per_source = (WakeRate){ .burst = 3, .interval = UINT64_C(3600000000) };
         start_with(limits);
         playground_route(WAKE_INTERFACE, "fd00:7::", 64);
         for (unsigned i = 1; i <= 20; i++) {
                 (void) snprintf(name, sizeof(name), "fd00:7::%x", i);
                 arm(name, "tcp");
-                packet_send(uplink, &(Packet[]) { packet_tcp(OUTSIDE6, name, 1, 22, PLAYGROUND_SYN) }[0]);
+                packet_send(uplink, &(Packet[]){ packet_tcp(OUTSIDE6, name, 1, 22, PLAYGROUND_SYN) }[0]);
         }
         assert_int_equal(process(), 20);
         assert_int_equal(wakes, 3);
         assert_int_equal(wake_statistics(wake)->limited, 17);
-        packet_send(uplink, &(Packet[]) { packet_tcp("fd00:3::1", "fd00:7::14", 1, 22, PLAYGROUND_SYN) }[0]);
+        packet_send(uplink, &(Packet[]){ packet_tcp("fd00:3::1", "fd00:7::14", 1, 22, PLAYGROUND_SYN) }[0]);
         assert_int_equal(process(), 1);
         assert_int_equal(wakes, 4);
 }
