@@ -25,15 +25,15 @@
         "  }\n"                                                                                             \
         "  chain source {\n"                                                                                \
         /* link-local but for the gateway; Azure, Alibaba, Oracle; Amazon, Google, Scaleway */              \
-        "    ip daddr 169.254.0.0/16 ip daddr != 169.254.1.1 drop\n"                                        \
-        "    ip daddr { 168.63.129.16, 100.100.100.200, 192.0.0.192 } drop\n"                               \
-        "    ip6 daddr { fd00:ec2::/32, fd20:ce::254, fd00:42::42 } drop\n"                                 \
+        "    ip daddr 169.254.0.0/16 ip daddr != 169.254.1.1 counter drop\n"                                \
+        "    ip daddr { 168.63.129.16, 100.100.100.200, 192.0.0.192 } counter drop\n"                       \
+        "    ip6 daddr { fd00:ec2::/32, fd20:ce::254, fd00:42::42 } counter drop\n"                         \
         "    iifname . ip6 saddr @sources6 return\n"                                                        \
         "    iifname . ip saddr @sources4 return\n"                                                         \
         "    ip6 saddr { ::, fe80::/10 } ip6 hoplimit 255 icmpv6 type { nd-router-solicit, "                \
         "nd-neighbor-solicit, nd-neighbor-advert } "                                                        \
         "update @neighbours { iifname limit rate 20/second burst 40 packets } return\n"                     \
-        "    drop\n"                                                                                        \
+        "    counter drop\n"                                                                                \
         "  }\n"                                                                                             \
         "  chain forward {\n"                                                                               \
         "    type filter hook forward priority -10; policy accept;\n"                                       \
@@ -44,7 +44,7 @@
         "  chain between {\n"                                                                               \
         "    iifname . ip6 daddr @peers6 accept\n"                                                          \
         "    iifname . ip daddr @peers4 accept\n"                                                           \
-        "    drop\n"                                                                                        \
+        "    counter drop\n"                                                                                \
         "  }\n"                                                                                             \
         "  chain postrouting {\n"                                                                           \
         "    type nat hook postrouting priority 100; policy accept;\n"                                      \

@@ -76,7 +76,7 @@ int nft_client_list(NftClient *c, const char *command, bool terse, json_t **ret)
 
         c->error[0] = 0;
         nft_ctx_output_set_flags(c->context,
-                        NFT_CTX_OUTPUT_JSON | NFT_CTX_OUTPUT_NUMERIC_PRIO |
+                        NFT_CTX_OUTPUT_JSON | NFT_CTX_OUTPUT_NUMERIC_PRIO | NFT_CTX_OUTPUT_STATELESS |
                                         (terse ? NFT_CTX_OUTPUT_TERSE : 0));
         if (nft_run_cmd_from_buffer(c->context, command) != 0)
                 return failed(c);

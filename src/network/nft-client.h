@@ -23,7 +23,8 @@ DEFINE_TRIVIAL_CLEANUP_FUNC(NftClient *, nft_client_free);
  * (-ENOENT, -EEXIST, -EPERM, …); -EINVAL for what nft did not understand. */
 int nft_client_run(NftClient *c, const char *commands);
 
-/* Runs one list command; terse: without what is in sets. *ret is the array of objects without metainfo. */
+/* Runs one list command; terse: without what is in sets. *ret is the array of objects without metainfo,
+ * counters without their counts. */
 int nft_client_list(NftClient *c, const char *command, bool terse, json_t **ret);
 
 /* What was wrong with the last call, one line for a log; "" when nothing was. Valid until the next call. */

@@ -54,11 +54,11 @@ WakeLimiter *wake_limiter_free(WakeLimiter *l) {
         return mfree(l);
 }
 
-static Source *find(WakeLimiter *l, const struct in6_addr *address) {
+static Source *find(WakeLimiter *l, const struct in6_addr *address, bool exact) {
         struct in6_addr key = *address;
         Source *s;
 
-        if (!IN6_IS_ADDR_V4MAPPED(&key))
+        if (!exact && !IN6_IS_ADDR_V4MAPPED(&key))
                 memset(key.s6_addr + 8, 0, 8);
         HASH_FIND(hh, l->sources, &key, sizeof(key), s);
         if (s) {
@@ -85,12 +85,12 @@ static uint64_t without_token(const WakeRate *r, uint64_t full, uint64_t now) {
         return MAX2(full, now) + r->interval;
 }
 
-bool wake_limiter_take(WakeLimiter *l, const struct in6_addr *source, uint64_t now) {
+bool wake_limiter_take(WakeLimiter *l, const struct in6_addr *source, bool exact, uint64_t now) {
         Source *s;
 
         if (!has_token(&l->total, l->full, now))
                 return false;
-        s = find(l, source);
+        s = find(l, source, exact);
         if (!s || !has_token(&l->per_source, s->full, now))
                 return false;
         l->full = without_token(&l->total, l->full, now);

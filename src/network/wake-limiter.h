@@ -22,5 +22,6 @@ WakeLimiter *wake_limiter_free(WakeLimiter *l);
 DEFINE_TRIVIAL_CLEANUP_FUNC(WakeLimiter *, wake_limiter_free);
 
 /* Whether that source may wake a VM now; if so, it is counted. A source is an IPv4 address, or the /64 of an
- * IPv6 address: within it, everybody has as many addresses as he likes. When memory runs out, nobody may. */
-bool wake_limiter_take(WakeLimiter *l, const struct in6_addr *source, uint64_t now);
+ * IPv6 address: within it, everybody has as many addresses as he likes. exact: the address itself, for those
+ * that are given out here. When memory runs out, nobody may. */
+bool wake_limiter_take(WakeLimiter *l, const struct in6_addr *source, bool exact, uint64_t now);

@@ -200,6 +200,11 @@ static void hold(Wake *w, Sleeper *s, const void *data, size_t size) {
         w->statistics.held++;
 }
 
+/* In the subnet of the VMs: this host or another VM, with an address that the filter has checked. */
+static bool is_neighbour(const PacketInfo *i) {
+        return memcmp(&i->source, &i->destination, 8) == 0;
+}
+
 /* For one that is asleep. */
 static void wake_up(Wake *w, Sleeper *s, const PacketInfo *i, const void *data, size_t size, uint64_t now) {
         struct in6_addr address = s->address;
@@ -208,7 +213,7 @@ static void wake_up(Wake *w, Sleeper *s, const PacketInfo *i, const void *data, 
                 w->statistics.refused++;
                 return;
         }
-        if (!wake_limiter_take(w->limiter, &i->source, now)) {
+        if (!wake_limiter_take(w->limiter, &i->source, is_neighbour(i), now)) {
                 w->statistics.limited++;
                 return;
         }

@@ -251,7 +251,7 @@ static unsigned takes(WakeLimiter *l, const char *source, unsigned count, uint64
         unsigned n = 0;
 
         for (unsigned i = 0; i < count; i++)
-                n += wake_limiter_take(l, &a, now);
+                n += wake_limiter_take(l, &a, false, now);
         return n;
 }
 
@@ -270,6 +270,17 @@ static void a_source_has_a_burst_and_then_its_rate(void **state) {
         assert_int_equal(takes(l, "fd00:1::1", 10, now + USEC_PER_SEC), 1);
         assert_int_equal(takes(l, "fd00:1::1", 10, now + 3 * USEC_PER_SEC), 2);
         assert_int_equal(takes(l, "fd00:1::1", 10, now + 3600 * USEC_PER_SEC), 4);
+}
+
+static void neighbours_are_counted_one_by_one(void **state) {
+        _cleanup_(wake_limiter_freep) WakeLimiter *l = NULL;
+        const WakeRate own = { 1, USEC_PER_SEC }, all = { 1000, 1 };
+        struct in6_addr a = address("fd00:1::1"), b = address("fd00:1::2");
+
+        assert_int_equal(wake_limiter_new(own, all, 8, &l), 0);
+        assert_true(wake_limiter_take(l, &a, true, 1));
+        assert_false(wake_limiter_take(l, &a, true, 1));
+        assert_true(wake_limiter_take(l, &b, true, 1));
 }
 
 static void all_sources_together_have_one_too(void **state) {
@@ -309,6 +320,7 @@ int main(void) {
                 cmocka_unit_test(the_words_of_a_policy_come_back),
                 cmocka_unit_test(a_policy_has_so_many_ranges_at_most),
                 cmocka_unit_test(a_source_has_a_burst_and_then_its_rate),
+                cmocka_unit_test(neighbours_are_counted_one_by_one),
                 cmocka_unit_test(all_sources_together_have_one_too),
                 cmocka_unit_test(a_refused_source_costs_the_others_nothing),
         };
