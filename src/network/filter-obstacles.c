@@ -9,6 +9,7 @@
 #include "basic/string-util.h"
 #include "basic/strv.h"
 #include "network/filter.h"
+#include "network/wake.h"
 
 /* As tap.c names them, in the words of nft and of iptables-nft. */
 #define OUR_TAPS "tap-*"
@@ -40,8 +41,9 @@ static bool drops_everything(const json_t *rule) {
         return drops;
 }
 
-/* Whether the rule is about packets from (iifname) or to (oifname) our TAPs and can let them through. */
-static bool lets_through(const json_t *rule, const char *key) {
+/* Whether the rule is about packets from (iifname) or to (oifname) that interface and can let them through.
+ */
+static bool lets_through(const json_t *rule, const char *key, const char *interface) {
         const json_t *expressions = json_object_get(rule, "expr"), *e;
         bool matches = false, accepts = false;
         size_t i;
@@ -52,14 +54,14 @@ static bool lets_through(const json_t *rule, const char *key) {
                 if (match && streq(text_of(json_object_get(json_object_get(match, "left"), "meta"), "key"),
                                              key))
                         matches = streq(text_of(match, "op"), "==") &&
-                                  streq(text_of(match, "right"), OUR_TAPS);
+                                  streq(text_of(match, "right"), interface);
                 accepts = accepts || has(e, "accept") || has(e, "jump") || has(e, "goto");
         }
         return matches && accepts;
 }
 
 typedef struct Verdict {
-        bool last_drops, from, to;
+        bool last_drops, from, to, to_sleeping;
 } Verdict;
 
 static Verdict look_through(
@@ -75,8 +77,9 @@ static Verdict look_through(
                         continue;
                 if (streq(text_of(rule, "chain"), chain))
                         v.last_drops = drops_everything(rule);
-                v.from = v.from || lets_through(rule, "iifname");
-                v.to = v.to || lets_through(rule, "oifname");
+                v.from = v.from || lets_through(rule, "iifname", OUR_TAPS);
+                v.to = v.to || lets_through(rule, "oifname", OUR_TAPS);
+                v.to_sleeping = v.to_sleeping || lets_through(rule, "oifname", WAKE_INTERFACE);
         }
         return v;
 }
@@ -97,7 +100,8 @@ int find_filter_obstacles(const json_t *ruleset, char ***ret) {
                 if (!streq(family, "ip") && !streq(family, "ip6") && !streq(family, "inet"))
                         continue;
                 v = look_through(ruleset, family, table, name);
-                if ((!v.last_drops && !streq(text_of(chain, "policy"), "drop")) || (v.from && v.to))
+                if ((!v.last_drops && !streq(text_of(chain, "policy"), "drop")) ||
+                                (v.from && v.to && v.to_sleeping))
                         continue;
                 if (strv_extendf(&l, "%s %s %s", family, table, name) < 0)
                         return -ENOMEM;

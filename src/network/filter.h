@@ -71,9 +71,10 @@ int filter_dispatch(Filter *f);
  * table: for a check now and then and for diagnosis. */
 int filter_check(Filter *f);
 
-/* Forward chains of others that drop what they do not know, and no rule in their table lets our TAPs
- * through: one "FAMILY TABLE CHAIN" each (firewalld, Docker, ufw). *ret is a strv, NULL when there is none.
- * For diagnosis; what is decided behind jumps is not followed. */
+/* Forward chains of others that drop what they do not know, and the rules of their table do not let through what
+ * is from TAPs (iifname "tap-*"), to TAPs and to sleeping VMs (oifname "tap-*", "hero-wake"): one "FAMILY TABLE
+ * CHAIN" each (firewalld, Docker, ufw). *ret is a strv, NULL when there is none. For diagnosis; what is decided
+ * behind jumps is not followed. */
 int filter_obstacles(Filter *f, char ***ret);
 
 /* What was wrong in words, one line, after one of the above failed. */

@@ -11,14 +11,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "basic/alloc-util.h"
 #include "basic/fd-util.h"
+#include "basic/string-util.h"
 #include "network/wake.h"
 
 /* A burst to VMs that sleep; the default of 500 is for one that is read all the time, too. */
 #define QUEUE_LENGTH 4096
 
-/* That of the TAPs. The kernel takes nothing in, where it checks the reverse path, by a device without
- * address; and the source of what this host sends is to be the same, whether the VM sleeps or not. */
 #define GATEWAY4 UINT32_C(0xa9fe0101) /* 169.254.1.1 */
 
 typedef struct Setting {
@@ -26,24 +26,27 @@ typedef struct Setting {
         bool required;
 } Setting;
 
-/* Packets that come back carry any source: one behind another interface (so no strict reverse path), and one
- * of this very host. Nothing is to speak by itself here. */
+/* Nothing is to speak by itself here, nor to be told anything. */
 static const Setting settings[] = {
-        { "ipv4", "rp_filter", "2", true },
-        { "ipv4", "accept_local", "1", true },
-        { "ipv4", "forwarding", "1", true },
         { "ipv4", "send_redirects", "0", false },
         { "ipv6", "disable_ipv6", "0", true },
-        { "ipv6", "accept_ra", "0", true },
+        { "ipv6", "accept_ra", "0", false },
         { "ipv6", "addr_gen_mode", "1", false },
-        { "ipv6", "forwarding", "1", true },
 };
 
+/* Leaves alone what is right already: /proc/sys may be read-only for the daemon. */
 static int apply(const char *name, const Setting *s) {
         char path[sizeof("/proc/sys/net/ipv4/conf//") + IFNAMSIZ + 32];
+        _cleanup_free_ char *value = NULL;
         _cleanup_close_ int fd = -EBADF;
+        int r;
 
         (void) snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/%s", s->family, name, s->name);
+        r = read_full_file(AT_FDCWD, path, 64, &value, NULL);
+        if (r < 0)
+                return r;
+        if (streq(strstrip(value), s->value))
+                return 0;
         fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
                 return negative_errno();
@@ -74,7 +77,7 @@ static int bring_up(const char *name, unsigned mtu) {
         return ioctl(fd, SIOCSIFFLAGS, &request) < 0 ? negative_errno() : 0;
 }
 
-int wake_open_tun(const char *name, unsigned mtu) {
+static int open_tun(const char *name, unsigned mtu) {
         struct ifreq request = { .ifr_flags = IFF_TUN | IFF_NO_PI };
         _cleanup_close_ int fd = -EBADF;
         int r;
@@ -93,7 +96,38 @@ int wake_open_tun(const char *name, unsigned mtu) {
                         return r;
         }
         r = bring_up(name, mtu);
-        if (r < 0)
-                return r;
-        return TAKE_FD(fd);
+        return r < 0 ? r : TAKE_FD(fd);
+}
+
+/* IPPROTO_RAW: the header is the caller's, and nothing is ever received. */
+static int open_raw(int family) {
+        int fd = socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
+
+        return fd < 0 ? negative_errno() : fd;
+}
+
+void wake_fds_done(WakeFds *fds) {
+        fds->tun = safe_close(fds->tun);
+        fds->raw4 = safe_close(fds->raw4);
+        fds->raw6 = safe_close(fds->raw6);
+}
+
+int wake_open(const char *name, unsigned mtu, WakeFds *fds) {
+        _cleanup_(wake_fds_done) WakeFds opened = WAKE_FDS_NONE;
+
+        opened.raw4 = open_raw(AF_INET);
+        if (opened.raw4 < 0)
+                return opened.raw4;
+        opened.raw6 = open_raw(AF_INET6);
+        if (opened.raw6 < 0)
+                return opened.raw6;
+        if (fds->tun < 0) {
+                opened.tun = open_tun(name, mtu);
+                if (opened.tun < 0)
+                        return opened.tun;
+                fds->tun = TAKE_FD(opened.tun);
+        }
+        fds->raw4 = TAKE_FD(opened.raw4);
+        fds->raw6 = TAKE_FD(opened.raw6);
+        return 0;
 }

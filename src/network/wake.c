@@ -5,6 +5,7 @@
 #include "network/wake.h"
 
 #include <sys/queue.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <uthash.h>
 
@@ -44,7 +45,7 @@ typedef struct Sleeper {
 } Sleeper;
 
 struct Wake {
-        int fd;
+        WakeFds fds;
         WakeLimits limits;
         WakeLimiter *limiter;
         wake_handler_t handler;
@@ -55,7 +56,7 @@ struct Wake {
         WakeStatistics statistics;
 };
 
-int wake_new(int fd, const WakeLimits *limits, wake_handler_t handler, void *userdata, Wake **ret) {
+int wake_new(WakeFds *fds, const WakeLimits *limits, wake_handler_t handler, void *userdata, Wake **ret) {
         Wake *w;
         int r;
 
@@ -67,7 +68,8 @@ int wake_new(int fd, const WakeLimits *limits, wake_handler_t handler, void *use
                 free(w);
                 return r;
         }
-        w->fd = fd;
+        w->fds = *fds;
+        *fds = WAKE_FDS_NONE;
         w->limits = *limits;
         w->handler = handler;
         w->userdata = userdata;
@@ -106,12 +108,12 @@ Wake *wake_free(Wake *w) {
         HASH_ITER(hh, w->sleepers, s, tmp)
                 sleeper_free(w, s);
         wake_limiter_free(w->limiter);
-        (void) safe_close(w->fd);
+        wake_fds_done(&w->fds);
         return mfree(w);
 }
 
 int wake_fd(const Wake *w) {
-        return w->fd;
+        return w->fds.tun;
 }
 
 const WakeStatistics *wake_statistics(const Wake *w) {
@@ -168,13 +170,21 @@ void wake_disarm(Wake *w, const struct in6_addr *address) {
                 sleeper_free(w, s);
 }
 
-static void inject(Wake *w, const void *data, size_t size) {
-        ssize_t n;
+/* The packet as it is, routed anew. It was parsed before. */
+static ssize_t send_raw(const Wake *w, const uint8_t *data, size_t size) {
+        struct sockaddr_in6 to6 = { .sin6_family = AF_INET6 };
+        struct sockaddr_in to4 = { .sin_family = AF_INET };
 
-        do
-                n = write(w->fd, data, size);
-        while (n < 0 && errno == EINTR);
-        if (n < 0)
+        if (data[0] >> 4 == 6) {
+                memcpy(&to6.sin6_addr, data + 24, sizeof(to6.sin6_addr));
+                return sendto(w->fds.raw6, data, size, MSG_DONTWAIT, (struct sockaddr *) &to6, sizeof(to6));
+        }
+        memcpy(&to4.sin_addr, data + 16, sizeof(to4.sin_addr));
+        return sendto(w->fds.raw4, data, size, MSG_DONTWAIT, (struct sockaddr *) &to4, sizeof(to4));
+}
+
+static void inject(Wake *w, const void *data, size_t size) {
+        if (send_raw(w, data, size) < 0)
                 w->statistics.failed++;
         else
                 w->statistics.injected++;
@@ -271,7 +281,7 @@ static int read_packets(Wake *w, unsigned max) {
         while (count < max) {
                 ssize_t n;
 
-                n = read(w->fd, buf, sizeof(buf));
+                n = read(w->fds.tun, buf, sizeof(buf));
                 if (n < 0) {
                         if (errno == EINTR)
                                 continue;

@@ -31,15 +31,17 @@ typedef struct WakeLimits {
         unsigned sources; /* remembered */
 } WakeLimits;
 
-#define WAKE_LIMITS_DEFAULT \
-        ((WakeLimits){ \
-                        .packets = 64, \
-                        .bytes = 128 << 10, \
-                        .bytes_total = 16 << 20, \
-                        .per_source = { .burst = 16, .interval = UINT64_C(1000000) }, \
-                        .total = { .burst = 128, .interval = UINT64_C(20000) }, \
-                        .sources = 4096, \
+/* clang-format off */
+#define WAKE_LIMITS_DEFAULT                                                    \
+        ((WakeLimits) {                                                        \
+                .packets = 64,                                                 \
+                .bytes = 128 << 10,                                            \
+                .bytes_total = 16 << 20,                                       \
+                .per_source = { .burst = 16, .interval = UINT64_C(1000000) },  \
+                .total = { .burst = 128, .interval = UINT64_C(20000) },        \
+                .sources = 4096,                                               \
         })
+/* clang-format on */
 
 /* Counted since wake_new(). */
 typedef struct WakeStatistics {
@@ -62,14 +64,26 @@ typedef struct WakeStatistics {
 typedef void (*wake_handler_t)(
                 const struct in6_addr *address, const PacketInfo *packet, void *vm, void *userdata);
 
-/* The TUN device, up, non-blocking, with the TAPs' gateway 169.254.1.1/32 and their MTU (a larger one would
- * let people send what does not fit them), ready for packets that come back with addresses of this host. It
- * and its routes vanish with the fd; the fd may be kept over a restart of the daemon. fd or -errno; -EBUSY:
- * somebody has it open. */
-int wake_open_tun(const char *name, unsigned mtu);
+/* tun: the device that packets for sleeping VMs come out of. It and its routes vanish with the fd; the fd
+ * may be kept over a restart of the daemon. raw4, raw6: where they go on. Not back through the device: a
+ * firewall that checks the way back (firewalld does, by default) or the kernel's rp_filter would drop what
+ * comes in there. They passed everybody's rules for forwarding on their way here. */
+typedef struct WakeFds {
+        int tun, raw4, raw6;
+} WakeFds;
 
-/* Takes the fd on success. */
-int wake_new(int fd, const WakeLimits *limits, wake_handler_t handler, void *userdata, Wake **ret);
+#define WAKE_FDS_NONE ((WakeFds){ -EBADF, -EBADF, -EBADF })
+
+void wake_fds_done(WakeFds *fds);
+
+/* Makes the device, up, non-blocking, with the TAPs' gateway 169.254.1.1/32 (so that this host speaks to a
+ * VM with the same address, whether it sleeps or not) and their MTU (a larger one would let people send what
+ * does not fit them). fds->tun may hold one from before. Needs CAP_NET_ADMIN and CAP_NET_RAW. -EBUSY:
+ * somebody has the device open. */
+int wake_open(const char *name, unsigned mtu, WakeFds *fds);
+
+/* Takes the fds on success, leaving none. */
+int wake_new(WakeFds *fds, const WakeLimits *limits, wake_handler_t handler, void *userdata, Wake **ret);
 Wake *wake_free(Wake *w);
 DEFINE_TRIVIAL_CLEANUP_FUNC(Wake *, wake_free);
 

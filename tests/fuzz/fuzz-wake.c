@@ -73,14 +73,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         uint64_t packets = 0;
         unsigned wakes = 0;
         Wake *w;
-        int device[2]; /* the second end takes what is injected, until it is full */
+        int device[2];
+        WakeFds fds;
 
+        /* A device that is silent; what is injected goes nowhere. */
         if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, device) < 0)
                 return 0;
+        fds = (WakeFds){ .tun = device[0], .raw4 = -EBADF, .raw6 = -EBADF };
         limits.packets = 3;
         limits.bytes_total = 4000;
         limits.sources = 2;
-        if (wake_new(device[0], &limits, on_wake, &wakes, &w) < 0)
+        if (wake_new(&fds, &limits, on_wake, &wakes, &w) < 0)
                 abort();
         for (unsigned i = 0; i < ELEMENTSOF(addresses); i++)
                 step(w, (uint8_t) (i << 4));

@@ -451,10 +451,11 @@ static void who_drops_what_is_ours_is_named(void **state) {
         assert_true(strv_contains(l, "inet firewalld filter_FORWARD"));
         assert_true(strv_contains(l, "ip filter FORWARD"));
 
-        somebody_else("insert rule ip filter DOCKER-USER iifname \"tap-*\" accept\n");
+        somebody_else("insert rule ip filter DOCKER-USER iifname \"tap-*\" accept\n"
+                      "insert rule ip filter DOCKER-USER oifname \"tap-*\" accept\n");
         assert_int_equal(filter_obstacles(filter, &one), 0);
-        assert_int_equal(strv_length(one), 2); /* one way is not enough */
-        somebody_else("insert rule ip filter DOCKER-USER oifname \"tap-*\" accept\n");
+        assert_int_equal(strv_length(one), 2); /* nobody wakes one that sleeps */
+        somebody_else("insert rule ip filter DOCKER-USER oifname \"hero-wake\" accept\n");
         assert_int_equal(filter_obstacles(filter, &left), 0);
         assert_int_equal(strv_length(left), 1);
         assert_string_equal(left[0], "inet firewalld filter_FORWARD");

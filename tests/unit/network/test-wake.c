@@ -19,6 +19,7 @@
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "network/filter.h"
+#include "network/nft-client.h"
 #include "network/wake.h"
 #include "playground.h"
 
@@ -111,13 +112,13 @@ static int teardown(void **state) {
 }
 
 static int start_with(WakeLimits limits) {
-        int fd;
+        WakeFds fds = WAKE_FDS_NONE;
 
         wakes = 0;
         during_wake = NULL;
-        fd = wake_open_tun(WAKE_INTERFACE, 1400);
-        assert_true(fd >= 0);
-        assert_int_equal(wake_new(fd, &limits, on_wake, &wakes, &wake), 0);
+        assert_int_equal(wake_open(WAKE_INTERFACE, 1400, &fds), 0);
+        assert_int_equal(wake_new(&fds, &limits, on_wake, &wakes, &wake), 0);
+        assert_true(fds.tun < 0 && fds.raw4 < 0 && fds.raw6 < 0);
         route_to(WAKE_INTERFACE, NULL, VM6);
         route_to(WAKE_INTERFACE, NULL, VM4);
         arm(VM6, "tcp udp");
@@ -227,6 +228,24 @@ static void the_filter_lets_it_all_through(void **state) {
         assert_string_equal(packet_source(&p), VM4);
         playground_unroute(TAP, VM4, 32);
         assert_int_equal(filter_uninstall(f), 0);
+}
+
+/* Firewalld takes nothing in by an interface that is not the way back (IPv6_rpfilter, on by default). */
+static void a_firewall_that_checks_the_way_back_does_not_drop_them(void **state) {
+        _cleanup_(nft_client_freep) NftClient *c = NULL;
+
+        assert_int_equal(nft_client_new(&c), 0);
+        assert_int_equal(nft_client_run(c, "table inet firewalld {\n"
+                                           "  chain filter_PREROUTING {\n"
+                                           "    type filter hook prerouting priority 10; policy accept;\n"
+                                           "    fib saddr . mark . iif oif missing drop\n"
+                                           "  }\n"
+                                           "}\n"),
+                        0);
+        wake_by_packets(VM6);
+        wakes = 0;
+        wake_by_packets(VM4);
+        assert_int_equal(nft_client_run(c, "flush ruleset"), 0);
 }
 
 static void what_is_in_the_device_still_goes_along_in_order(void **state) {
@@ -460,10 +479,12 @@ static void an_address_of_no_vm_is_refused(void **state) {
 
 static void the_device_is_one_and_looks_like_a_tap(void **state) {
         struct ifreq request = { .ifr_name = WAKE_INTERFACE };
+        WakeFds fds = WAKE_FDS_NONE;
         _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-        assert_int_equal(wake_open_tun(WAKE_INTERFACE, 1400), -EBUSY);
-        assert_int_equal(wake_open_tun("../../x", 1400), -EINVAL);
+        assert_int_equal(wake_open(WAKE_INTERFACE, 1400, &fds), -EBUSY);
+        assert_int_equal(wake_open("../../x", 1400, &fds), -EINVAL);
+        assert_true(fds.tun < 0 && fds.raw4 < 0 && fds.raw6 < 0);
         assert_return_code(ioctl(fd, SIOCGIFMTU, &request), errno);
         assert_int_equal(request.ifr_mtu, 1400);
         assert_return_code(ioctl(fd, SIOCGIFADDR, &request), errno);
@@ -481,6 +502,7 @@ int main(void) {
                 TEST(the_first_packet_wakes_and_all_arrive_in_order),
                 TEST(ipv4_does_the_same),
                 TEST(the_filter_lets_it_all_through),
+                TEST(a_firewall_that_checks_the_way_back_does_not_drop_them),
                 TEST(what_is_in_the_device_still_goes_along_in_order),
                 TEST(a_vm_woken_by_something_else_gets_its_packets_without_a_wake),
                 TEST(the_host_itself_wakes_it),
