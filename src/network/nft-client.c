@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* libnftables, with -errno and without its files. */
+
+#include "network/nft-client.h"
+
+#include <nftables/libnftables.h>
+
+#include "basic/alloc-util.h"
+#include "basic/string-util.h"
+
+struct NftClient {
+        struct nft_ctx *context;
+        char error[256];
+};
+
+int nft_client_new(NftClient **ret) {
+        _cleanup_(nft_client_freep) NftClient *c = NULL;
+
+        c = new0(NftClient, 1);
+        if (!c)
+                return -ENOMEM;
+        c->context = nft_ctx_new(NFT_CTX_DEFAULT);
+        if (!c->context)
+                return -ENOMEM;
+        if (nft_ctx_buffer_output(c->context) != 0 || nft_ctx_buffer_error(c->context) != 0)
+                return -ENOMEM;
+        *ret = TAKE_PTR(c);
+        return 0;
+}
+
+NftClient *nft_client_free(NftClient *c) {
+        if (!c)
+                return NULL;
+        if (c->context)
+                nft_ctx_free(c->context);
+        return mfree(c);
+}
+
+const char *nft_client_error(const NftClient *c) {
+        return c->error;
+}
+
+/* libnftables tells what the kernel said only in words, at the end of the line. */
+static int error_number(const char *line) {
+        size_t n = strlen(line);
+
+        for (int e = 1; e < 134; e++) {
+                const char *word = strerrordesc_np(e);
+                size_t k = word ? strlen(word) : 0;
+
+                if (k > 0 && n > k + 2 && streq(line + n - k, word) &&
+                                strncmp(line + n - k - 2, ": ", 2) == 0)
+                        return -e;
+        }
+        return -EINVAL;
+}
+
+static int failed(NftClient *c) {
+        const char *text = strempty(nft_ctx_get_error_buffer(c->context));
+
+        (void) snprintf(c->error, sizeof(c->error), "%.*s", (int) strcspn(text, "\n"), text);
+        return error_number(c->error);
+}
+
+int nft_client_run(NftClient *c, const char *commands) {
+        c->error[0] = 0;
+        nft_ctx_output_set_flags(c->context, 0);
+        if (nft_run_cmd_from_buffer(c->context, commands) != 0)
+                return failed(c);
+        return 0;
+}
+
+int nft_client_list(NftClient *c, const char *command, bool terse, json_t **ret) {
+        json_t *root, *objects;
+
+        c->error[0] = 0;
+        nft_ctx_output_set_flags(c->context,
+                        NFT_CTX_OUTPUT_JSON | NFT_CTX_OUTPUT_NUMERIC_PRIO | NFT_CTX_OUTPUT_STATELESS |
+                                        (terse ? NFT_CTX_OUTPUT_TERSE : 0));
+        if (nft_run_cmd_from_buffer(c->context, command) != 0)
+                return failed(c);
+        root = json_loads(strempty(nft_ctx_get_output_buffer(c->context)), 0, NULL);
+        objects = json_object_get(root, "nftables");
+        if (!json_is_array(objects)) {
+                json_decref(root);
+                return -EBADMSG;
+        }
+        if (json_object_get(json_array_get(objects, 0), "metainfo"))
+                (void) json_array_remove(objects, 0);
+        *ret = json_incref(objects);
+        json_decref(root);
+        return 0;
+}
