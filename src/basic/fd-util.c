@@ -27,6 +27,11 @@ int safe_close(int fd) {
         return -EBADF;
 }
 
+void close_many(const int fds[], size_t n) {
+        for (size_t i = 0; i < n; i++)
+                (void) safe_close(fds[i]);
+}
+
 static int fd_flag(int fd, int get, int set, int flag, bool on) {
         int flags, wanted;
 

@@ -79,8 +79,7 @@ typedef struct Files {
 } Files;
 
 static void files_done(Files *f) {
-        for (size_t i = 0; i < f->n; i++)
-                safe_close(f->fds[i]);
+        close_many(f->fds, f->n);
 }
 
 /* The blobs by name; one of them is the manifest, which is known already. */
@@ -194,8 +193,7 @@ static int on_message(sd_event_source *s, int fd, uint32_t revents, void *userda
         size_t n_fds;
 
         r = fetch_receive(fd, buf, &m, fds, &n_fds);
-        for (size_t i = 0; i < n_fds; i++)
-                safe_close(fds[i]);
+        close_many(fds, n_fds);
         if (r == -EAGAIN)
                 return 0;
         if (r == 0) /* has what it wanted, or wants no more */
