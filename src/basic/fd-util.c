@@ -180,6 +180,17 @@ int open_directory_at(int dir_fd, const char *name, mode_t mode, bool create) {
         return fd < 0 ? negative_errno() : fd;
 }
 
+int open_directory_stream(int dir_fd, const char *name, DIR **ret) {
+        _cleanup_close_ int fd = -EBADF;
+
+        fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        *ret = fd >= 0 ? fdopendir(fd) : NULL;
+        if (!*ret)
+                return negative_errno();
+        TAKE_FD(fd);
+        return 0;
+}
+
 static int remove_children(int fd, dev_t dev) {
         DIR *d;
         int r = 0;

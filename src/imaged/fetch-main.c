@@ -104,19 +104,12 @@ static int collect(DIR *d, Files *files) {
 
 static int say_files(Fetch *f) {
         _cleanup_(files_done) Files files = {};
-        DIR *d;
-        int r, fd;
+        _cleanup_closedir_ DIR *d = NULL;
+        int r;
 
-        fd = openat(f->dir_fd, SKOPEO_BLOBS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-                return negative_errno();
-        d = fdopendir(fd);
-        if (!d) {
-                safe_close(fd);
-                return -ENOMEM;
-        }
-        r = collect(d, &files);
-        closedir(d);
+        r = open_directory_stream(f->dir_fd, SKOPEO_BLOBS, &d);
+        if (r >= 0)
+                r = collect(d, &files);
         return r < 0 ? r
                      : fetch_send(f->fd, &(FetchMessage) { .type = FETCH_FILES, .text = files.names }, files.fds, files.n);
 }
