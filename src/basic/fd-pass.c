@@ -6,9 +6,8 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include "basic/macro.h"
+#include "basic/fd-util.h"
 
 typedef union Control {
         struct cmsghdr align;
@@ -63,8 +62,7 @@ ssize_t receive_fds(int fd, void *p, size_t size, int fds[], size_t max, size_t 
                 return negative_errno();
         n_fds = take_fds(&m, all);
         if ((m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || n_fds > max) {
-                for (size_t i = 0; i < n_fds; i++)
-                        (void) close(all[i]);
+                close_many(all, n_fds);
                 return -EMSGSIZE;
         }
         if (n_fds > 0)

@@ -27,6 +27,11 @@ int safe_close(int fd) {
         return -EBADF;
 }
 
+void close_many(const int fds[], size_t n) {
+        for (size_t i = 0; i < n; i++)
+                (void) safe_close(fds[i]);
+}
+
 static int fd_flag(int fd, int get, int set, int flag, bool on) {
         int flags, wanted;
 
@@ -173,6 +178,17 @@ int open_directory_at(int dir_fd, const char *name, mode_t mode, bool create) {
                 return negative_errno();
         fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         return fd < 0 ? negative_errno() : fd;
+}
+
+int open_directory_stream(int dir_fd, const char *name, DIR **ret) {
+        _cleanup_close_ int fd = -EBADF;
+
+        fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        *ret = fd >= 0 ? fdopendir(fd) : NULL;
+        if (!*ret)
+                return negative_errno();
+        TAKE_FD(fd);
+        return 0;
 }
 
 static int remove_children(int fd, dev_t dev) {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <dirent.h>
+
 #include "basic/macro.h"
 
 /* close() that keeps errno, accepts negative numbers and returns -EBADF for "fd = safe_close(fd)". */
@@ -9,6 +11,9 @@ static inline void closep(int *fd) {
         safe_close(*fd);
 }
 #define _cleanup_close_ _cleanup_(closep)
+
+/* All of them, by safe_close(). */
+void close_many(const int fds[], size_t n);
 
 int fd_nonblock(int fd, bool nonblock);
 int fd_cloexec(int fd, bool cloexec);
@@ -35,6 +40,14 @@ int tmpfile_link(int fd, const char *temporary, int dir_fd, const char *name);
 
 /* Opens a directory, creating it (mode, root) when it is not there; never follows a symlink at its end. */
 int open_directory_at(int dir_fd, const char *name, mode_t mode, bool create);
+
+/* Reads a directory, from its beginning; "." for dir_fd itself, which is not moved by it. */
+int open_directory_stream(int dir_fd, const char *name, DIR **ret);
+static inline void closedirp(DIR **d) {
+        if (*d)
+                closedir(*d);
+}
+#define _cleanup_closedir_ _cleanup_(closedirp)
 
 /* Removes a directory with all below it, never following a symlink nor crossing into another file system.
  * -ENOENT is success. */

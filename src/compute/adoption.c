@@ -273,21 +273,15 @@ static int read_record(Adoption *a, const char *name) {
 }
 
 static int read_records(Adoption *a) {
-        _cleanup_close_ int fd = -EBADF;
-        struct dirent *de;
-        int r = 0;
-        DIR *d;
+        _cleanup_closedir_ DIR *d = NULL;
+        int r;
 
-        fd = fcntl(a->manager->vms_fd, F_DUPFD_CLOEXEC, 3);
-        d = fd >= 0 ? fdopendir(fd) : NULL;
-        if (!d)
-                return log_error_errno(errno, "Cannot read " STATEDIR "/vms: %m");
-        TAKE_FD(fd);
-        rewinddir(d);
-        while (r >= 0 && (de = readdir(d)))
+        r = open_directory_stream(a->manager->vms_fd, ".", &d);
+        if (r < 0)
+                return log_error_errno(r, "Cannot read " STATEDIR "/vms: %m");
+        for (struct dirent *de; r >= 0 && (de = readdir(d));)
                 if (de->d_name[0] != '.')
                         r = read_record(a, de->d_name);
-        closedir(d);
         return r;
 }
 

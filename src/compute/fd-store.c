@@ -95,13 +95,13 @@ static int box_open(int fd, int ret[static BOX_MAX]) {
         if (size < 0)
                 return size == -EAGAIN ? 0 : (int) size;
         if (size != 1 || word != BOX_WORD) {
-                for (size_t i = 0; i < n; i++)
-                        safe_close(fds[i]);
+                close_many(fds, n);
                 return 0;
         }
-        for (size_t i = BOX_MAX; i < n; i++)
-                safe_close(fds[i]);
-        n = MIN2(n, BOX_MAX);
+        if (n > BOX_MAX) {
+                close_many(fds + BOX_MAX, n - BOX_MAX);
+                n = BOX_MAX;
+        }
         memcpy(ret, fds, n * sizeof(int));
         return (int) n;
 }

@@ -8,9 +8,10 @@
  * much: half a millisecond for each of 128 VMs. There is no cycle in it and PID 1 holds its end, so the kernel never takes it for
  * garbage; nor does a re-execution of PID 1 lose it. What lies in a queue counts as in flight, three for each VM, but not for
  * root, whose other processes (a service's, a container's) could then send no fd any more (ETOOMANYREFS with RLIMIT_NOFILE=1024
- * from 342 VMs on): for the uid behind the last of UIDBase= and UIDCount=, which nobody has. To tell the sockets apart when they come back, each carries a tag in its SO_PRIORITY, which a Unix socket has no other use for and
- * which stays with the socket. An exec session is "exec-STREAM-NAME", an attached console "console-NAME"; of these PID 1 drops
- * a socket by itself when its peer is gone. A name is removed explicitly where the peer may live on.
+ * from 342 VMs on): for the uid behind the last of UIDBase= and UIDCount=, which nobody has. To tell the sockets apart when they
+ * come back, each carries a tag in its SO_PRIORITY, which a Unix socket has no other use for and which stays with the socket. An
+ * exec session is "exec-STREAM-NAME", an attached console "console-NAME"; of these PID 1 drops a socket by itself when its peer
+ * is gone. A name is removed explicitly where the peer may live on.
  *
  * Because PID 1 holds a duplicate, close() alone does not let a peer see the end: use fd_store_shutdown(). */
 

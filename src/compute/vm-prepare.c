@@ -96,7 +96,8 @@ static void prepare_continue(Vm *vm) {
         vm_changed(vm, "ImageDigest", NULL);
         vm_set_state(vm, VM_CONFIGURED, "Image and disk are there.");
         /* Nobody is told "done" of a VM that the next daemon would take for half made, and remove. */
-        if (vm->unsaved && (r = vm_record_save(vm)) < 0) {
+        r = vm->unsaved ? vm_record_save(vm) : 0;
+        if (r < 0) {
                 text = strprintf("Cannot write the record of VM '%s': %s.", vm->name, strerror(-r));
                 prepare_failed(vm, r, text);
                 return;

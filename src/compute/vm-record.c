@@ -2,7 +2,6 @@
 
 #include "compute/vm-record.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdarg.h>
@@ -146,20 +145,14 @@ static json_t *record_object(int dir_fd) {
 }
 
 static int directory_entries(int dir_fd) {
-        struct dirent *de;
-        int n = 0, fd;
-        DIR *d;
+        _cleanup_closedir_ DIR *d = NULL;
+        int r, n = 0;
 
-        fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        d = fd >= 0 ? fdopendir(fd) : NULL;
-        if (!d) {
-                PROTECT_ERRNO;
-                safe_close(fd);
-                return negative_errno();
-        }
-        while ((de = readdir(d)))
+        r = open_directory_stream(dir_fd, ".", &d);
+        if (r < 0)
+                return r;
+        for (struct dirent *de; (de = readdir(d));)
                 n += !streq(de->d_name, ".") && !streq(de->d_name, "..");
-        closedir(d);
         return n;
 }
 

@@ -81,8 +81,7 @@ static int serve(Launch *root, const LaunchFilter *filter) {
         ssize_t size;
 
         size = receive_fds(LAUNCH_SERVER_FD, text, sizeof(text), fds, ELEMENTSOF(fds), &n_fds, 0);
-        for (size_t i = 0; i < n_fds; i++)
-                safe_close(fds[i]);
+        close_many(fds, n_fds);
         if (size <= 0)
                 return (int) size; /* 0: the daemon is gone */
         r = make_root(root, text, (size_t) size);

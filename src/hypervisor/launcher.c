@@ -131,8 +131,7 @@ static int receive(Server *s, Launched *ret) {
         if (n == sizeof(reply) && reply.error != 0)
                 return -abs(reply.error);
         if (n != sizeof(reply) || n_fds != ELEMENTSOF(fds) || reply.pid <= 1) {
-                for (size_t i = 0; i < n_fds; i++)
-                        safe_close(fds[i]);
+                close_many(fds, n_fds);
                 return -EPROTO;
         }
         *ret = (Launched) { .pid = reply.pid, .pidfd = fds[0], .control_fd = fds[1] };

@@ -153,22 +153,13 @@ static int make_output(void) {
 
 /* What an older hero-init or another build of this kernel left. Guests that run from it have it open. */
 static void remove_others(int dir_fd, const char *prefix, const char *name) {
-        struct dirent *de;
-        DIR *d;
-        int fd;
+        _cleanup_closedir_ DIR *d = NULL;
 
-        fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
+        if (open_directory_stream(dir_fd, ".", &d) < 0)
                 return;
-        d = fdopendir(fd);
-        if (!d) {
-                safe_close(fd);
-                return;
-        }
-        while ((de = readdir(d)))
+        for (struct dirent *de; (de = readdir(d));)
                 if (startswith(de->d_name, prefix) && !streq(de->d_name, name))
-                        (void) unlinkat(fd, de->d_name, 0);
-        closedir(d);
+                        (void) unlinkat(dir_fd, de->d_name, 0);
 }
 
 /* PREFIX-VERSION-KEY in the cache, made unless it is there. */

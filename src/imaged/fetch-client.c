@@ -48,8 +48,7 @@ static int on_message(sd_event_source *s, int fd, uint32_t revents, void *userda
                 answer.error = r == 0 ? -ECONNRESET : r;
         c->freed = &freed;
         c->answer(&answer, c->userdata);
-        for (size_t i = 0; i < answer.n_fds; i++)
-                safe_close(fds[i]);
+        close_many(fds, answer.n_fds);
         if (freed)
                 return 0;
         c->freed = NULL;

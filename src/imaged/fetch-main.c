@@ -79,8 +79,7 @@ typedef struct Files {
 } Files;
 
 static void files_done(Files *f) {
-        for (size_t i = 0; i < f->n; i++)
-                safe_close(f->fds[i]);
+        close_many(f->fds, f->n);
 }
 
 /* The blobs by name; one of them is the manifest, which is known already. */
@@ -105,19 +104,12 @@ static int collect(DIR *d, Files *files) {
 
 static int say_files(Fetch *f) {
         _cleanup_(files_done) Files files = {};
-        DIR *d;
-        int r, fd;
+        _cleanup_closedir_ DIR *d = NULL;
+        int r;
 
-        fd = openat(f->dir_fd, SKOPEO_BLOBS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-                return negative_errno();
-        d = fdopendir(fd);
-        if (!d) {
-                safe_close(fd);
-                return -ENOMEM;
-        }
-        r = collect(d, &files);
-        closedir(d);
+        r = open_directory_stream(f->dir_fd, SKOPEO_BLOBS, &d);
+        if (r >= 0)
+                r = collect(d, &files);
         return r < 0 ? r
                      : fetch_send(f->fd, &(FetchMessage) { .type = FETCH_FILES, .text = files.names }, files.fds, files.n);
 }
@@ -194,8 +186,7 @@ static int on_message(sd_event_source *s, int fd, uint32_t revents, void *userda
         size_t n_fds;
 
         r = fetch_receive(fd, buf, &m, fds, &n_fds);
-        for (size_t i = 0; i < n_fds; i++)
-                safe_close(fds[i]);
+        close_many(fds, n_fds);
         if (r == -EAGAIN)
                 return 0;
         if (r == 0) /* has what it wanted, or wants no more */

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 
 #include "basic/alloc-util.h"
-#include "basic/fd-util.h"
+#include "basic/fd-pass.h"
 #include "basic/parse-util.h"
 #include "basic/string-util.h"
 
@@ -102,73 +102,24 @@ int fetch_message_format(const FetchMessage *m, char buf[static FETCH_MESSAGE_MA
 }
 
 int fetch_send(int fd, const FetchMessage *m, const int *fds, size_t n_fds) {
-        union {
-                struct cmsghdr header;
-                char buf[CMSG_SPACE(sizeof(int) * FETCH_FILES_MAX)];
-        } control = {};
         char buf[FETCH_MESSAGE_MAX + 1];
-        struct iovec iov = { .iov_base = buf };
-        struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
         int n;
 
         if (n_fds > FETCH_FILES_MAX)
                 return -E2BIG;
         n = fetch_message_format(m, buf);
-        if (n < 0)
-                return n;
-        iov.iov_len = (size_t) n;
-        if (n_fds > 0) {
-                mh.msg_control = &control;
-                mh.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
-                control.header = (struct cmsghdr) {
-                        .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int) * n_fds)
-                };
-                memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * n_fds);
-        }
-        return sendmsg(fd, &mh, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? negative_errno() : 0;
-}
-
-static size_t take_fds(struct msghdr *mh, int *fds) {
-        size_t n = 0;
-
-        for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c; c = CMSG_NXTHDR(mh, c)) {
-                size_t k;
-
-                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-                        continue;
-                k = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-                for (size_t i = 0; i < k; i++) {
-                        int fd;
-
-                        memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-                        if (n < FETCH_FILES_MAX)
-                                fds[n++] = fd;
-                        else
-                                safe_close(fd);
-                }
-        }
-        return n;
+        return n < 0 ? n : send_fds(fd, buf, (size_t) n, fds, n_fds, MSG_DONTWAIT);
 }
 
 int fetch_receive(int fd, char buf[static FETCH_MESSAGE_MAX + 1], FetchMessage *ret, int *fds, size_t *ret_n_fds) {
-        union {
-                struct cmsghdr header;
-                char buf[CMSG_SPACE(sizeof(int) * FETCH_FILES_MAX)];
-        } control;
-        struct iovec iov = { .iov_base = buf, .iov_len = FETCH_MESSAGE_MAX };
-        struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
         ssize_t n;
         int r;
 
-        *ret_n_fds = 0;
-        n = recvmsg(fd, &mh, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-        if (n < 0)
-                return errno == ECONNRESET ? 0 : negative_errno();
-        *ret_n_fds = take_fds(&mh, fds);
-        if (n == 0)
+        n = receive_fds(fd, buf, FETCH_MESSAGE_MAX, fds, FETCH_FILES_MAX, ret_n_fds, MSG_DONTWAIT);
+        if (n == 0 || n == -ECONNRESET)
                 return 0;
-        if (mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
-                return -EBADMSG;
+        if (n < 0)
+                return n == -EMSGSIZE ? -EBADMSG : (int) n;
         buf[n] = 0;
         r = fetch_message_parse(buf, (size_t) n, ret);
         return r < 0 ? r : 1;

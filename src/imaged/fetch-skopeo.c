@@ -134,17 +134,12 @@ _Noreturn static void child(char *const *argv, char *const *envp, int out_fd, in
 
 /* One directory of what it writes, if it is made yet; not those in it. */
 static int measure_directory(int dir_fd, const char *name, uint64_t *bytes, unsigned *blobs) {
-        DIR *d;
-        int fd;
+        _cleanup_closedir_ DIR *d = NULL;
+        int r;
 
-        fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-                return errno == ENOENT ? 0 : negative_errno();
-        d = fdopendir(fd);
-        if (!d) {
-                safe_close(fd);
-                return -ENOMEM;
-        }
+        r = open_directory_stream(dir_fd, name, &d);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
         for (struct dirent *e; (e = readdir(d));) {
                 struct stat st;
 
@@ -155,7 +150,6 @@ static int measure_directory(int dir_fd, const char *name, uint64_t *bytes, unsi
                 *bytes += (uint64_t) st.st_size;
                 *blobs += strlen(e->d_name) == DIGEST_HEX_LENGTH;
         }
-        closedir(d);
         return 0;
 }
 

@@ -30,11 +30,6 @@ struct ImageStore {
         int lock_fd, content_fd, images_fd, tags_fd;
 };
 
-static inline void closedirp(DIR **d) {
-        if (*d)
-                closedir(*d);
-}
-
 static void hex_name(const char *digest, const char *suffix, char buf[static HEX_NAME_MAX]) {
         (void) snprintf(buf, HEX_NAME_MAX, "%.*s%s", (int) DIGEST_HEX_LENGTH, digest + strlen(DIGEST_PREFIX), suffix);
 }
@@ -47,26 +42,11 @@ static bool hex_digest(const char *name, const char *suffix, char buf[static DIG
         return digest_is_valid(buf);
 }
 
-static int open_directory(int dir_fd, DIR **ret) {
-        int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-        if (fd < 0)
-                return negative_errno();
-        *ret = fdopendir(fd);
-        if (!*ret) {
-                int r = negative_errno();
-
-                safe_close(fd);
-                return r;
-        }
-        return 0;
-}
-
 static int remove_temporaries(int dir_fd) {
-        _cleanup_(closedirp) DIR *d = NULL;
+        _cleanup_closedir_ DIR *d = NULL;
         int r;
 
-        r = open_directory(dir_fd, &d);
+        r = open_directory_stream(dir_fd, ".", &d);
         if (r < 0)
                 return r;
         for (struct dirent *e; (e = readdir(d));)
@@ -305,12 +285,12 @@ int image_store_resolve(ImageStore *s, const char *reference, char digest[static
 /* name() makes of a file's name what it stands for; false: it is none. */
 static int list(int dir_fd, bool (*name)(const char *file, char *buf), char ***ret, unsigned *ret_foreign) {
         _cleanup_strv_free_ char **l = NULL;
-        _cleanup_(closedirp) DIR *d = NULL;
+        _cleanup_closedir_ DIR *d = NULL;
         char buf[REFERENCE_MAX + 1];
         unsigned foreign = 0;
         int r;
 
-        r = open_directory(dir_fd, &d);
+        r = open_directory_stream(dir_fd, ".", &d);
         if (r < 0)
                 return r;
         for (struct dirent *e; (e = readdir(d));) {

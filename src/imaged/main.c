@@ -35,24 +35,20 @@ static int rearm(Imaged *m) {
         return r < 0 ? r : sd_event_source_set_enabled(m->idle, SD_EVENT_ONESHOT);
 }
 
-static bool imaged_may_exit(const Imaged *m) {
-        return m->nameless && !imaged_is_busy(m);
-}
-
 /* After whatever the loop did while we leave: PID 1 counts our time already, and who calls now waits for our end. */
 static int on_iteration(sd_event_source *s, void *userdata) {
         Imaged *m = userdata;
 
-        return imaged_may_exit(m) ? sd_event_exit(m->event, EXIT_SUCCESS) : 0;
+        return m->nameless && !imaged_is_busy(m) ? sd_event_exit(m->event, EXIT_SUCCESS) : 0;
 }
 
 static int on_name_released(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         Imaged *m = userdata;
 
         /* The bus delivers in order: every call that was for us has been dispatched by now, and the next one
-         * starts a new instance. What it began is finished first. */
+         * starts a new instance. What it began is finished first, see on_iteration(). */
         m->nameless = true;
-        return imaged_may_exit(m) ? sd_event_exit(m->event, EXIT_SUCCESS) : 0;
+        return 0;
 }
 
 static int on_idle(sd_event_source *s, uint64_t usec, void *userdata) {

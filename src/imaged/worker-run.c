@@ -195,8 +195,7 @@ typedef struct Fds {
 } Fds;
 
 static void fds_done(Fds *f) {
-        for (size_t i = 0; i < f->n; i++)
-                safe_close(f->fds[i]);
+        close_many(f->fds, f->n);
 }
 
 static int start(WorkerRun *w, const WorkerRequest *q) {

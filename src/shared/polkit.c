@@ -27,11 +27,11 @@
 #define SENDERS_MAX 128u
 #define SENDER_NAME_MAX 32u
 #define LOGINS_MAX 32u
+#define LOGIN_WAITERS_MAX 64u
+#define LOGIN_LIFETIME (60 * USEC_PER_SEC)
 /* polkitd gives each of its rules' two runs 15 s, and that of Debian 12 (122) loses the wake-up after one of some hundred on
  * a busy machine: it then waits for all of that time ("Terminating runaway script"). It answers all the same. */
 #define ANSWER_TIMEOUT (45 * USEC_PER_SEC)
-#define LOGIN_WAITERS_MAX 64u
-#define LOGIN_LIFETIME (60 * USEC_PER_SEC)
 
 typedef struct Sender {
         char name[SENDER_NAME_MAX]; /* ":1.123456"; the bus never gives one out twice */

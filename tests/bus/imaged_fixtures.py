@@ -99,6 +99,12 @@ class Connection:
         self.fds = out.steal_fds() if out else []
         return reply.unpack()
 
+    def ask_bus(self, method, signature, *arguments):
+        """Of the bus itself."""
+        reply = self.bus.call_sync('org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus', method,
+                                   GLib.Variant(signature, arguments), None, 0, -1, None).unpack()
+        return reply[0] if reply else None
+
     def error(self, method, *arguments, **options):
         try:
             self.call(method, *arguments, **options)
@@ -173,9 +179,7 @@ class Connection:
             return False
         self.context.invoke_full(0, register)
         assert done.wait(10)
-        reply = self.bus.call_sync('org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus', 'RequestName',
-                                   GLib.Variant('(su)', (name, 4)), None, 0, -1, None)
-        assert reply.unpack() == (1,)
+        assert self.ask_bus('RequestName', '(su)', name, 4) == 1
 
 
 class Host:
@@ -214,8 +218,7 @@ class Host:
 
         def owned():
             assert self.daemon.poll() is None, self.log()
-            return c.bus.call_sync('org.freedesktop.DBus', '/', 'org.freedesktop.DBus', 'NameHasOwner', GLib.Variant('(s)', (NAME,)),
-                                   None, 0, -1, None).unpack()[0]
+            return c.ask_bus('NameHasOwner', '(s)', NAME)
         wait_for(owned)
 
     def stop(self):

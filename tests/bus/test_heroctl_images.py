@@ -321,10 +321,6 @@ def test_a_service_that_is_about_to_leave_is_asked_once_more(empty_bus, words):
     images = 'org.hero.Compute.Images'
     leaving = Connection(empty_bus.address)
 
-    def ask_bus(method, *arguments):
-        leaving.bus.call_sync('org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus', method,
-                              GLib.Variant(*arguments), None, 0, -1, None)
-
     def on_message(bus, message, incoming):
         if incoming and message.get_interface() == images:
             release = Gio.DBusMessage.new_method_call('org.freedesktop.DBus', '/', 'org.freedesktop.DBus', 'ReleaseName')
@@ -334,7 +330,7 @@ def test_a_service_that_is_about_to_leave_is_asked_once_more(empty_bus, words):
             return None
         return message
     leaving.bus.add_filter(on_message)
-    ask_bus('RequestName', '(su)', (images, 4))
+    assert leaving.ask_bus('RequestName', '(su)', images, 4) == 1
     empty_bus.start_on_demand(images)
     assert re.fullmatch('sha256:[cf]{64}\n', empty_bus.text('image', *words))
     leaving.close()

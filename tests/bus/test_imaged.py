@@ -464,8 +464,7 @@ def test_it_leaves_when_nobody_wants_it_and_comes_back(tmp_path):
     digest = c.imported('a', SMALL)
 
     def owned():
-        return c.bus.call_sync('org.freedesktop.DBus', '/', 'org.freedesktop.DBus', 'NameHasOwner', GLib.Variant('(s)', (NAME,)), None, 0, -1,
-                               None).unpack()[0]
+        return c.ask_bus('NameHasOwner', '(s)', NAME)
     wait_for(lambda: not owned())
     assert c.open('a')[0] == digest
     # Not in the middle of an import, however long it takes.
@@ -504,20 +503,16 @@ def leaving(tmp_path):
     c = h.connect()
     c.imported('a', SMALL)
 
-    def ask_bus(method, name):
-        return c.bus.call_sync('org.freedesktop.DBus', '/', 'org.freedesktop.DBus', method, GLib.Variant('(s)', (name,)), None, 0, -1,
-                               None).unpack()[0]
-
     def call(*arguments, fails=False, **options):
         """The answer, and the bus's name for who gave it. The caller is one it has to ask the bus about."""
-        owner, caller = ask_bus('GetNameOwner', NAME), h.connect()
+        owner, caller = c.ask_bus('GetNameOwner', '(s)', NAME), h.connect()
         h.bus.send_signal(signal.SIGSTOP)
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(caller.error if fails else caller.call, *arguments, **options)
             time.sleep(2)
             h.bus.send_signal(signal.SIGCONT)
             return answer.result(), owner
-    yield c, call, lambda name: ask_bus('NameHasOwner', name)
+    yield c, call, lambda name: c.ask_bus('NameHasOwner', '(s)', name)
     h.close()
 
 
