@@ -14,6 +14,8 @@ typedef enum VmState {
         VM_RUNNING,
         VM_SUSPENDING,
         VM_SUSPENDED,    /* paused in memory, frozen */
+        VM_HIBERNATING,
+        VM_HIBERNATED,   /* on disk; no process, no memory */
         VM_RESUMING,
         VM_STOPPING,
         VM_STOPPED,
@@ -27,7 +29,7 @@ VmState vm_state_from_string(const char *s);
 
 bool vm_transition_is_allowed(VmState from, VmState to);
 
-/* A VMM process exists or is being made or ended. */
+/* A VMM process exists or is being made or ended, or its guest sleeps on disk. */
 bool vm_state_is_active(VmState s);
 /* Nothing changes until somebody asks. */
 bool vm_state_is_resting(VmState s);

@@ -321,6 +321,7 @@ static VmmSpec scope_vmm_spec(const Vm *vm) {
                 .cpus = vm->spec.cpus,
                 .memory = vm->spec.memory,
                 .accelerator = vm->runtime ? vm->runtime->accelerator : ACCELERATOR_TCG,
+                .memory_fd = -EBADF,
                 .tap_fd = -EBADF,
         };
 }

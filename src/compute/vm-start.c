@@ -206,6 +206,7 @@ static int launch_prepare(Vm *vm, Launch *l, int root_fd, int kernel_fd, int ini
                 .console_fd = l->console,
                 .monitor_fd = l->monitor,
                 .agent_fd = l->agent,
+                .memory_fd = -EBADF,
                 .tap_fd = -EBADF,
         };
         l->sandbox = vm->hypervisor->sandbox(&spec);

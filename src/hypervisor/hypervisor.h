@@ -40,6 +40,11 @@ typedef struct VmmSpec {
         int monitor_fd;           /* … : monitor protocol */
         int agent_fd;             /* … : guest-protocol/guest-protocol.h */
 
+        /* The guest's memory: a memfd of just so many bytes, which the VMM maps shared, so that the guest outlives it.
+         * -EBADF: memory of the VMM's own, and save() cannot be used. */
+        int memory_fd;
+        bool incoming;            /* no boot: waits, paused, for load() */
+
         /* The network. Without a TAP the guest has none, and the rest means nothing. */
         int tap_fd;               /* attached already (TUNSETIFF); with IFF_VNET_HDR the guest may leave checksums and
                                    * segmentation to the host */
@@ -125,6 +130,14 @@ struct Hypervisor {
         int (*resume)(VmmMonitor *m, vmm_done_t done, void *userdata);
         int (*powerdown)(VmmMonitor *m, vmm_done_t done, void *userdata); /* as if the power button was pressed */
         int (*quit)(VmmMonitor *m, vmm_done_t done, void *userdata);
+        /* Writes what is the VMM's of a paused guest (devices, not the memory in memory_fd) into fd, from its offset on; and the
+         * reverse into one that is incoming, which is paused then as the other was. fd (borrowed) is a file. Done when all of it
+         * is there; the VMM is of no use afterwards but for quit(), and for resume() when it failed. */
+        int (*save)(VmmMonitor *m, int fd, vmm_done_t done, void *userdata);
+        int (*load)(VmmMonitor *m, int fd, vmm_done_t done, void *userdata);
+        /* What wrote the state, and is needed to read it again: "QEMU 7.2.19 (Debian 1:7.2+dfsg-7)". After
+         * VMM_EVENT_READY, of a connection that is not adopted; NULL: not known. */
+        const char *(*version)(const VmmMonitor *m);
         /* 1 paused, 0 running in done's error argument; used at adoption. */
         int (*query_paused)(VmmMonitor *m, vmm_done_t done, void *userdata);
 };

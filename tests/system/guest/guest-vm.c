@@ -85,6 +85,7 @@ void guest_start_listening(GuestVm *vm, const char *path) {
                 .memory = UINT64_C(256) << 20,
                 .accelerator = ACCELERATOR_TCG,
                 .monitor_fd = -EBADF,
+                .memory_fd = -EBADF,
                 .tap_fd = guest_tap_fd,
                 .mac = { 2, 0, 0, 0, 0, 1 },
                 .mtu = 1400,

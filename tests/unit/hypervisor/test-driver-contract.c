@@ -154,6 +154,7 @@ static void vmm_start(Vmm *v, const char *script) {
                 .initrd_fd = some_memory(4096),
                 .root_fd = read_only(some_memory(1 << 20)),
                 .overlay_fd = some_memory(1 << 20),
+                .memory_fd = -EBADF,
                 .tap_fd = v->tap_fd,
                 .mac = { 2, 0, 0, 0, 0, 1 },
                 .mtu = 1400,
@@ -223,6 +224,7 @@ static int setup(void **state) {
                 .console_fd = -EBADF,
                 .agent_fd = -EBADF,
                 .monitor_fd = -EBADF,
+                .memory_fd = -EBADF,
                 .tap_fd = -EBADF,
         };
         assert_non_null(v->hypervisor);

@@ -61,6 +61,7 @@ static void the_mock_refuses_a_script_that_is_none(void **state) {
                 .console_fd = 5,
                 .monitor_fd = 6,
                 .agent_fd = 7,
+                .memory_fd = -EBADF,
                 .tap_fd = -EBADF,
         };
 

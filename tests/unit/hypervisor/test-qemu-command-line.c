@@ -32,6 +32,7 @@ static VmmSpec example(void) {
                 .console_fd = 24,
                 .monitor_fd = 25,
                 .agent_fd = 26,
+                .memory_fd = -EBADF,
                 .tap_fd = -EBADF,
         };
 }
