@@ -224,7 +224,6 @@ static int setup(void **state) {
                 .console_fd = -EBADF,
                 .agent_fd = -EBADF,
                 .monitor_fd = -EBADF,
-                .memory_fd = -EBADF,
                 .tap_fd = -EBADF,
         };
         assert_non_null(v->hypervisor);
