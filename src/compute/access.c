@@ -17,6 +17,7 @@ static const MethodAccess table[] = {
         { "Manager", "StopUser", MANAGE },
         { "Manager", "GetVM", INSPECT },
         { "Manager", "GetVMByPID", INSPECT },
+        { "Manager", "GetUserByAddress", INSPECT },
         { "Manager", "GetUser", INSPECT },
         { "Manager", "ListVMs", INSPECT },
         { "Manager", "ListUsers", INSPECT },

@@ -145,6 +145,7 @@ static int adopt_runtime(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
         rt->monitor_fd = store_take(a->store, name, FD_TAG_MONITOR);
         rt->agent_fd = store_take(a->store, name, FD_TAG_AGENT);
         rt->console_fd = store_take(a->store, name, FD_TAG_CONSOLE);
+        vm_network_adopt(vm, store_take(a->store, name, FD_TAG_TAP));
         r = vm_watch_exit(vm);
         if (r >= 0)
                 r = vm_watch_oom(vm);
@@ -371,6 +372,7 @@ static int on_units(sd_bus_message *reply, void *userdata, sd_bus_error *error) 
         int r;
 
         r = e ? -sd_bus_error_get_errno(e) : read_scopes(a, reply);
+        m->network.wake_tun = store_take(a->store, "wake", FD_TAG_NONE);
         if (r < 0)
                 (void) log_error_errno(r, "systemd does not list its units: %s", e ? e->message : strerror(-r));
         else

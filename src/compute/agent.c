@@ -120,6 +120,7 @@ static int agent_send_boot(Agent *a) {
         gp_writer_u64(&w, GP_FIELD_REALTIME, now_usec(CLOCK_REALTIME));
         if (vm->manager->config.console_shell)
                 gp_writer_u32(&w, GP_FIELD_CONSOLE_SHELL, 1);
+        vm_network_write_boot(vm, &w);
         return agent_send(a, &w);
 }
 

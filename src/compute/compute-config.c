@@ -7,8 +7,12 @@
 #include "basic/alloc-util.h"
 #include "basic/parse-util.h"
 #include "basic/string-util.h"
+#include "basic/strv.h"
 #include "basic/time-util.h"
 #include "compute/vm-spec.h"
+#include "network/ipv4-pool.h"
+#include "network/mycelium.h"
+#include "network/wake-policy.h"
 #include "shared/conf-file.h"
 #include "storage/overlay.h"
 
@@ -16,6 +20,9 @@
  * below INT32_MAX, above which polkit misreads a uid. */
 #define UID_BASE_DEFAULT 1879048192u
 #define UID_COUNT_DEFAULT 65536u
+
+/* Private (RFC 1918), and in nobody's defaults that we know of. */
+#define IPV4_POOL_DEFAULT "10.104.0.0/16"
 
 static int set_string(char **p, const char *value) {
         return free_and_strdup(p, isempty(value) ? NULL : value);
@@ -32,6 +39,8 @@ int compute_config_defaults(ComputeConfig *c) {
                 .memory = UINT64_C(256) << 20,
                 .disk = UINT64_C(1) << 30,
                 .images_pull = true,
+                .network_enable = true,
+                .forwarding = true,
                 .users_cpus_max = 2,
                 .users_memory_max = UINT64_C(2) << 30,
                 .users_disk_max = UINT64_C(10) << 30,
@@ -48,7 +57,8 @@ int compute_config_defaults(ComputeConfig *c) {
                 .console_shell = true,
         };
         if (set_string(&c->hypervisor, "qemu") < 0 || set_string(&c->slice, "machine-hero.slice") < 0 ||
-            set_string(&c->image, "busybox") < 0)
+            set_string(&c->image, "busybox") < 0 || set_string(&c->mycelium_url, MYCELIUM_URL) < 0 ||
+            set_string(&c->wake_policy, WAKE_POLICY_DEFAULT) < 0 || subnet_parse(IPV4_POOL_DEFAULT, &c->ipv4_pool) < 0)
                 return -ENOMEM;
         return 0;
 }
@@ -59,6 +69,9 @@ void compute_config_done(ComputeConfig *c) {
         free(c->kernel_modules);
         free(c->slice);
         free(c->image);
+        free(c->mycelium_url);
+        free(c->wake_policy);
+        strv_free(c->dns);
         *c = (ComputeConfig) {};
 }
 
@@ -78,6 +91,11 @@ typedef enum Kind {
         KIND_SIZE,
         KIND_RATIO,
         KIND_TIME,
+        KIND_SUBNET,
+        KIND_POOL,
+        KIND_URL,
+        KIND_ADDRESSES,
+        KIND_WAKE,
 } Kind;
 
 static const struct {
@@ -99,6 +117,13 @@ static const struct {
         { "Defaults", "Memory", KIND_MEMORY, offsetof(ComputeConfig, memory) },
         { "Defaults", "Disk", KIND_DISK, offsetof(ComputeConfig, disk) },
         { "Images", "Pull", KIND_PULL, offsetof(ComputeConfig, images_pull) },
+        { "Network", "Enable", KIND_BOOLEAN, offsetof(ComputeConfig, network_enable) },
+        { "Network", "Subnet", KIND_SUBNET, offsetof(ComputeConfig, subnet) },
+        { "Network", "MyceliumURL", KIND_URL, offsetof(ComputeConfig, mycelium_url) },
+        { "Network", "IPv4Pool", KIND_POOL, offsetof(ComputeConfig, ipv4_pool) },
+        { "Network", "DNS", KIND_ADDRESSES, offsetof(ComputeConfig, dns) },
+        { "Network", "Wake", KIND_WAKE, offsetof(ComputeConfig, wake_policy) },
+        { "Network", "Forwarding", KIND_BOOLEAN, offsetof(ComputeConfig, forwarding) },
         { "Users", "CPUsMax", KIND_CPUS, offsetof(ComputeConfig, users_cpus_max) },
         { "Users", "MemoryMax", KIND_MEMORY, offsetof(ComputeConfig, users_memory_max) },
         { "Users", "DiskMax", KIND_DISK, offsetof(ComputeConfig, users_disk_max) },
@@ -133,6 +158,50 @@ static int assign_string(Kind kind, const char *value, char **p, char **ret_why)
                 return why(ret_why, "Must be the name of a slice unit.");
         if (kind == KIND_IMAGE && isempty(value))
                 return why(ret_why, "Must be an image reference.");
+        return set_string(p, value);
+}
+
+static int assign_subnet(Kind kind, const char *value, Subnet *p, char **ret_why) {
+        Subnet s = {};
+
+        if (kind == KIND_SUBNET) {
+                if (!streq(value, "auto") &&
+                    (subnet_parse(value, &s) < 0 || s.address.family != AF_INET6 || s.prefix != 64))
+                        return why(ret_why, "Must be an IPv6 subnet of 64 bits, or auto.");
+        } else if (!isempty(value) && (subnet_parse(value, &s) < 0 || s.address.family != AF_INET ||
+                                       s.prefix < IPV4_POOL_PREFIX_MIN || s.prefix > IPV4_POOL_PREFIX_MAX))
+                return why(ret_why, "Must be an IPv4 subnet of 8 to 30 bits, or empty.");
+        *p = s;
+        return 0;
+}
+
+static int assign_addresses(const char *value, char ***p, char **ret_why) {
+        _cleanup_strv_free_ char **l = NULL;
+        const char *s = value + strspn(value, " \t,");
+
+        while (*s) {
+                size_t n = strcspn(s, " \t,");
+                char *word = strndup(s, n);
+                Address a;
+
+                if (strv_consume(&l, word) < 0)
+                        return -ENOMEM;
+                if (address_parse(word, &a) < 0)
+                        return why(ret_why, "Must be IP addresses, separated by spaces.");
+                s += n + strspn(s + n, " \t,");
+        }
+        strv_free(*p);
+        *p = TAKE_PTR(l);
+        return 0;
+}
+
+static int assign_words(Kind kind, const char *value, char **p, char **ret_why) {
+        WakePolicy policy;
+
+        if (kind == KIND_URL && !isempty(value) && !startswith(value, "http://"))
+                return why(ret_why, "Must be an http:// URL, or empty.");
+        if (kind == KIND_WAKE && wake_policy_parse(value, &policy) < 0)
+                return why(ret_why, "Must be words like \"tcp udp\", \"tcp:22 tcp:8000-8999 ping\", or none.");
         return set_string(p, value);
 }
 
@@ -229,6 +298,14 @@ static int assign(const char *section, const char *key, const char *value, void 
                 case KIND_SLICE:
                 case KIND_IMAGE:
                         return assign_string(keys[i].kind, value, p, ret_why);
+                case KIND_SUBNET:
+                case KIND_POOL:
+                        return assign_subnet(keys[i].kind, value, p, ret_why);
+                case KIND_ADDRESSES:
+                        return assign_addresses(value, p, ret_why);
+                case KIND_URL:
+                case KIND_WAKE:
+                        return assign_words(keys[i].kind, value, p, ret_why);
                 default:
                         return assign_number(keys[i].kind, value, p, ret_why);
                 }

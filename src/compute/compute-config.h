@@ -5,6 +5,7 @@
 
 #include "basic/macro.h"
 #include "hypervisor/hypervisor.h"
+#include "network/address.h"
 #include "shared/conf-file.h"
 
 typedef struct ComputeConfig {
@@ -25,6 +26,15 @@ typedef struct ComputeConfig {
 
         /* [Images] */
         int images_pull;         /* boolean: what is not here is pulled */
+
+        /* [Network] */
+        int network_enable;      /* boolean */
+        Subnet subnet;           /* an IPv6 /64; family 0: mycelium's, or our own */
+        char *mycelium_url;      /* NULL: not asked */
+        Subnet ipv4_pool;        /* family 0: no IPv4 */
+        char **dns;              /* NULL: the host's */
+        char *wake_policy;
+        int forwarding;          /* boolean */
 
         /* [Users]: what somebody may take for the own VM without being an administrator */
         unsigned users_cpus_max;

@@ -2,21 +2,28 @@
 
 #include "compute/fd-store.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
+#include "basic/close-later.h"
 #include "basic/fd-pass.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "compute/manager.h"
 #include "shared/log.h"
 
-#define BOX_MAX 3u
+#define BOX_MAX 8u
 #define BOX_WORD 'B'
+
+#define FD_TO_PTR(fd) ((void *) (intptr_t) (fd))
+#define PTR_TO_FD(p) ((int) (intptr_t) (p))
 
 int fd_store_tag(int fd, FdTag tag) {
         int v = (int) tag;
@@ -26,9 +33,14 @@ int fd_store_tag(int fd, FdTag tag) {
 
 FdTag fd_store_get_tag(int fd) {
         socklen_t l = sizeof(int);
+        struct stat st;
         int v;
 
-        return getsockopt(fd, SOL_SOCKET, SO_PRIORITY, &v, &l) < 0 ? FD_TAG_NONE : (FdTag) v;
+        if (getsockopt(fd, SOL_SOCKET, SO_PRIORITY, &v, &l) >= 0)
+                return (FdTag) v;
+        if (fstat(fd, &st) < 0)
+                return FD_TAG_NONE;
+        return S_ISCHR(st.st_mode) ? FD_TAG_TAP : S_ISREG(st.st_mode) ? FD_TAG_MEMORY : FD_TAG_NONE;
 }
 
 static void push(const char *name, const char *how, const int *fds, size_t n) {
@@ -107,14 +119,20 @@ static int box_open(int fd, int ret[static BOX_MAX]) {
 }
 
 void fd_store_push_vm(Vm *vm) {
-        const int fds[] = { vm->runtime->monitor_fd, vm->runtime->agent_fd, vm->runtime->console_fd };
+        const VmRuntime *rt = vm->runtime;
+        const int all[] = { rt->monitor_fd, rt->agent_fd, rt->console_fd, vm->network.tap_fd };
         const ComputeConfig *c = &vm->manager->config;
         _cleanup_free_ char *name = vm_fd_name(vm);
         _cleanup_close_ int box = -EBADF;
+        int fds[ELEMENTSOF(all)];
+        size_t n = 0;
 
         if (!name)
                 return;
-        box = box_new(c->uid_base + c->uid_count, fds, ELEMENTSOF(fds));
+        for (size_t i = 0; i < ELEMENTSOF(all); i++)
+                if (all[i] >= 0)
+                        fds[n++] = all[i];
+        box = box_new(c->uid_base + c->uid_count, fds, n);
         if (box < 0)
                 (void) log_warning_errno(box, "Cannot keep the channels of VM '%s' for the next start of the daemon: %m",
                                          vm->name);
@@ -127,6 +145,41 @@ void fd_store_remove_vm(Vm *vm) {
 
         if (name)
                 fd_store_remove(name);
+}
+
+static int on_barrier(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+        sd_event_source_disable_unref(s);
+        (void) close_later(PTR_TO_FD(userdata));
+        return 0;
+}
+
+/* The read end of a pipe of which PID 1 closes the other when it comes to it: sd_notify(3), BARRIER=1. */
+static int barrier_new(void) {
+        _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
+        int ends[2], r;
+
+        if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+                return negative_errno();
+        ours = ends[0];
+        theirs = ends[1];
+        r = sd_pid_notify_with_fds(0, false, "BARRIER=1", &theirs, 1);
+        return r < 0 ? r : r == 0 ? -ENOTCONN : TAKE_FD(ours);
+}
+
+void fd_store_close_after(Manager *m, int fd) {
+        sd_event_source *s = NULL;
+        int barrier;
+
+        if (fd < 0)
+                return;
+        barrier = barrier_new();
+        if (barrier >= 0 && sd_event_add_io(m->event, &s, barrier, EPOLLHUP, on_barrier, FD_TO_PTR(fd)) >= 0 &&
+            sd_event_source_set_io_fd_own(s, true) >= 0)
+                return;
+        /* Nobody keeps anything for us, or it could not be asked. */
+        sd_event_source_disable_unref(s);
+        safe_close(barrier);
+        (void) close_later(fd);
 }
 
 int fd_store_shutdown(int fd) {

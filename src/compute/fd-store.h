@@ -25,6 +25,9 @@ typedef enum FdTag {
         FD_TAG_STDIO = 4,
         FD_TAG_STDERR = 5,
         FD_TAG_CONTROL = 6, /* the highest that needs no CAP_NET_ADMIN */
+        /* What is no socket is known by what it is: */
+        FD_TAG_TAP = 7,     /* a character device */
+        FD_TAG_MEMORY = 8,  /* a file */
 } FdTag;
 
 int fd_store_tag(int fd, FdTag tag);
@@ -34,6 +37,10 @@ void fd_store_push(const char *name, const int *fds, size_t n);
 void fd_store_remove(const char *name);
 void fd_store_push_vm(Vm *vm);
 void fd_store_remove_vm(Vm *vm);
+
+/* Closes fd once PID 1 has closed all that it was told before to forget: of something that takes long to close (see
+ * close_later()) PID 1's must not be the last. Nothing for a negative fd. */
+void fd_store_close_after(Manager *m, int fd);
 
 /* shutdown() both ways and close. Returns -EBADF. */
 int fd_store_shutdown(int fd);

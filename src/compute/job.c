@@ -7,6 +7,7 @@
 #include "compute/manager.h"
 #include "compute/steps.h"
 #include "compute/transient.h"
+#include "compute/vm-awake.h"
 #include "compute/vm-wait.h"
 #include "shared/bus-util.h"
 #include "shared/error-names.h"
@@ -85,6 +86,7 @@ static void job_end(Job *j, int error, const char *text) {
                 capacity_release_run(vm); /* a start that was refused before it began */
         vm_changed(vm, "Job", NULL);
         vm_waiters_wake(vm);
+        vm_awake_look(vm, error, text);
         transient_look(vm, type == JOB_DELETE ? TRANSIENT_RETRY : 0);
 }
 

@@ -74,6 +74,7 @@ static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
 }
 
 static void on_adopted(Manager *m) {
+        network_adopted(m);
         m->serving = true;
         (void) reconcile_start(m);
         if (sd_bus_request_name_async(m->bus, NULL, COMPUTE_BUS_NAME, 0, on_name, m) < 0)
@@ -106,6 +107,8 @@ static int run(void) {
         r = manager_new(&m);
         if (r >= 0)
                 r = manager_load_config(m);
+        if (r >= 0)
+                r = network_init(m);
         if (r < 0)
                 return r;
         r = add_signals(m);

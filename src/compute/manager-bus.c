@@ -202,6 +202,23 @@ static int method_list_jobs(sd_bus_message *message, Manager *m, sd_bus_error *e
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
+static int method_get_user_by_address(sd_bus_message *message, Manager *m, sd_bus_error *error) {
+        const char *text;
+        Address a;
+        Vm *vm;
+        int r;
+
+        r = sd_bus_message_read(message, "s", &text);
+        if (r < 0)
+                return r;
+        if (address_parse(text, &a) < 0)
+                return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "'%s' is not an IP address.", text);
+        vm = network_find_vm(m, &a);
+        if (!vm)
+                return sd_bus_error_setf(error, ERROR_NO_SUCH_VM, "%s is no VM's address.", text);
+        return sd_bus_reply_method_return(message, "sso", strempty(vm->spec.user), vm->name, vm->path);
+}
+
 static int append_quarantined_use(sd_bus_message *reply, Manager *m, const char *name) {
         _cleanup_free_ char *image = NULL, *digest = NULL;
 
@@ -296,6 +313,7 @@ static const struct {
 } readers[] = {
         { "GetVM", method_get_vm },
         { "GetVMByPID", method_get_vm_by_pid },
+        { "GetUserByAddress", method_get_user_by_address },
         { "GetUser", method_get_user },
         { "ListVMs", method_list_vms },
         { "ListUsers", method_list_users },
@@ -338,6 +356,24 @@ GETTER(accelerator, "s",
                                                                             m->config.accelerator));
 GETTER(default_image, "s", m->config.image);
 
+GETTER(subnet_source, "s", strempty(m->network.source));
+
+static int append_subnet(sd_bus_message *reply, const Subnet *s) {
+        char buf[SUBNET_STRING_MAX];
+
+        return sd_bus_message_append(reply, "s", s->address.family ? subnet_format(buf, s) : "");
+}
+
+static int get_subnet(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
+                      void *userdata, sd_bus_error *error) {
+        return append_subnet(reply, &((const Manager *) userdata)->network.subnet);
+}
+
+static int get_ipv4_pool(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
+                         void *userdata, sd_bus_error *error) {
+        return append_subnet(reply, &((const Manager *) userdata)->network.pool_subnet);
+}
+
 static int get_quarantined(sd_bus *bus, const char *path, const char *interface, const char *property,
                            sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         const Manager *m = userdata;
@@ -368,6 +404,8 @@ static const sd_bus_vtable manager_vtable[] = {
                                 SD_BUS_RESULT("o", vm), method_read, UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetVMByPID", SD_BUS_ARGS("u", pid),
                                 SD_BUS_RESULT("o", vm), method_read, UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("GetUserByAddress", SD_BUS_ARGS("s", address),
+                                SD_BUS_RESULT("s", user, "s", vm, "o", vm_path), method_read, UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetUser", SD_BUS_ARGS("s", user),
                                 SD_BUS_RESULT("o", object), method_read, UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListVMs", SD_BUS_NO_ARGS,
@@ -399,6 +437,9 @@ static const sd_bus_vtable manager_vtable[] = {
         NUMBER("DiskTotal", "t", capacity.disk_total),
         NUMBER("DiskReserved", "t", capacity.disk_reserved),
         NUMBER("NVMs", "u", n_vms),
+        SD_BUS_PROPERTY("Subnet", "s", get_subnet, 0, 0),
+        SD_BUS_PROPERTY("SubnetSource", "s", get_subnet_source, 0, 0),
+        SD_BUS_PROPERTY("IPv4Pool", "s", get_ipv4_pool, 0, 0),
         SD_BUS_PROPERTY("Quarantined", "a(ss)", get_quarantined, 0, 0),
         SD_BUS_VTABLE_END,
 };

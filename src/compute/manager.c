@@ -45,6 +45,7 @@ int manager_load_config(Manager *m) {
         if (r < 0)
                 return log_error_errno(r, "Cannot find out what the host has: %m");
         resources_flush(m);
+        network_reload(m);
         return 0;
 }
 
@@ -107,6 +108,7 @@ Manager *manager_free(Manager *m) {
         sd_event_source_disable_unref(m->reconcile_timer);
         scope_manager_done(m);
         resources_done(m);
+        network_done(m);
         polkit_free(m->polkit);
         event_ring_done(&m->events);
         for (size_t i = 0; i < m->n_quarantined; i++) {

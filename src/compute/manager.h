@@ -12,6 +12,7 @@
 #include "compute/capacity.h"
 #include "compute/compute-config.h"
 #include "compute/job.h"
+#include "compute/network.h"
 #include "compute/resources.h"
 #include "compute/signals.h"
 #include "compute/vm.h"
@@ -46,6 +47,7 @@ struct Manager {
 
         Capacity capacity;
         Resources resources;
+        Network network;
         unsigned char *uids_used; /* bitmap of config.uid_count */
         unsigned uids_next;
 

@@ -18,6 +18,14 @@
 #include "shared/error-names.h"
 #include "storage/overlay.h"
 
+/* A TAP's name has less room than an id. */
+static bool tap_is_taken(Manager *m, const char *id) {
+        for (Vm *vm = m->vms_by_name; vm; vm = vm->hh_name.next)
+                if (vm_tap_id(vm->id) == vm_tap_id(id))
+                        return true;
+        return false;
+}
+
 static int new_id(Manager *m, char ret[static VM_ID_LENGTH + 1]) {
         uint8_t bytes[VM_ID_LENGTH / 2];
         Vm *other;
@@ -28,7 +36,7 @@ static int new_id(Manager *m, char ret[static VM_ID_LENGTH + 1]) {
                 for (size_t i = 0; i < sizeof(bytes); i++)
                         sprintf(ret + 2 * i, "%02x", bytes[i]);
                 HASH_FIND(hh_id, m->vms_by_id, ret, VM_ID_LENGTH, other);
-        } while (other);
+        } while (other || tap_is_taken(m, ret));
         return 0;
 }
 
@@ -83,6 +91,11 @@ static int make_vm(Manager *m, const char *name, VmSpec *spec, Vm **ret, sd_bus_
         }
         if (r < 0)
                 return r;
+        r = vm_network_assign(vm, error);
+        if (r < 0) {
+                vm_free(vm);
+                return r;
+        }
         vm->created = now_usec(CLOCK_REALTIME);
         *ret = vm;
         return 0;

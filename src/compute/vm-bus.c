@@ -13,6 +13,7 @@
 #include "compute/console.h"
 #include "compute/manager.h"
 #include "compute/requests.h"
+#include "compute/vm-awake.h"
 #include "compute/vm-wait.h"
 #include "shared/bus-util.h"
 #include "shared/error-names.h"
@@ -93,14 +94,6 @@ static int method_set_resources(sd_bus_message *message, Vm *vm, sd_bus_error *e
         return r < 0 ? r : sd_bus_reply_method_return(message, NULL);
 }
 
-/* Console, exec and the like need a guest that runs. */
-static int check_runs(Vm *vm, sd_bus_error *error) {
-        if (vm->state == VM_RUNNING || (vm->state == VM_STARTING && vm->runtime && vm->runtime->executed))
-                return 0;
-        return sd_bus_error_setf(error, ERROR_WRONG_STATE, "VM '%s' is %s; %s it first.", vm->name,
-                                 vm_state_to_string(vm->state), vm->state == VM_SUSPENDED ? "resume" : "start");
-}
-
 static int console_error(Vm *vm, int r, sd_bus_error *error) {
         if (r == -EDQUOT)
                 return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED, "%u are attached to the console of VM '%s' already.",
@@ -115,9 +108,9 @@ static int method_open_console(sd_bus_message *message, Vm *vm, sd_bus_error *er
 
         r = read_flags(message, FLAG_HISTORY, &flags, error);
         if (r >= 0)
-                r = check_runs(vm, error);
-        if (r < 0)
-                return r;
+                r = vm_awake_for_call(vm, message, method_open_console, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
         r = console_attach(vm->runtime->console, flags & FLAG_HISTORY, 0, true, &fd);
         return r < 0 ? console_error(vm, r, error) : sd_bus_reply_method_return(message, "h", fd);
 }
@@ -233,9 +226,9 @@ static int method_exec(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
 
         r = read_exec(message, &o, error);
         if (r >= 0)
-                r = check_runs(vm, error);
-        if (r < 0)
-                return r;
+                r = vm_awake_for_call(vm, message, method_exec, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
         if (!vm_agent_is_ready(vm))
                 return sd_bus_error_setf(error, ERROR_NO_AGENT, "The agent in VM '%s' is not there (AgentReady is false).",
                                          vm->name);
@@ -350,8 +343,27 @@ GETTER(pid, "u", (uint32_t) (vm->runtime && !vm->runtime->exited ? vm->runtime->
 GETTER(uid, "u", (uint32_t) (vm->runtime && vm->runtime->uid != UID_INVALID ? vm->runtime->uid : 0));
 GETTER(exit_code, "i", (int32_t) vm->exit_code);
 GETTER(exit_reason, "s", strempty(vm->exit_reason));
+GETTER(tap_device, "s", vm->network.tap);
 GETTER(transient, "b", vm->spec.transient);
 GETTER(job, "o", vm->job ? vm->job->path : "/");
+
+static int get_mycelium_ip(sd_bus *bus, const char *path, const char *interface, const char *property,
+                           sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        const VmNetwork *v = &((const Vm *) userdata)->network;
+        char buf[ADDRESS_STRING_MAX];
+
+        return sd_bus_message_append(reply, "s", v->address6.family ? address_format(buf, &v->address6) : "");
+}
+
+/* With the length of the prefix, which is as long as the address: nobody else is on that link. */
+static int get_ip_address(sd_bus *bus, const char *path, const char *interface, const char *property,
+                          sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        const VmNetwork *v = &((const Vm *) userdata)->network;
+        const Subnet s = { .address = v->address4, .prefix = 32 };
+        char buf[SUBNET_STRING_MAX];
+
+        return sd_bus_message_append(reply, "s", v->address4.family ? subnet_format(buf, &s) : "");
+}
 
 static uint64_t since(const VmPhases *p, uint64_t t) {
         return t > p->requested && p->requested > 0 ? t - p->requested : 0;
@@ -424,6 +436,9 @@ static const sd_bus_vtable vm_vtable[] = {
         SD_BUS_PROPERTY("State", "s", get_state, 0, CHANGES),
         SD_BUS_PROPERTY("StateReason", "s", NULL, offsetof(Vm, reason), CHANGES),
         SD_BUS_PROPERTY("AgentReady", "b", get_agent_ready, 0, CHANGES),
+        SD_BUS_PROPERTY("TAPDevice", "s", get_tap_device, 0, CONST),
+        SD_BUS_PROPERTY("MyceliumIP", "s", get_mycelium_ip, 0, CHANGES),
+        SD_BUS_PROPERTY("IPAddress", "s", get_ip_address, 0, CONST),
         SD_BUS_PROPERTY("Unit", "s", NULL, offsetof(Vm, unit), CONST),
         SD_BUS_PROPERTY("PID", "u", get_pid, 0, CHANGES),
         SD_BUS_PROPERTY("UID", "u", get_uid, 0, CHANGES),

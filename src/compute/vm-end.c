@@ -204,6 +204,7 @@ static bool describe_end(Vm *vm, char **ret) {
 static void release(Vm *vm) {
         if (vm->runtime && vm->runtime->process.pid > 0)
                 fd_store_remove_vm(vm);
+        vm_network_down(vm);
         vm_runtime_free(vm);
         scope_forget(vm);
         capacity_release_run(vm);

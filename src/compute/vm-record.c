@@ -85,6 +85,18 @@ static int set_transient(json_t *o, bool transient) {
         return 0;
 }
 
+static int set_network(json_t *o, const Vm *vm) {
+        const VmNetwork *v = &vm->network;
+        char buf[ADDRESS_STRING_MAX];
+
+        if (vm->spec.no_network)
+                return json_object_set_new(o, "network", json_false());
+        if (!v->assigned)
+                return 0;
+        return json_object_set_new(o, "network", json_pack("{s:I, s:s*}", "address_counter", (json_int_t) v->address_counter, "ipv4",
+                                                           v->address4.family ? address_format(buf, &v->address4) : NULL));
+}
+
 static json_t *events_to_json(const Vm *vm) {
         unsigned skip = vm->events.n > VM_RECORD_EVENTS ? vm->events.n - VM_RECORD_EVENTS : 0;
         json_t *a = json_array();
@@ -184,7 +196,7 @@ int vm_record_save(Vm *vm) {
                 set_uint(o, "stopped", vm->stopped) | set_uint(o, "last_activity", vm->last_activity) |
                 json_object_set_new(o, "exit_code", json_integer(vm->exit_code)) |
                 set_string(o, "exit_reason", vm->exit_reason) | set_pulling(o, vm) |
-                json_object_set_new(o, "events", events_to_json(vm)) | set_runtime(o, vm);
+                json_object_set_new(o, "events", events_to_json(vm)) | set_network(o, vm) | set_runtime(o, vm);
         text = r == 0 ? json_dumps(o, JSON_COMPACT) : NULL;
         json_decref(o);
         if (!text)
@@ -265,6 +277,7 @@ static int get_spec(json_t *o, VmSpec *s) {
         s->cpu_weight = get_uint(o, "cpu_weight");
         s->io_weight = get_uint(o, "io_weight");
         s->run_image = get_run_image(o);
+        s->no_network = json_is_false(json_object_get(o, "network"));
         s->transient = json_is_true(json_object_get(o, "transient"));
         if (free_and_strdup(&s->user, get_string(o, "user")) < 0 || free_and_strdup(&s->image, get_string(o, "image")) < 0 ||
             free_and_strdup(&s->hypervisor, get_string(o, "hypervisor")) < 0 ||
@@ -276,6 +289,15 @@ static int get_spec(json_t *o, VmSpec *s) {
             get_strv(o, "command", &s->command) < 0 || get_strv(o, "environment", &s->environment) < 0)
                 return -ENOMEM;
         return 0;
+}
+
+static void get_network(json_t *o, VmNetwork *v) {
+        json_t *j = json_object_get(o, "network");
+        const char *address = get_string(j, "ipv4");
+
+        v->address_counter = (uint32_t) MIN2(get_uint(j, "address_counter"), (uint64_t) UINT32_MAX);
+        if (address && (address_parse(address, &v->address4) < 0 || v->address4.family != AF_INET))
+                v->address4 = (Address) {};
 }
 
 static int get_events(json_t *o, Vm *vm) {
@@ -379,6 +401,7 @@ static int vm_from_json(Manager *m, const char *name, json_t *o, Vm **ret, char 
         vm->exit_code = get_exit_code(o);
         vm->pulling = get_string(o, "pulling_for") && s == VM_PROVISIONING;
         vm->pull_provisions = streq_ptr(get_string(o, "pulling_for"), "provision");
+        get_network(o, &vm->network);
         vm->image_config = image_config;
         image_config = (VmImageConfig) {};
         if (free_and_strdup(&vm->reason, strempty(get_string(o, "reason"))) < 0 ||
@@ -387,6 +410,9 @@ static int vm_from_json(Manager *m, const char *name, json_t *o, Vm **ret, char 
                 vm_free(vm);
                 return -ENOMEM;
         }
+        r = vm_network_assign(vm, &error);
+        if (r < 0)
+                log_vm_warning_errno(vm, r, "VM '%s' has no address: %m", vm->name);
         *ret = vm;
         return 0;
 }

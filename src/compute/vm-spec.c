@@ -239,6 +239,15 @@ static int read_run_image(sd_bus_message *m, RunImage *ret, sd_bus_error *error)
         return r;
 }
 
+static int read_network(sd_bus_message *m, bool *ret, sd_bus_error *error) {
+        int r, b;
+
+        r = bus_read_variant(m, "Network", "b", &b, error);
+        if (r >= 0)
+                *ret = !b;
+        return r;
+}
+
 static int read_transient(sd_bus_message *m, VmSpecKeys keys, bool *ret, sd_bus_error *error) {
         int r, b;
 
@@ -307,6 +316,8 @@ static int read_key(sd_bus_message *m, const char *key, VmSpecKeys keys, VmSpec 
                 return read_run_image(m, &s->run_image, error);
         if (streq(key, "Environment"))
                 return read_strv(m, key, &s->environment, error);
+        if (streq(key, "Network"))
+                return read_network(m, &s->no_network, error);
         if (streq(key, "Transient"))
                 return read_transient(m, keys, &s->transient, error);
         if (streq(key, "WorkingDirectory"))

@@ -41,7 +41,7 @@ typedef struct VmSpec {
         char *working_directory;
         char *kernel_arguments;
         char *mock_script;
-        bool no_network;
+        bool no_network; /* has none, not even a TAP */
         uint64_t receive_max, transmit_max; /* bytes a second, as the guest sees it; 0: not given, UINT64_MAX: no limit */
         uint64_t idle_timeout, hibernate_delay; /* µs; 0: not given, UINT64_MAX: never */
         bool transient;  /* deleted when it has ended: transient.c */

@@ -24,9 +24,13 @@
 #include "compute/transient.h"
 #include "compute/vm-exit.h"
 #include "compute/vm-record.h"
+#include "network/tap.h"
 #include "shared/bus-util.h"
 #include "shared/log.h"
 
+/* The kernel takes 34 ms for it, more when many go at once. */
+#define TAP_RETRY_USEC (10 * USEC_PER_MSEC)
+#define TAP_TRIES 300u
 
 void vm_start_fail(Vm *vm, int error, const char *text) {
         if (vm->failure < 0)
@@ -160,6 +164,7 @@ static int channel(int type, int tag, int *ret_ours, int *ret_theirs) {
 
 typedef struct Launch {
         int console, monitor, agent, overlay; /* the VMM's ends */
+        int tap; /* the VM's */
         VmmCommand command;
         const VmmSandbox *sandbox;
 } Launch;
@@ -207,17 +212,21 @@ static int launch_prepare(Vm *vm, Launch *l, int root_fd, int kernel_fd, int ini
                 .monitor_fd = l->monitor,
                 .agent_fd = l->agent,
                 .memory_fd = -EBADF,
-                .tap_fd = -EBADF,
+                .tap_fd = l->tap,
+                .mtu = TAP_MTU,
         };
+        if (l->tap >= 0)
+                vm_network_mac(vm, spec.mac);
         l->sandbox = vm->hypervisor->sandbox(&spec);
         return vm->hypervisor->command(&spec, &l->command);
 }
 
-static int launch(Vm *vm, int root_fd, int kernel_fd, int initrd_fd, char **ret_text) {
-        _cleanup_(launch_done) Launch l = { -EBADF, -EBADF, -EBADF, -EBADF, {}, NULL };
+static int launch(Vm *vm, int tap_fd, int root_fd, int kernel_fd, int initrd_fd, char **ret_text) {
+        _cleanup_(launch_done) Launch l = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, {}, NULL };
         VmRuntime *rt = vm->runtime;
         int r;
 
+        l.tap = tap_fd;
         r = launch_prepare(vm, &l, root_fd, kernel_fd, initrd_fd);
         if (r >= 0)
                 r = uid_pool_take(vm->manager, &rt->uid);
@@ -248,6 +257,13 @@ static int start_gather(Vm *vm, int *ret_root, int *ret_kernel, int *ret_initrd,
         int r;
 
         *ret_kernel = *ret_initrd = -EBADF;
+        if (vm->network.assigned) {
+                r = network_open(vm->manager, ret_text);
+                if (r >= 0)
+                        r = network_need_subnet(vm);
+                if (r <= 0)
+                        return r;
+        }
         if (vm->hypervisor->needs_kernel) {
                 r = resources_need_accelerator(vm, &vm->runtime->accelerator, ret_text);
                 if (r <= 0)
@@ -259,17 +275,42 @@ static int start_gather(Vm *vm, int *ret_root, int *ret_kernel, int *ret_initrd,
         return resources_need_image(vm, vm->image_digest ?: vm->spec.image, &digest, ret_root, NULL, ret_text);
 }
 
+static void start_continue(Vm *vm);
+
+static int on_tap_gone(sd_event_source *s, uint64_t usec, void *userdata) {
+        start_continue(userdata);
+        return 0;
+}
+
+/* 0: the TAP of its last run is on its way out, and it is tried again in a moment. */
+static int start_network(Vm *vm, int *ret_fd, char **ret_text) {
+        VmRuntime *rt = vm->runtime;
+        int r;
+
+        *ret_fd = -EBADF;
+        if (!vm->network.assigned)
+                return 1;
+        r = vm_network_up(vm, ret_fd, ret_text);
+        if (r != -EEXIST || rt->tap_tries++ >= TAP_TRIES)
+                return r < 0 ? r : 1;
+        *ret_text = mfree(*ret_text);
+        r = vm_arm_timer(vm, TAP_RETRY_USEC, on_tap_gone);
+        return r < 0 ? r : 0;
+}
+
 static void start_continue(Vm *vm) {
+        int tap_fd, root_fd, kernel_fd, initrd_fd, r;
         _cleanup_free_ char *text = NULL;
-        int root_fd, kernel_fd, initrd_fd, r;
 
         r = start_gather(vm, &root_fd, &kernel_fd, &initrd_fd, &text);
+        if (r > 0)
+                r = start_network(vm, &tap_fd, &text);
         if (r == 0) {
                 vm_record_settle(vm);
                 return;
         }
         if (r > 0)
-                r = launch(vm, root_fd, kernel_fd, initrd_fd, &text);
+                r = launch(vm, tap_fd, root_fd, kernel_fd, initrd_fd, &text);
         if (r < 0)
                 vm_start_fail(vm, r, text);
 }

@@ -11,10 +11,12 @@
 #include "compute/manager.h"
 #include "compute/scope.h"
 #include "compute/steps.h"
+#include "compute/vm-awake.h"
 #include "shared/log.h"
 
 static void back_to_running(Vm *vm, int error, const char *text) {
         vm_disarm_timer(vm);
+        vm_network_wake(vm);
         vm_set_state(vm, VM_RUNNING, "%s", error == -ECANCELED ? "The suspend was canceled." : strempty(text));
         job_step_done(vm, error, text);
 }
@@ -95,6 +97,8 @@ static void on_frozen(Vm *vm, int error, const char *text) {
                 return;
         }
         vm_set_state(vm, VM_SUSPENDED, "Paused and frozen.");
+        if (vm_network_has_heard(vm))
+                vm_awake(vm, "a packet came while it was being paused.");
         job_step_done(vm, 0, NULL);
 }
 
@@ -149,6 +153,12 @@ static int suspend_begin(Vm *vm, char **ret_text) {
                 return -ENOTRECOVERABLE;
         }
         vm_set_state(vm, VM_SUSPENDING, "Suspending.");
+        vm->wake_wanted = false;
+        r = vm_network_sleep(vm);
+        if (r < 0) {
+                back_to_running(vm, r, "Packets for it cannot be held.");
+                return 0;
+        }
         r = vm_arm_timer(vm, vm->manager->config.monitor_timeout, on_pause_timeout);
         if (r >= 0)
                 r = vm->hypervisor->pause(vm->runtime->monitor, on_paused, vm);
@@ -164,6 +174,7 @@ static void suspend_cancel(Vm *vm) {
 static void resume_failed(Vm *vm, int error, const char *text) {
         vm_disarm_timer(vm);
         vm_set_state(vm, VM_SUSPENDED, "Could not be resumed: %s", text ?: strerror(-error));
+        vm_network_rest(vm);
         job_step_done(vm, error, vm->reason);
 }
 
@@ -180,6 +191,7 @@ static void on_resumed(VmmMonitor *m, int error, const char *text, void *userdat
         if (vm_agent_is_ready(vm))
                 (void) agent_set_time(vm->runtime->agent);
         vm_touch(vm);
+        vm_network_wake(vm);
         vm_set_state(vm, VM_RUNNING, "Resumed.");
         job_step_done(vm, 0, NULL);
 }

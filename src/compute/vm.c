@@ -17,6 +17,7 @@
 #include "compute/registration.h"
 #include "compute/scope.h"
 #include "compute/steps.h"
+#include "compute/vm-awake.h"
 #include "compute/vm-record.h"
 #include "compute/vm-wait.h"
 #include "shared/bus-util.h"
@@ -33,6 +34,8 @@ static int vm_init(Vm *vm, const char *name, const char *id, VmSpec *spec) {
         *spec = (VmSpec) {};
         vm->spec.name = mfree(vm->spec.name);
         LIST_INIT(&vm->waiters);
+        TAILQ_INIT(&vm->calls);
+        vm->network.tap_fd = -EBADF;
         strcpy(vm->id, id);
         vm->name = strdup(name);
         vm->unit = strprintf("hero-vm-%s.scope", name);
@@ -87,6 +90,8 @@ Vm *vm_free(Vm *vm) {
                 scope_forget(vm);
                 vm_runtime_free(vm);
                 vm_waiters_done(vm);
+                vm_awake_done(vm);
+                vm_network_give_back(vm);
                 capacity_release_run(vm);
                 capacity_release_disk(vm);
                 HASH_DELETE(hh_name, m->vms_by_name, vm);
@@ -221,6 +226,8 @@ static void set_state(Vm *vm, VmState to, bool save, const char *format, va_list
         vm_log_transition(vm, from, to);
         vm_changed(vm, "State", "StateReason", NULL);
         vm_waiters_wake(vm);
+        if (!vm->job)
+                vm_awake_look(vm, 0, NULL);
 }
 
 void vm_set_state(Vm *vm, VmState to, const char *format, ...) {

@@ -12,6 +12,7 @@
 #include "compute/event-log.h"
 #include "compute/image-config.h"
 #include "compute/lifecycle.h"
+#include "compute/vm-network.h"
 #include "compute/vm-spec.h"
 #include "hypervisor/hypervisor.h"
 #include "hypervisor/vmm-process.h"
@@ -21,6 +22,7 @@ typedef struct Console Console;
 typedef struct Job Job;
 typedef struct Manager Manager;
 typedef struct Vm Vm;
+typedef struct VmCall VmCall;
 typedef struct VmRuntime VmRuntime;
 typedef struct VmWaiter VmWaiter;
 
@@ -60,6 +62,7 @@ struct VmRuntime {
         bool registering:1, registered:1, unregistering:1; /* see registration.c */
         bool executed:1, exited:1, stop_unit_sent:1, killed_by_us:1;
         unsigned stop_stage;
+        unsigned tap_tries;    /* see vm-start.c */
         sd_bus_slot *unregister_call;
         unsigned late_answers; /* of the monitor, which nobody waits for any more: vm-suspend.c */
 
@@ -88,11 +91,16 @@ struct Vm {
         int exit_code;          /* of its command; -1: none */
         char *exit_reason;      /* see vm-exit.h; NULL: has not ended */
 
+        VmNetwork network;
+        int tap_ifindex;        /* 0: no TAP */
+
         Job *job;
         VmRuntime *runtime;
         void *waiting_queue;    /* the VmQueue of resources.c it is in, if any */
         TAILQ_ENTRY(Vm) waiting;
         LIST_HEAD(, VmWaiter) waiters;
+        TAILQ_HEAD(, VmCall) calls; /* that wait for it to wake: vm-awake.c */
+        unsigned n_calls;
 
         sd_event_source *transient_timer; /* until it is deleted: transient.c */
         TAILQ_ENTRY(Vm) registrations;
@@ -104,6 +112,7 @@ struct Vm {
         bool pull_provisions:1;/* … and then with a start, for its job is a provision */
         bool disk_reserved:1, memory_reserved:1, removed:1;
         bool awaited:1, lingered:1; /* somebody waited for the end; and has had time to ask how it came */
+        bool wake_wanted:1; /* see vm-awake.c */
         bool unsaved:1; /* the record is behind, see vm_set_state_ahead() */
         bool loaded:1; /* there is a record whose unknown fields are to be kept */
         unsigned reserved_cpus;

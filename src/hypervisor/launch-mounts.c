@@ -184,8 +184,9 @@ int launch_mounts(Launch *l) {
         mode_t mask;
         int r;
 
-        if (unshare(CLONE_NEWNS) < 0)
-                return launch_failed(l, errno, "Cannot make a mount namespace for the VMM");
+        /* Nor has it a network: a guest's is the TAP, which it gets open. */
+        if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0)
+                return launch_failed(l, errno, "Cannot make mount and network namespaces for the VMM");
         mask = umask(0022); /* the directories are for the VMM's uid to pass through */
         r = mount_one(l, "none", "/", NULL, "rprivate");
         if (r >= 0)

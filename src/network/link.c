@@ -256,6 +256,23 @@ int link_counters(Netlink *nl, LinkCounters **ret, size_t *ret_n) {
         return 0;
 }
 
+int link_counters_of(Netlink *nl, int ifindex, LinkCounters *ret) {
+        const struct if_stats_msg i = { .filter_mask = IFLA_STATS_FILTER_BIT(IFLA_STATS_LINK_64), .ifindex = (uint32_t) ifindex };
+        _cleanup_netlink_message_ NetlinkMessage *m = netlink_message_new(RTM_GETSTATS, 0, &i, sizeof(i));
+        _cleanup_free_ LinkCounters *counters = NULL;
+        Counters c = {};
+        int r;
+
+        r = m ? netlink_query(nl, m, on_counters, &c) : -ENOMEM;
+        counters = c.counters;
+        if (r < 0)
+                return r;
+        if (c.n != 1)
+                return -ENODEV;
+        *ret = counters[0];
+        return 0;
+}
+
 const LinkCounters *link_counters_find(const LinkCounters *c, size_t n, int ifindex) {
         const LinkCounters key = { .ifindex = ifindex };
 

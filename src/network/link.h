@@ -52,4 +52,5 @@ typedef struct LinkCounters {
 /* The counters of all links in one dump, by rising ifindex, for the caller to free(). A link that comes or goes
  * meanwhile may be in it or not; all others are. -EAGAIN: links changed faster than they could be read. */
 int link_counters(Netlink *nl, LinkCounters **ret, size_t *ret_n);
+int link_counters_of(Netlink *nl, int ifindex, LinkCounters *ret);
 const LinkCounters *link_counters_find(const LinkCounters *c, size_t n, int ifindex); /* NULL: not among them */

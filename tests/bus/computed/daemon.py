@@ -203,7 +203,8 @@ class Daemon:
         }
 
     def config(self, text):
-        (self.directory / 'etc' / 'compute.conf').write_text(text)
+        # This daemon is in the test's network namespace, which is nobody's to change.
+        (self.directory / 'etc' / 'compute.conf').write_text('[Network]\nEnable=no\n' + text)
 
     def log(self):
         return self.log_path.read_text(errors='replace')

@@ -23,6 +23,7 @@ METHODS = [
     (MANAGER, 'StopUser', 's', ('alice',), MANAGE),
     (MANAGER, 'GetVM', 's', ('alice',), INSPECT),
     (MANAGER, 'GetVMByPID', 'u', (1,), INSPECT),
+    (MANAGER, 'GetUserByAddress', 's', ('10.104.0.1',), INSPECT),
     (MANAGER, 'GetUser', 's', ('alice',), INSPECT),
     (MANAGER, 'ListVMs', '', (), INSPECT),
     (MANAGER, 'ListUsers', '', (), INSPECT),

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "compute/network.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <systemd/sd-id128.h>
+
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
+#include "basic/string-util.h"
+#include "basic/strv.h"
+#include "basic/time-util.h"
+#include "compute/fd-store.h"
+#include "compute/manager.h"
+#include "compute/resources-internal.h"
+#include "compute/steps.h"
+#include "compute/vm-awake.h"
+#include "network/forwarding.h"
+#include "network/link.h"
+#include "network/resolv-conf.h"
+#include "network/route.h"
+#include "network/tap.h"
+#include "shared/log.h"
+
+/* What the addresses are made from, with the machine id. Made by systemd-id128 new. */
+#define ADDRESS_APPLICATION SD_ID128_MAKE(5e,0d,3b,6c,91,7a,4c,0e,8d,2f,b0,55,17,2a,c9,64)
+
+/* Somebody who takes our table away again and again gets his way for a while. */
+#define FILTER_REPAIRS_MAX 10u
+#define FILTER_REPAIRS_USEC (10 * USEC_PER_SEC)
+
+static int use_subnet(Manager *m, const Subnet *s, const char *source) {
+        Network *n = &m->network;
+        char text[SUBNET_STRING_MAX];
+        Subnet before = n->subnet;
+        int r;
+
+        n->source = source;
+        if (subnet_equal(&before, s))
+                return 0;
+        n->subnet = *s;
+        for (Vm *vm = m->vms_by_name; vm; vm = vm->hh_name.next)
+                if (!vm_state_is_active(vm->state) || vm->state == VM_STARTING)
+                        vm_network_readdress(vm);
+        if (!n->netlink)
+                return 0;
+        /* Those that run keep the addresses they know, and with them the cover. */
+        r = route_cover(n->netlink, s);
+        if (r < 0)
+                log_warning_errno(r, "Cannot make the unreachable route for %s: %m", subnet_format(text, s));
+        log_info("Addresses of VMs are of %s (%s)%s", subnet_format(text, s), source,
+                 before.address.family ? "; VMs that run keep theirs until they are started again." : ".");
+        return r;
+}
+
+static int make_books(Manager *m) {
+        const ComputeConfig *c = &m->config;
+        Network *n = &m->network;
+        AddressKey key;
+        sd_id128_t id;
+        Subnet local;
+        int r;
+
+        r = sd_id128_get_machine_app_specific(ADDRESS_APPLICATION, &id);
+        if (r < 0)
+                return log_error_errno(r, "Cannot read the machine id, which addresses are made from: %m");
+        memcpy(key.bytes, id.bytes, sizeof(key.bytes));
+        r = address_book_new(&key, &n->book);
+        if (r >= 0 && c->ipv4_pool.address.family) {
+                n->pool_subnet = c->ipv4_pool;
+                r = ipv4_pool_new(&c->ipv4_pool, &n->pool);
+        }
+        if (r < 0)
+                return log_oom();
+        subnet_unique_local(&key, &local);
+        if (c->subnet.address.family)
+                return use_subnet(m, &c->subnet, "configured");
+        return use_subnet(m, &local, "local");
+}
+
+int network_init(Manager *m) {
+        Network *n = &m->network;
+
+        TAILQ_INIT(&n->waiting);
+        n->wake_tun = -EBADF;
+        network_reload(m);
+        return m->config.network_enable ? make_books(m) : 0;
+}
+
+void network_reload(Manager *m) {
+        /* It was checked when it was read. */
+        (void) wake_policy_parse(m->config.wake_policy, &m->network.wake_policy);
+}
+
+void network_done(Manager *m) {
+        Network *n = &m->network;
+
+        /* The table stays, and so does hero-wake, in systemd's fd store. */
+        sd_event_source_disable_unref(n->filter_source);
+        sd_event_source_disable_unref(n->filter_timer);
+        sd_event_source_disable_unref(n->wake_source);
+        wake_free(n->wake);
+        filter_free(n->filter);
+        mycelium_free(n->mycelium);
+        netlink_close(n->netlink);
+        ipv4_pool_free(n->pool);
+        address_book_free(n->book);
+        safe_close(n->wake_tun);
+}
+
+static void wake_waiting(Manager *m) {
+        m->network.asked = true;
+        resources_wake(&m->network.waiting, 0, NULL);
+}
+
+static void on_subnet(Mycelium *mycelium, const Subnet *subnet, void *userdata) {
+        Manager *m = userdata;
+
+        (void) use_subnet(m, subnet, "mycelium");
+        wake_waiting(m);
+}
+
+static void on_mycelium_failed(Mycelium *mycelium, int error, void *userdata) {
+        Manager *m = userdata;
+
+        if (!mycelium_subnet(mycelium))
+                log_full(error == -ECONNREFUSED ? LOG_INFO : LOG_WARNING, 0, __FILE__, __LINE__, __func__, NULL, NULL, NULL,
+                         "mycelium at %s: %s; VMs get addresses of a subnet of our own until it answers.",
+                         m->config.mycelium_url, mycelium_error_text(mycelium));
+        wake_waiting(m);
+}
+
+static int open_mycelium(Manager *m) {
+        static const MyceliumEvents events = { .subnet = on_subnet, .failed = on_mycelium_failed };
+        Network *n = &m->network;
+        const MyceliumOptions options = { .url = m->config.mycelium_url };
+
+        if (m->config.subnet.address.family || !m->config.mycelium_url) {
+                n->asked = true;
+                return 0;
+        }
+        return mycelium_new(m->event, &options, &events, m, &n->mycelium);
+}
+
+static void repair_filter(Manager *m) {
+        Network *n = &m->network;
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+
+        if (now - n->filter_since > FILTER_REPAIRS_USEC) {
+                n->filter_since = now;
+                n->filter_repairs = 0;
+        }
+        if (n->filter_repairs++ >= FILTER_REPAIRS_MAX) {
+                if (n->filter_repairs == FILTER_REPAIRS_MAX + 1)
+                        log_warning("Somebody keeps changing the nftables table '" FILTER_TABLE "'; waiting before it is installed again.");
+                (void) sd_event_source_set_time_relative(n->filter_timer, FILTER_REPAIRS_USEC);
+                (void) sd_event_source_set_enabled(n->filter_timer, SD_EVENT_ONESHOT);
+                return;
+        }
+        if (filter_install(n->filter) < 0)
+                log_error("Cannot install the nftables table '" FILTER_TABLE "' again: %s", filter_error(n->filter));
+        else
+                log_notice("Somebody changed the nftables table '" FILTER_TABLE "'; it was installed again.");
+}
+
+static int on_filter(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+        Manager *m = userdata;
+
+        if (filter_dispatch(m->network.filter) > 0 && m->network.filter_installed)
+                repair_filter(m);
+        return 0;
+}
+
+static int on_filter_timer(sd_event_source *s, uint64_t usec, void *userdata) {
+        Manager *m = userdata;
+
+        if (filter_check(m->network.filter) <= 0)
+                repair_filter(m);
+        return 0;
+}
+
+static int open_filter(Manager *m, char **ret_text) {
+        Network *n = &m->network;
+        int r;
+
+        r = filter_new(&n->filter);
+        if (r < 0) {
+                *ret_text = strprintf("Cannot use nftables: %s. Is the kernel's module nf_tables there?", strerror(-r));
+                return r;
+        }
+        r = sd_event_add_io(m->event, &n->filter_source, filter_fd(n->filter), EPOLLIN, on_filter, m);
+        if (r >= 0)
+                r = sd_event_add_time_relative(m->event, &n->filter_timer, CLOCK_MONOTONIC, FILTER_REPAIRS_USEC, USEC_PER_SEC,
+                                               on_filter_timer, m);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(n->filter_timer, SD_EVENT_OFF);
+        if (r < 0 || !m->serving)
+                return r; /* after the adoption, with all the TAPs there are */
+        r = filter_install(n->filter);
+        if (r < 0)
+                *ret_text = strprintf("Cannot install the nftables table '" FILTER_TABLE "': %s", filter_error(n->filter));
+        n->filter_installed = r >= 0;
+        return r;
+}
+
+static void on_wake(const struct in6_addr *address, const PacketInfo *packet, void *vm, void *userdata) {
+        vm_awake_packet(vm, packet);
+}
+
+static int on_wake_readable(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+        Manager *m = userdata;
+        int r;
+
+        r = wake_dispatch(m->network.wake);
+        if (r < 0 && r != -EAGAIN) {
+                log_error_errno(r, "The device " WAKE_INTERFACE " is gone, sleeping VMs are not woken by packets any more: %m");
+                m->network.wake_source = sd_event_source_disable_unref(m->network.wake_source);
+        }
+        return 0;
+}
+
+static int open_wake(Manager *m, char **ret_text) {
+        Network *n = &m->network;
+        WakeFds fds = WAKE_FDS_NONE;
+        Link link;
+        int r, tun;
+
+        fds.tun = TAKE_FD(n->wake_tun);
+        r = wake_open(WAKE_INTERFACE, TAP_MTU, &fds);
+        if (r < 0) {
+                *ret_text = strprintf("Cannot make the device " WAKE_INTERFACE ": %s.%s", strerror(-r),
+                                      r == -EBUSY ? " Somebody else has it open." :
+                                              r == -ENOENT ? " Is the kernel's module tun there?" : "");
+                wake_fds_done(&fds);
+                return r;
+        }
+        tun = fds.tun;
+        fd_store_push("wake", &tun, 1);
+        r = wake_new(&fds, &WAKE_LIMITS_DEFAULT, on_wake, m, &n->wake);
+        if (r < 0) {
+                wake_fds_done(&fds);
+                return r;
+        }
+        r = link_find(n->netlink, WAKE_INTERFACE, &link);
+        if (r < 0)
+                return r;
+        n->wake_ifindex = link.ifindex;
+        r = sd_event_add_io(m->event, &n->wake_source, wake_fd(n->wake), EPOLLIN, on_wake_readable, m);
+        /* Somebody waits, while nobody does for most else. */
+        return r < 0 ? r : sd_event_source_set_priority(n->wake_source, SD_EVENT_PRIORITY_IMPORTANT);
+}
+
+/* The host's own address among its VMs', so that it speaks to them with the same one whether they sleep or not. Where the
+ * subnet is mycelium's, the node has one already. */
+static void add_host_address(Manager *m) {
+        Network *n = &m->network;
+        Address a = n->subnet.address;
+
+        if (streq(n->source, "mycelium"))
+                return;
+        a.bytes[15] = 1;
+        (void) link_add_address(n->netlink, n->wake_ifindex, &a, 128);
+}
+
+static int open_all(Manager *m, char **ret_text) {
+        Network *n = &m->network;
+        int r;
+
+        r = netlink_open(&n->netlink);
+        if (r < 0)
+                return r;
+        if (m->config.forwarding)
+                (void) forwarding_enable();
+        r = open_filter(m, ret_text);
+        if (r >= 0)
+                r = open_wake(m, ret_text);
+        if (r < 0)
+                return r;
+        (void) route_cover(n->netlink, &n->subnet);
+        add_host_address(m);
+        return open_mycelium(m);
+}
+
+static void close_all(Network *n) {
+        n->filter_source = sd_event_source_disable_unref(n->filter_source);
+        n->filter_timer = sd_event_source_disable_unref(n->filter_timer);
+        n->wake_source = sd_event_source_disable_unref(n->wake_source);
+        n->wake = wake_free(n->wake);
+        n->filter = filter_free(n->filter);
+        n->netlink = netlink_close(n->netlink);
+}
+
+int network_open(Manager *m, char **ret_text) {
+        int r;
+
+        if (m->network.mycelium || m->network.asked)
+                return 0;
+        r = open_all(m, ret_text);
+        if (r < 0) {
+                close_all(&m->network);
+                if (!*ret_text)
+                        *ret_text = strprintf("Cannot set up the VMs' network: %s.", strerror(-r));
+        }
+        return r;
+}
+
+static bool is_a_vms_tap(Manager *m, const char *name) {
+        for (Vm *vm = m->vms_by_name; vm; vm = vm->hh_name.next)
+                if (streq(vm->network.tap, name))
+                        return true;
+        return false;
+}
+
+/* Of VMs that ended while nobody looked: their TAPs are gone with the VMMs, their routes with the TAPs; not so those of VMs that
+ * slept. */
+static void remove_leftovers(Manager *m) {
+        Network *n = &m->network;
+        _cleanup_free_ Route *routes = NULL;
+        _cleanup_free_ Tap *taps = NULL;
+        size_t n_routes = 0, n_taps = 0;
+
+        if (tap_list(n->netlink, &taps, &n_taps) >= 0)
+                for (size_t i = 0; i < n_taps; i++)
+                        if (!is_a_vms_tap(m, taps[i].name)) {
+                                log_notice("%s belongs to no VM, removing it.", taps[i].name);
+                                (void) tap_remove(n->netlink, taps[i].name);
+                        }
+        if (route_list(n->netlink, &routes, &n_routes) >= 0)
+                for (size_t i = 0; i < n_routes; i++) {
+                        if (routes[i].ifindex == 0 && !subnet_equal(&routes[i].to, &n->subnet))
+                                (void) route_uncover(n->netlink, &routes[i].to);
+                        else if (routes[i].ifindex > 0 && !network_find_vm(m, &routes[i].to.address))
+                                (void) route_remove(n->netlink, &routes[i].to.address, routes[i].ifindex);
+                }
+}
+
+void network_adopted(Manager *m) {
+        Network *n = &m->network;
+
+        if (!n->netlink)
+                return;
+        if (filter_install(n->filter) < 0)
+                log_error("Cannot install the nftables table '" FILTER_TABLE "': %s", filter_error(n->filter));
+        n->filter_installed = true;
+        remove_leftovers(m);
+}
+
+int network_need_subnet(Vm *vm) {
+        Network *n = &vm->manager->network;
+
+        if (n->asked)
+                return 1;
+        resources_wait(vm, &n->waiting);
+        return 0;
+}
+
+int network_dns_servers(Manager *m, char ***ret) {
+        if (!m->config.dns)
+                return resolv_conf_servers(ret);
+        *ret = strv_copy(m->config.dns);
+        return *ret ? 0 : -ENOMEM;
+}
+
+Vm *network_find_vm(Manager *m, const Address *a) {
+        for (Vm *vm = m->vms_by_name; vm; vm = vm->hh_name.next)
+                if (a->family != 0 && (address_equal(&vm->network.address6, a) || address_equal(&vm->network.address4, a)))
+                        return vm;
+        return NULL;
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "compute/vm-awake.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include "basic/alloc-util.h"
+#include "basic/string-util.h"
+#include "compute/manager.h"
+#include "compute/requests.h"
+#include "shared/bus-util.h"
+#include "shared/error-names.h"
+#include "shared/log.h"
+
+struct VmCall {
+        TAILQ_ENTRY(VmCall) calls;
+        sd_bus_message *message;
+        vm_call_t handler;
+};
+
+static bool is_asleep(const Vm *vm) {
+        return vm->state == VM_SUSPENDED || vm->state == VM_HIBERNATED;
+}
+
+static bool is_falling_asleep(const Vm *vm) {
+        return vm->state == VM_SUSPENDING || vm->state == VM_HIBERNATING;
+}
+
+static void resume(Vm *vm) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        Job *j;
+        int r;
+
+        vm->wake_wanted = false;
+        r = request_resume(vm, &j, &error);
+        if (r >= 0)
+                return;
+        log_vm_warning(vm, "VM '%s' cannot be woken: %s", vm->name, error.message ?: strerror(-r));
+        vm_awake_look(vm, r, error.message);
+}
+
+void vm_awake(Vm *vm, const char *why) {
+        if (!is_asleep(vm) && !is_falling_asleep(vm))
+                return;
+        if (!vm->wake_wanted)
+                log_vm_debug(vm, "VM '%s' is %s and is woken: %s", vm->name, vm_state_to_string(vm->state), why);
+        vm->wake_wanted = true;
+        /* What it is called back from looks whether it was canceled; or is past that, and then it is resumed. */
+        if (is_falling_asleep(vm) && vm->job)
+                (void) job_cancel(vm->job, NULL);
+        if (is_asleep(vm) && !vm->job)
+                resume(vm);
+}
+
+void vm_awake_packet(Vm *vm, const PacketInfo *packet) {
+        _cleanup_free_ char *why = NULL;
+        char source[INET6_ADDRSTRLEN] = "?";
+
+        (void) inet_ntop(AF_INET6, &packet->source, source, sizeof(source));
+        why = packet->has_header && (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP) ?
+                strprintf("a packet from %s to port %u (%s).", source, packet->destination_port,
+                          packet->protocol == IPPROTO_TCP ? "TCP" : "UDP") :
+                strprintf("a packet from %s.", source);
+        vm_awake(vm, strempty(why));
+}
+
+static void call_free(Vm *vm, VmCall *c) {
+        TAILQ_REMOVE(&vm->calls, c, calls);
+        vm->n_calls--;
+        sd_bus_message_unref(c->message);
+        free(c);
+}
+
+static void answer_error(VmCall *c, int r, sd_bus_error *error) {
+        if (sd_bus_error_is_set(error))
+                (void) sd_bus_reply_method_error(c->message, error);
+        else
+                (void) sd_bus_reply_method_errno(c->message, r, NULL);
+}
+
+/* It runs, and what was asked of it can be done. */
+static void go_on(Vm *vm) {
+        VmCall *c;
+
+        while (vm->state == VM_RUNNING && (c = TAILQ_FIRST(&vm->calls))) {
+                _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+                int r;
+
+                r = sd_bus_message_rewind(c->message, true);
+                if (r >= 0)
+                        r = c->handler(c->message, vm, &error);
+                if (r < 0)
+                        answer_error(c, r, &error);
+                call_free(vm, c);
+        }
+}
+
+static void fail_calls(Vm *vm, const char *text) {
+        VmCall *c;
+
+        while ((c = TAILQ_FIRST(&vm->calls))) {
+                (void) sd_bus_reply_method_errorf(c->message, ERROR_WRONG_STATE, "VM '%s' is %s and could not be woken: %s",
+                                                  vm->name, vm_state_to_string(vm->state), text);
+                call_free(vm, c);
+        }
+}
+
+void vm_awake_look(Vm *vm, int error, const char *text) {
+        if (vm->state == VM_RUNNING || !vm_state_is_active(vm->state))
+                vm->wake_wanted = false;
+        if (vm->state == VM_RUNNING)
+                go_on(vm);
+        else if (!vm_state_is_active(vm->state) || (error < 0 && !vm->wake_wanted && is_asleep(vm)))
+                fail_calls(vm, text ?: vm->reason);
+        if (vm->wake_wanted && is_asleep(vm) && !vm->job)
+                resume(vm);
+}
+
+int vm_awake_for_call(Vm *vm, sd_bus_message *message, vm_call_t handler, sd_bus_error *error) {
+        VmCall *c;
+
+        if (vm->state == VM_RUNNING || (vm->state == VM_STARTING && vm->runtime && vm->runtime->executed))
+                return 1;
+        if (!is_asleep(vm) && !is_falling_asleep(vm) && vm->state != VM_RESUMING)
+                return sd_bus_error_setf(error, ERROR_WRONG_STATE, "VM '%s' is %s; start it first.", vm->name,
+                                         vm_state_to_string(vm->state));
+        if (vm->n_calls >= AWAKE_CALLS_MAX)
+                return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED, "%u calls wait for VM '%s' to wake already.", vm->n_calls,
+                                         vm->name);
+        c = new(VmCall, 1);
+        if (!c)
+                return -ENOMEM;
+        *c = (VmCall) { .message = sd_bus_message_ref(message), .handler = handler };
+        TAILQ_INSERT_TAIL(&vm->calls, c, calls);
+        vm->n_calls++;
+        vm_awake(vm, "a call needs it.");
+        return 0;
+}
+
+void vm_awake_done(Vm *vm) {
+        fail_calls(vm, "it was deleted.");
+}

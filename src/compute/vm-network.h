@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The network of one VM: its addresses, which it has for as long as it exists; its TAP, with the filter's entry and the routes,
+ * while there is a guest; and, while the guest sleeps, the routes to hero-wake instead.
+ *
+ * The daemon holds the TAP open, too, so that it stays where a VMM ends whose guest sleeps on. */
+
+#include <net/if.h>
+#include <systemd/sd-bus.h>
+
+#include "network/address.h"
+
+typedef struct Vm Vm;
+
+typedef struct VmNetwork {
+        bool assigned;            /* it has addresses */
+        uint32_t address_counter; /* see address-book.h; in the record */
+        Address address6, address4; /* family 0: none */
+
+        char tap[IFNAMSIZ];
+        int tap_fd;
+        bool filtered;            /* the filter knows it */
+        uint64_t heard;           /* packets to the TAP when it was put to sleep */
+        bool asleep;              /* its routes lead to hero-wake, or are to */
+} VmNetwork;
+
+/* The number that names the VM's TAP, of its id. */
+uint32_t vm_tap_id(const char *id);
+
+/* Gives a VM that is to have a network its addresses: the same again that its record says (address_counter, address4).
+ * -EDQUOT: IPv4Pool= is used up. vm_network_give_back() when the VM goes. */
+int vm_network_assign(Vm *vm, sd_bus_error *error);
+void vm_network_give_back(Vm *vm);
+
+/* Of the subnet as it is now, for a VM that does not run. */
+void vm_network_readdress(Vm *vm);
+
+bool vm_network_is_wanted(const Vm *vm);
+
+/* Makes filter and TAP, where they are not there already, and the routes of a VM that is not asleep. *ret_fd is the VM's. -EEXIST: the
+ * TAP of its last run is not gone yet. */
+int vm_network_up(Vm *vm, int *ret_fd, char **ret_text);
+/* The VMM is gone, and its guest sleeps on: the TAP goes, in the background, after what PID 1 has of it; call it after
+ * fd_store_remove_vm(). */
+void vm_network_drop_tap(Vm *vm);
+/* Takes all of it away, as above. */
+void vm_network_down(Vm *vm);
+
+/* A VM of the former daemon. tap_fd may be negative. */
+void vm_network_adopt(Vm *vm, int tap_fd);
+
+/* From here on packets for it are held, and wake it. */
+int vm_network_sleep(Vm *vm);
+/* Since then something came to its TAP: a packet that was on its way already. */
+bool vm_network_has_heard(Vm *vm);
+/* It runs: the packets go to it, first those that were held. */
+void vm_network_wake(Vm *vm);
+/* It could not be woken: those that were held are dropped, the next wakes it again. */
+void vm_network_rest(Vm *vm);
+
+/* What BOOT tells the guest. */
+typedef struct GpWriter GpWriter;
+void vm_network_write_boot(const Vm *vm, GpWriter *w);
+
+void vm_network_mac(const Vm *vm, uint8_t ret[static 6]);
