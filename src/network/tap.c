@@ -64,7 +64,6 @@ static int set_sysctls(const char *name) {
                 { "ipv6", "hop_limit", 64 },
                 { "ipv6", "accept_redirects", 0 },
                 { "ipv4", "forwarding", 1 },
-                { "ipv4", "rp_filter", 1 },
                 { "ipv4", "accept_redirects", 0 },
                 { "ipv4", "send_redirects", 0 },
         };

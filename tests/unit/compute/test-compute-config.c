@@ -135,14 +135,20 @@ static void the_shipped_file_says_the_defaults(void **state) {
         assert_string_equal(shipped.hypervisor, defaults.hypervisor);
         assert_string_equal(shipped.slice, defaults.slice);
         assert_string_equal(shipped.image, defaults.image);
-        /* The rest holds no pointers that differ: kernel and modules are empty in both. */
+        assert_string_equal(shipped.mycelium_url, defaults.mycelium_url);
+        assert_string_equal(shipped.wake_policy, defaults.wake_policy);
+        /* The rest holds no pointers that differ: kernel, modules and name servers are empty in both. */
         assert_null(shipped.kernel);
         free(shipped.hypervisor);
         free(shipped.slice);
         free(shipped.image);
+        free(shipped.mycelium_url);
+        free(shipped.wake_policy);
         shipped.hypervisor = defaults.hypervisor;
         shipped.slice = defaults.slice;
         shipped.image = defaults.image;
+        shipped.mycelium_url = defaults.mycelium_url;
+        shipped.wake_policy = defaults.wake_policy;
         assert_memory_equal(&shipped, &defaults, sizeof(shipped));
         compute_config_done(&defaults);
 }
