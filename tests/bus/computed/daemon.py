@@ -204,7 +204,7 @@ class Daemon:
 
     def config(self, text):
         # This daemon is in the test's network namespace, which is nobody's to change.
-        (self.directory / 'etc' / 'compute.conf').write_text('[Network]\nEnable=no\n' + text)
+        (self.directory / 'etc' / 'compute.conf').write_text(text + '\n[Network]\nEnable=no\n')
 
     def log(self):
         return self.log_path.read_text(errors='replace')
