@@ -2,6 +2,7 @@
 
 #include "hypervisor/connection.h"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -92,11 +93,51 @@ static int receive(VmmConnection *c) {
         return r;
 }
 
+/* send(), with the fd beside the first of the bytes. */
+static ssize_t send_beside(int fd, const void *p, size_t n, int pass_fd) {
+        struct iovec iov = { (void *) p, n };
+        union {
+                struct cmsghdr header;
+                char buf[CMSG_SPACE(sizeof(int))];
+        } control = {};
+        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+        if (pass_fd >= 0) {
+                control.header = (struct cmsghdr) {
+                        .cmsg_level = SOL_SOCKET,
+                        .cmsg_type = SCM_RIGHTS,
+                        .cmsg_len = CMSG_LEN(sizeof(int)),
+                };
+                memcpy(CMSG_DATA(&control.header), &pass_fd, sizeof(int));
+                m.msg_control = &control;
+                m.msg_controllen = sizeof(control.buf);
+        }
+        return sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* A waiting fd goes with its own line, neither earlier nor later. */
+static ssize_t send_output(VmmConnection *c) {
+        ssize_t n;
+
+        if (c->out_fd < 0)
+                return send_beside(c->fd, c->out, c->n_out, -EBADF);
+        if (c->out_fd_at == 0) {
+                n = send_beside(c->fd, c->out, c->n_out, c->out_fd);
+                if (n > 0)
+                        c->out_fd = safe_close(c->out_fd);
+                return n;
+        }
+        n = send_beside(c->fd, c->out, c->out_fd_at, -EBADF);
+        if (n > 0)
+                c->out_fd_at -= (size_t) n;
+        return n;
+}
+
 static int flush_output(VmmConnection *c) {
         ssize_t n;
 
         while (c->n_out > 0) {
-                n = send(c->fd, c->out, c->n_out, MSG_DONTWAIT | MSG_NOSIGNAL);
+                n = send_output(c);
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n < 0)
@@ -139,6 +180,7 @@ int vmm_connection_init(VmmConnection *c, const Hypervisor *h, sd_event *event, 
         c->monitor = (VmmMonitor) { .hypervisor = h, .event = callback, .userdata = userdata };
         c->line = line;
         c->fd = fd;
+        c->out_fd = -EBADF;
         c->next_id = first_id();
         LIST_INIT(&c->calls);
         return 0;
@@ -153,30 +195,49 @@ void vmm_connection_done(VmmConnection *c) {
         while ((call = LIST_FIRST(&c->calls)))
                 forget_call(c, call);
         c->fd = safe_close(c->fd);
+        c->out_fd = safe_close(c->out_fd);
         c->in = mfree(c->in);
         c->out = mfree(c->out);
 }
 
-int vmm_connection_send(VmmConnection *c, const char *p, size_t n) {
+/* Keeps what could not be sent at once. */
+static int queue_output(VmmConnection *c, const char *p, size_t n, int pass_fd) {
+        if (pass_fd >= 0 && c->out_fd >= 0)
+                return -EBUSY;
+        if (c->n_out + n > CONNECTION_OUTPUT_MAX)
+                return -ENOBUFS;
+        if (!GREEDY_REALLOC(c->out, c->out_allocated, c->n_out + n))
+                return -ENOMEM;
+        if (pass_fd >= 0) {
+                c->out_fd = fcntl(pass_fd, F_DUPFD_CLOEXEC, 3);
+                if (c->out_fd < 0)
+                        return negative_errno();
+                c->out_fd_at = c->n_out;
+        }
+        memcpy(c->out + c->n_out, p, n);
+        c->n_out += n;
+        return sd_event_source_set_io_events(c->io, EPOLLIN | EPOLLOUT);
+}
+
+int vmm_connection_send_fd(VmmConnection *c, const char *p, size_t n, int pass_fd) {
         ssize_t k = 0;
 
         if (c->lost)
                 return -ENOTCONN;
         if (c->n_out == 0) {
-                k = send(c->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+                k = send_beside(c->fd, p, n, pass_fd);
+                if (k < 0 && errno == EBADF)
+                        return -EBADF;
                 if (k < 0 && errno != EAGAIN && errno != EINTR)
                         return -ENOTCONN; /* LOST follows when the loop reads the end of the connection */
                 if ((size_t) MAX2(k, 0) == n)
                         return 0;
-                k = MAX2(k, 0);
         }
-        if (c->n_out + n - (size_t) k > CONNECTION_OUTPUT_MAX)
-                return -ENOBUFS;
-        if (!GREEDY_REALLOC(c->out, c->out_allocated, c->n_out + n - (size_t) k))
-                return -ENOMEM;
-        memcpy(c->out + c->n_out, p + k, n - (size_t) k);
-        c->n_out += n - (size_t) k;
-        return sd_event_source_set_io_events(c->io, EPOLLIN | EPOLLOUT);
+        return k > 0 ? queue_output(c, p + k, n - (size_t) k, -EBADF) : queue_output(c, p, n, pass_fd);
+}
+
+int vmm_connection_send(VmmConnection *c, const char *p, size_t n) {
+        return vmm_connection_send_fd(c, p, n, -EBADF);
 }
 
 int vmm_connection_call(VmmConnection *c, int kind, vmm_done_t done, void *userdata, VmmCall **ret) {

@@ -41,6 +41,8 @@ struct VmmConnection {
         size_t n_in, in_allocated, in_scanned;
         char *out;
         size_t n_out, out_allocated;
+        int out_fd;        /* ours; goes with the byte at out_fd_at */
+        size_t out_fd_at;
 
         uint64_t next_id;
         size_t n_calls;
@@ -54,6 +56,8 @@ void vmm_connection_done(VmmConnection *c);
 
 /* A whole message. 0, -ENOTCONN, -ENOBUFS. */
 int vmm_connection_send(VmmConnection *c, const char *p, size_t n);
+/* The same with a copy of pass_fd beside it, -EBADF: none. -EBUSY: another fd has not gone out yet. */
+int vmm_connection_send_fd(VmmConnection *c, const char *p, size_t n, int pass_fd);
 
 /* Notes that a call is under way: before it is sent, so that *ret_id can be in it. Ids are unlike those of any
  * other process that has used the same connection before. */

@@ -10,7 +10,7 @@
 #include "basic/string-util.h"
 #include "basic/strv.h"
 #include "basic/time-util.h"
-#include "hypervisor/mock/mock-vmm.h"
+#include "hypervisor/mock/mock-state.h"
 
 /* Data is only added below DATA_MAX and input only read below INPUT_MAX, so that no answer ever finds the buffer
  * full: one read brings at most one buffer of requests, each answered with less than its own size, or with
@@ -233,6 +233,7 @@ static void handle_exec(Mock *m, uint32_t stream, const uint8_t *p, size_t n) {
         ExecRequest request = {
                 .env = strv_copy(m->boot_env),
                 .boot = m->boot,
+                .memory = m->memory,
                 .cwd = m->boot_cwd ? strdup(m->boot_cwd) : NULL,
         };
         GpReader r;
@@ -390,4 +391,16 @@ uint64_t mock_agent_deadline(const Mock *m) {
         if (m->agent_fd < 0)
                 return 0;
         return m->ready_at && (d == 0 || m->ready_at < d) ? m->ready_at : d;
+}
+
+/* What came of the channel and was not understood yet, or is still to go into it, is part of the guest: the sockets
+ * outlive the VMM, and nothing in them may be missing or come twice. */
+void mock_agent_state(Mock *m, MockState *s) {
+        mock_state_value(s, m->phase);
+        mock_state_strv(s, &m->boot);
+        mock_state_strv(s, &m->boot_env);
+        mock_state_string(s, &m->boot_cwd);
+        mock_state_time(s, &m->ready_at);
+        mock_state_buffer(s, in, sizeof(in), &n_in);
+        mock_state_buffer(s, out, sizeof(out), &n_out);
 }

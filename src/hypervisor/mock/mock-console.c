@@ -8,7 +8,7 @@
 
 #include "basic/string-util.h"
 #include "basic/time-util.h"
-#include "hypervisor/mock/mock-vmm.h"
+#include "hypervisor/mock/mock-state.h"
 
 #define PROMPT "mock# "
 
@@ -65,4 +65,8 @@ void mock_console_flood(Mock *m, uint64_t usec) {
         owed += m->script.console_flood * usec / USEC_PER_SEC;
         for (; owed > 0; owed -= MIN2(owed, sizeof(line) - 1))
                 put(m, line, MIN2(owed, sizeof(line) - 1));
+}
+
+void mock_console_state(MockState *s) {
+        mock_state_buffer(s, typed, sizeof(typed) - 1, &n_typed);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* hero-mock-vmm: see mock-vmm.h. Arguments are NAME=VALUE: name, console, monitor, agent, tap (fd numbers), mac,
- * script. */
+/* hero-mock-vmm: see mock-vmm.h. Arguments are NAME=VALUE: name, console, monitor, agent, tap, memory (fd
+ * numbers), mac, script, incoming ("yes"). */
 
 #include <fcntl.h>
 #include <poll.h>
@@ -9,14 +9,14 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "basic/fd-pass.h"
 #include "basic/parse-util.h"
 #include "basic/string-util.h"
 #include "basic/time-util.h"
-#include "hypervisor/mock/mock-vmm.h"
+#include "hypervisor/mock/mock-state.h"
 
 static volatile sig_atomic_t terminated;
 
@@ -94,6 +94,56 @@ static void set_paused(Mock *m, bool paused) {
         m->paused = paused;
 }
 
+/* NULL or why not. */
+static const char *save(Mock *m) {
+        int r;
+
+        if (m->script.save_fails)
+                return "The mock VMM was told to fail to save.";
+        if (!m->memory)
+                return "The memory of this VM is not in a file, which saving needs.";
+        if (!m->paused || m->incoming)
+                return "There is no paused guest to save.";
+        if (m->passed_fd < 0)
+                return "There is no file to save to.";
+        r = mock_state_save(m, m->passed_fd);
+        return r < 0 ? strerror(-r) : NULL;
+}
+
+static const char *load(Mock *m) {
+        int r;
+
+        if (m->script.load_fails)
+                return "The mock VMM was told to fail to load.";
+        if (!m->incoming)
+                return "There is a guest already.";
+        if (m->passed_fd < 0)
+                return "There is no file to load from.";
+        r = mock_state_load(m, m->passed_fd);
+        if (r == -ESTALE)
+                return "The memory is not that of the guest whose state this is.";
+        m->incoming = r < 0;
+        return r == -EBADMSG ? "This is no saved state, or it is damaged." : r < 0 ? strerror(-r) : NULL;
+}
+
+static void save_or_load(Mock *m, const char *id, bool loading) {
+        const char *error;
+
+        if (loading ? m->script.load_hangs : m->script.save_hangs)
+                return;
+        error = loading ? load(m) : save(m);
+        m->passed_fd = mock_fd_gone(m->passed_fd);
+        if (!error) {
+                monitor_send(m, "%s ok\n", id);
+                return;
+        }
+        monitor_send(m, "%s error %s\n", id, error);
+        if (loading && m->incoming) {
+                m->ended = true;
+                m->status = 1;
+        }
+}
+
 static void monitor_line(Mock *m, char *line) {
         char *command;
 
@@ -103,6 +153,14 @@ static void monitor_line(Mock *m, char *line) {
         *command++ = 0;
         if (streq(command, "status")) {
                 monitor_send(m, "%s %s\n", line, m->paused ? "paused" : "running");
+                return;
+        }
+        if (streq(command, "save") || streq(command, "load")) {
+                save_or_load(m, line, streq(command, "load"));
+                return;
+        }
+        if (m->incoming && streq(command, "resume")) {
+                monitor_send(m, "%s error There is no guest yet.\n", line);
                 return;
         }
         if (streq(command, "pause"))
@@ -121,14 +179,20 @@ static void monitor_line(Mock *m, char *line) {
 }
 
 static void monitor_input(Mock *m) {
+        size_t n_fds;
         char *end;
         ssize_t n;
+        int fd;
 
-        n = recv(m->monitor_fd, m->line + m->n_line, sizeof(m->line) - 1 - m->n_line, MSG_DONTWAIT);
+        n = receive_fds(m->monitor_fd, m->line + m->n_line, sizeof(m->line) - 1 - m->n_line, &fd, 1, &n_fds, MSG_DONTWAIT);
         if (n <= 0) {
-                if (n == 0 || (errno != EAGAIN && errno != EINTR))
+                if (n != -EAGAIN)
                         m->monitor_fd = mock_fd_gone(m->monitor_fd);
                 return;
+        }
+        if (n_fds > 0) {
+                (void) mock_fd_gone(m->passed_fd);
+                m->passed_fd = fd;
         }
         m->n_line += (size_t) n;
         while ((end = memchr(m->line, '\n', m->n_line))) {
@@ -150,17 +214,6 @@ static void monitor_start(Mock *m) {
                 (void) send(m->monitor_fd, garbage, sizeof(garbage) - 1, MSG_NOSIGNAL);
         else
                 monitor_send(m, "%s\n", MOCK_GREETING);
-}
-
-static int touch_memory(uint64_t size) {
-        char *p;
-
-        p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (p == MAP_FAILED)
-                return -errno;
-        for (uint64_t i = 0; i < size; i += 4096)
-                p[i] = 1;
-        return 0;
 }
 
 /* One CPU's worth of load besides what the loop makes. */
@@ -230,7 +283,7 @@ static void script_tick(Mock *m, uint64_t now) {
         }
         if (m->memory_at && now >= m->memory_at) {
                 m->memory_at = 0;
-                if (touch_memory(m->script.memory) < 0)
+                if (mock_memory_touch(m, m->script.memory) < 0)
                         abort();
         }
         if (m->load_at && now >= m->load_at) {
@@ -300,6 +353,7 @@ static int parse_argument(Mock *m, const char *arg) {
                 { "monitor=", offsetof(Mock, monitor_fd) },
                 { "agent=", offsetof(Mock, agent_fd) },
                 { "tap=", offsetof(Mock, tap_fd) },
+                { "memory=", offsetof(Mock, memory_fd) },
         };
         const char *v;
         unsigned fd;
@@ -307,6 +361,10 @@ static int parse_argument(Mock *m, const char *arg) {
         v = startswith(arg, "name=");
         if (v) {
                 m->name = v;
+                return 0;
+        }
+        if (streq(arg, "incoming=yes")) {
+                m->incoming = m->paused = true;
                 return 0;
         }
         v = startswith(arg, "mac=");
@@ -328,16 +386,27 @@ static int parse_argument(Mock *m, const char *arg) {
 }
 
 static int memory_start(Mock *m) {
-        if (m->script.memory == 0)
-                return 0;
+        int r;
+
+        r = mock_memory_start(m);
+        if (r < 0 || m->script.memory == 0 || m->incoming)
+                return r;
         if (m->script.memory_after == 0)
-                return touch_memory(m->script.memory);
+                return mock_memory_touch(m, m->script.memory);
         m->memory_at = m->started + m->script.memory_after;
         return 0;
 }
 
 int main(int argc, char *argv[]) {
-        static Mock m = { .name = "mock", .console_fd = -EBADF, .monitor_fd = -EBADF, .agent_fd = -EBADF, .tap_fd = -EBADF };
+        static Mock m = {
+                .name = "mock",
+                .console_fd = -EBADF,
+                .monitor_fd = -EBADF,
+                .agent_fd = -EBADF,
+                .tap_fd = -EBADF,
+                .memory_fd = -EBADF,
+                .passed_fd = -EBADF,
+        };
         sigset_t waiting;
 
         for (int i = 1; i < argc; i++)
@@ -354,13 +423,15 @@ int main(int argc, char *argv[]) {
         m.flood_at = m.script.console_flood ? m.started : 0;
         monitor_start(&m);
         if (memory_start(&m) < 0 || load_start(&m) < 0) {
-                fprintf(stderr, "hero-mock-vmm: out of memory.\n");
+                fprintf(stderr, "hero-mock-vmm: there is no such memory.\n");
                 return 1;
         }
-        mock_console_start(&m);
         mock_net_start(&m);
-        mock_agent_start(&m);
+        if (!m.incoming) {
+                mock_console_start(&m);
+                mock_agent_start(&m);
+        }
         while (!m.ended)
                 run_once(&m, &waiting);
-        return 0;
+        return m.status;
 }

@@ -18,19 +18,21 @@
  *     monitor-silent      neither greeting nor answers
  *     monitor-garbage     bytes that are no lines on the monitor
  *     crash-on-pause      dies of SIGABRT when told to pause
+ *     save-fails, load-fails    with an error; load-fails also ends it, as every VMM that cannot load
+ *     save-hangs, load-hangs    without ever an answer
  *     ignore-shutdown     takes no notice of the agent's SHUTDOWN
  *     ignore-powerdown    says "ok" to powerdown and goes on
  *     load=PERCENT        uses that much of one CPU, 1…6400; beyond 100 that of several, with a thread for each
  *     console-flood=N     writes N bytes per second to the console
  *     net-echo            sends every frame of its network back, with the addresses swapped: see mock-frame.h
- *     memory=SIZE         touches that much memory at the start ("64M")
+ *     memory=SIZE         touches that much memory at the start ("64M"), in its file if that is large enough
  *     memory-after=MS     does so that long after the start */
 
 #include "basic/macro.h"
 
 typedef struct MockScript {
         bool die_at_start, no_agent, agent_silent, agent_garbage, boot_failed, monitor_silent, monitor_garbage,
-                crash_on_pause, ignore_shutdown, ignore_powerdown, net_echo;
+                crash_on_pause, save_fails, load_fails, save_hangs, load_hangs, ignore_shutdown, ignore_powerdown, net_echo;
         uint64_t exit_after, crash_after, panic_after, slow_ready, memory_after; /* µs; 0: not */
         uint64_t load, console_flood, memory;
         uint64_t command_exit;   /* status + 1; 0: not */

@@ -7,6 +7,7 @@
  *     boot             what BOOT said, a line per field
  *     spew SIZE        that many bytes of output                  size             ROWS COLUMNS, now and whenever
  *     sh -c COMMAND    "exit N", or one of these                                   it changes, until EOF
+ *     restored         how often the guest was, as its memory has it
  *
  * Anything else is EXEC_FAILED, ENOENT. With a terminal, ^D is the end of input and ^C is SIGINT. */
 
@@ -17,7 +18,7 @@
 #include "basic/string-util.h"
 #include "basic/strv.h"
 #include "basic/time-util.h"
-#include "hypervisor/mock/mock-vmm.h"
+#include "hypervisor/mock/mock-state.h"
 
 #define BURN_SLICE (5 * USEC_PER_MSEC)
 
@@ -71,6 +72,13 @@ static void say_size(Session *s) {
         char buf[32];
 
         (void) snprintf(buf, sizeof(buf), "%u %u\n", s->rows, s->columns);
+        append(&s->out, buf, strlen(buf));
+}
+
+static void say_restored(Session *s, const MockMemory *memory) {
+        char buf[32];
+
+        (void) snprintf(buf, sizeof(buf), "%llu\n", memory ? (unsigned long long) memory->restored : 0);
         append(&s->out, buf, strlen(buf));
 }
 
@@ -143,6 +151,8 @@ static int begin(Session *s, char **argv, const ExecRequest *request) {
                 append_lines(s, request->env);
         else if (streq(name, "boot"))
                 append_lines(s, request->boot);
+        else if (streq(name, "restored"))
+                say_restored(s, request->memory);
         else if (streq(name, "pwd"))
                 append_lines(s, cwd);
         else if (streq(name, "sleep"))
@@ -391,4 +401,35 @@ uint64_t mock_sessions_deadline(const Mock *m) {
                         d = s->until;
         }
         return d;
+}
+
+static void session_state(Session *s, MockState *state) {
+        Output *outputs[] = { &s->out, &s->err };
+
+        /* Whole, for only the same program reads it; then what is elsewhere now. */
+        mock_state_value(state, *s);
+        for (size_t i = 0; i < ELEMENTSOF(outputs); i++) {
+                if (state->loading) {
+                        outputs[i]->buf = NULL;
+                        outputs[i]->allocated = 0;
+                }
+                mock_state_allocated(state, &outputs[i]->buf, &outputs[i]->n, &outputs[i]->allocated);
+        }
+        mock_state_time(state, &s->until);
+}
+
+void mock_sessions_state(Mock *m, MockState *s) {
+        for (size_t i = 0; i < ELEMENTSOF(m->sessions); i++) {
+                bool there = m->sessions[i] != NULL;
+
+                mock_state_value(s, there);
+                if (!there || s->error < 0)
+                        continue;
+                if (s->loading)
+                        m->sessions[i] = new0(Session, 1);
+                if (m->sessions[i])
+                        session_state(m->sessions[i], s);
+                else
+                        s->error = -ENOMEM;
+        }
 }

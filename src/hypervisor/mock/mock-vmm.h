@@ -8,7 +8,9 @@
  *     mock-console.c   the console
  *     mock-net.c       the network, and mock-frame.c what is answered there
  *     mock-agent.c     the guest's end of the agent channel
- *     mock-session.c   exec sessions and the commands there are */
+ *     mock-session.c   exec sessions and the commands there are
+ *     mock-memory.c    memory that outlives the process
+ *     mock-state.c     all the rest, into a file and out of it */
 
 #include <stdatomic.h>
 
@@ -20,15 +22,27 @@
 
 typedef struct Session Session;
 
+/* Begins the memory, when that is in a file. */
+typedef struct MockMemory {
+        char magic[16];
+        uint64_t id;       /* of this guest, at random */
+        uint64_t restored; /* how often */
+} MockMemory;
+
 typedef struct Mock {
         const char *name;
         MockScript script;
-        int console_fd, monitor_fd, agent_fd, tap_fd;
+        int console_fd, monitor_fd, agent_fd, tap_fd, memory_fd;
+        int passed_fd; /* came with a line of the monitor */
         size_t tap_header; /* bytes before each of its frames */
         uint8_t mac[6];
         uint64_t started; /* µs, CLOCK_BOOTTIME */
         atomic_bool paused; /* the threads that make load look at it, too */
         bool ended; /* the guest is down */
+        bool incoming; /* there is no guest before load */
+        int status; /* to exit with */
+        MockMemory *memory; /* NULL: not in a file */
+        uint64_t memory_size;
 
         char line[MOCK_LINE_MAX]; /* of the monitor */
         size_t n_line;
@@ -48,6 +62,10 @@ void mock_event(Mock *m, const char *name);
 void mock_shutdown(Mock *m); /* the guest powers off */
 void mock_spin(uint64_t usec);
 int mock_fd_gone(int fd);    /* closes; -EBADF */
+
+int mock_memory_start(Mock *m);
+bool mock_memory_is(const Mock *m, uint64_t id); /* has the mark of that guest */
+int mock_memory_touch(Mock *m, uint64_t size); /* in the file, if it is large enough */
 
 void mock_console_start(Mock *m);
 void mock_console_input(Mock *m);
@@ -73,6 +91,7 @@ GpWriter *mock_agent_writer(GpType type, uint32_t stream); /* the only one there
 typedef struct ExecRequest {
         char **argv, **env;
         char *const *boot; /* Mock.boot */
+        const MockMemory *memory;
         char *cwd;
         bool tty;
         uint32_t rows, columns;

@@ -21,6 +21,7 @@ typedef struct MockMonitor {
         VmmConnection connection;
         bool tolerant; /* adopted, and nothing that is ours has come yet: the rest of a former daemon's line may */
         bool ready;
+        bool greeted;
 } MockMonitor;
 
 typedef enum CallKind { CALL_COMMAND, CALL_STATUS, CALL_HELLO } CallKind;
@@ -79,6 +80,10 @@ static int mock_command(const VmmSpec *spec, VmmCommand *ret) {
                 r = add_fd_argument(&c, "agent", spec->agent_fd);
         if (r >= 0)
                 r = add_network(&c, spec);
+        if (r >= 0)
+                r = add_fd_argument(&c, "memory", spec->memory_fd);
+        if (r >= 0 && spec->incoming)
+                r = spec->memory_fd >= 0 ? strv_extend(&c.argv, "incoming=yes") : -EINVAL;
         if (r >= 0 && !isempty(spec->mock_script))
                 r = strv_extendf(&c.argv, "script=%s", spec->mock_script);
         if (r < 0)
@@ -135,7 +140,7 @@ static int parse_line(MockMonitor *m, char *line, size_t n) {
         if (n > MOCK_LINE_MAX || strlen(line) != n || !utf8_is_clean(line, NULL))
                 return -EBADMSG;
         if (!m->ready && streq(line, MOCK_GREETING)) {
-                m->ready = true;
+                m->ready = m->greeted = true;
                 vmm_connection_event(&m->connection, VMM_EVENT_READY);
                 return 0;
         }
@@ -155,7 +160,7 @@ static int mock_line(VmmConnection *c, char *line, size_t n) {
         return r < 0 && tolerant ? 0 : r;
 }
 
-static int call(VmmMonitor *monitor, CallKind kind, const char *command, vmm_done_t done, void *userdata) {
+static int call_with_fd(VmmMonitor *monitor, CallKind kind, const char *command, int fd, vmm_done_t done, void *userdata) {
         VmmConnection *c = (VmmConnection *) monitor;
         char buf[MOCK_LINE_MAX];
         VmmCall *call;
@@ -165,10 +170,14 @@ static int call(VmmMonitor *monitor, CallKind kind, const char *command, vmm_don
         if (r < 0)
                 return r;
         n = snprintf(buf, sizeof(buf), "%llu %s\n", (unsigned long long) call->id, command);
-        r = vmm_connection_send(c, buf, (size_t) n);
+        r = vmm_connection_send_fd(c, buf, (size_t) n, fd);
         if (r < 0)
                 vmm_connection_cancel(c, call);
         return r;
+}
+
+static int call(VmmMonitor *monitor, CallKind kind, const char *command, vmm_done_t done, void *userdata) {
+        return call_with_fd(monitor, kind, command, -EBADF, done, userdata);
 }
 
 static VmmMonitor *mock_monitor_free(VmmMonitor *monitor) {
@@ -217,6 +226,18 @@ static int mock_quit(VmmMonitor *m, vmm_done_t done, void *userdata) {
         return call(m, CALL_COMMAND, "quit", done, userdata);
 }
 
+static int mock_save(VmmMonitor *m, int fd, vmm_done_t done, void *userdata) {
+        return call_with_fd(m, CALL_COMMAND, "save", fd, done, userdata);
+}
+
+static int mock_load(VmmMonitor *m, int fd, vmm_done_t done, void *userdata) {
+        return call_with_fd(m, CALL_COMMAND, "load", fd, done, userdata);
+}
+
+static const char *mock_version(const VmmMonitor *m) {
+        return ((const MockMonitor *) m)->greeted ? MOCK_GREETING : NULL;
+}
+
 static int mock_query_paused(VmmMonitor *m, vmm_done_t done, void *userdata) {
         return call(m, CALL_STATUS, "status", done, userdata);
 }
@@ -240,5 +261,8 @@ const Hypervisor hypervisor_mock = {
         .resume = mock_resume,
         .powerdown = mock_powerdown,
         .quit = mock_quit,
+        .save = mock_save,
+        .load = mock_load,
+        .version = mock_version,
         .query_paused = mock_query_paused,
 };

@@ -91,20 +91,36 @@ static void add_basics(Builder *b, const VmmSpec *spec) {
  * kvm-clock, and every device that is not there is one less to emulate and to initialise. ACPI stays on: it is how
  * a guest powers off. */
 static void add_machine(Builder *b, const VmmSpec *spec) {
+        const char *backend = spec->memory_fd >= 0 ? ",memory-backend=" QEMU_MEMORY : "";
+
         if (spec->accelerator == ACCELERATOR_KVM) {
-                add(b, "-machine", "microvm,acpi=on,pit=off,pic=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off,"
-                                   "mem-merge=off,dump-guest-core=off");
+                addf(b, "-machine", "microvm,acpi=on,pit=off,pic=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off,"
+                                    "mem-merge=off,dump-guest-core=off%s", backend);
                 add(b, "-accel", "kvm");
                 add(b, "-cpu", "host");
         } else {
-                add(b, "-machine", "microvm,acpi=on,x-option-roms=off,auto-kernel-cmdline=off,mem-merge=off,"
-                                   "dump-guest-core=off");
+                addf(b, "-machine", "microvm,acpi=on,x-option-roms=off,auto-kernel-cmdline=off,mem-merge=off,"
+                                    "dump-guest-core=off%s", backend);
                 addf(b, "-accel", "tcg,thread=multi,tb-size=%" PRIu64, QEMU_TB_SIZE / MIB);
                 add(b, "-cpu", "max");
         }
         addf(b, "-smp", "cpus=%u,maxcpus=%u", spec->cpus, spec->cpus);
         addf(b, "-m", "size=%" PRIu64 "k", spec->memory / 1024);
         add(b, "-global", "virtio-mmio.force-legacy=off");
+}
+
+/* The file's size is the memory's already, and may be sealed: QEMU makes only an empty file larger. */
+static void add_memory(Builder *b, const VmmSpec *spec) {
+        if (spec->memory_fd < 0)
+                return;
+        addf(b, "-object", "memory-backend-file,id=" QEMU_MEMORY ",size=%" PRIu64 "k,mem-path=/proc/self/fd/%d,share=on",
+             spec->memory / 1024, add_fd(b, spec->memory_fd));
+}
+
+/* "defer" is until QMP says what to read. -S: whatever the state says, it is the daemon that lets the guest go on. */
+static void add_incoming(Builder *b) {
+        add(b, "-incoming", "defer");
+        add(b, "-S", NULL);
 }
 
 /* Without KVM: the frequency of the TSC, which Linux would fail to measure on a busy host; and no mitigations, for
@@ -190,13 +206,18 @@ int qemu_command_line(const VmmSpec *spec, unsigned tsc_khz, VmmCommand *ret) {
 
         if (spec->accelerator != ACCELERATOR_KVM && spec->accelerator != ACCELERATOR_TCG)
                 return -EINVAL;
-        if (spec->cpus == 0 || spec->memory == 0)
+        if (spec->cpus == 0 || spec->memory == 0 || (spec->incoming && spec->memory_fd < 0))
                 return -EINVAL;
 
         add(&b, QEMU_PROGRAM, NULL);
         add_basics(&b, spec);
         add_machine(&b, spec);
-        add_kernel(&b, spec, tsc_khz);
+        add_memory(&b, spec);
+        /* The kernel of an incoming guest is in its memory. */
+        if (spec->incoming)
+                add_incoming(&b);
+        else
+                add_kernel(&b, spec, tsc_khz);
         add_monitor(&b, spec);
         add_console(&b, spec);
         add_agent(&b, spec);

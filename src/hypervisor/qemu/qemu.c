@@ -73,5 +73,8 @@ const Hypervisor hypervisor_qemu = {
         .resume = qemu_resume,
         .powerdown = qemu_powerdown,
         .quit = qemu_quit,
+        .save = qmp_save,
+        .load = qmp_load,
+        .version = qmp_version,
         .query_paused = qmp_query_paused,
 };

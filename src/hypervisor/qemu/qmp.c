@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* The QMP client. Life of a connection: greeting → qmp_capabilities → READY; or, when it is older than this
- * process, query-status → READY, with the negotiation made up for where the former daemon did not get to it. */
+ * process, query-status → READY, with the negotiation made up for where the former daemon did not get to it.
+ *
+ * To save and to load is one call of ours and several commands, each said when the one before it was answered, and ends
+ * with an event: getfd → qom-get → migrate-set-capabilities → migrate or migrate-incoming → MIGRATION. */
 
 #include "hypervisor/qemu/qmp.h"
 
@@ -10,28 +13,52 @@
 
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
+#include "hypervisor/qemu/command-line.h"
 
-typedef enum CallKind { CALL_COMMAND, CALL_STATUS, CALL_HELLO, CALL_CAPABILITIES } CallKind;
+/* Longer than any distribution's. */
+#define VERSION_LENGTH_MAX 128u
+
+typedef enum CallKind {
+        CALL_COMMAND,
+        CALL_STATUS,
+        CALL_HELLO,
+        CALL_CAPABILITIES,
+        CALL_GETFD,
+        CALL_SHARED,
+        CALL_IGNORE_SHARED,
+        CALL_MIGRATE,
+        CALL_REASON, /* why it failed */
+} CallKind;
 
 typedef struct Qmp {
         VmmConnection connection;
         bool tolerant;    /* adopted, and nothing that is ours has come yet: the rest of an old message may */
         bool negotiating;
         bool ready;
+        char *version;      /* NULL: not known */
+        uint64_t migration; /* id of the call that saves or loads, if there is such a call */
+        bool incoming;      /* it loads */
 } Qmp;
 
+/* Commands and arguments are words of ours, there is nothing to escape. */
+static int say(Qmp *q, uint64_t id, const char *command, const char *arguments, int fd) {
+        char buf[320];
+        int n;
+
+        n = snprintf(buf, sizeof(buf), "{\"execute\":\"%s\",\"arguments\":{%s},\"id\":%llu}\n", command, arguments,
+                     (unsigned long long) id);
+        assert(n > 0 && (size_t) n < sizeof(buf));
+        return vmm_connection_send_fd(&q->connection, buf, (size_t) n, fd);
+}
+
 static int call(Qmp *q, CallKind kind, const char *command, vmm_done_t done, void *userdata) {
-        char buf[256];
         VmmCall *c;
-        int n, r;
+        int r;
 
         r = vmm_connection_call(&q->connection, kind, done, userdata, &c);
         if (r < 0)
                 return r;
-        /* Commands are words of ours, there is nothing to escape. */
-        n = snprintf(buf, sizeof(buf), "{\"execute\":\"%s\",\"id\":%llu}\n", command, (unsigned long long) c->id);
-        assert(n > 0 && (size_t) n < sizeof(buf));
-        r = vmm_connection_send(&q->connection, buf, (size_t) n);
+        r = say(q, c->id, command, "", -EBADF);
         if (r < 0)
                 vmm_connection_cancel(&q->connection, c);
         return r;
@@ -70,6 +97,55 @@ static int handle_shutdown(Qmp *q, json_t *message) {
         return 0;
 }
 
+static int say_step(Qmp *q, VmmCall *c, CallKind step, int fd) {
+        static const struct {
+                const char *command, *arguments;
+        } steps[] = {
+                [CALL_GETFD] = { "getfd", "\"fdname\":\"state\"" },
+                [CALL_SHARED] = { "qom-get", "\"path\":\"/objects/" QEMU_MEMORY "\",\"property\":\"share\"" },
+                [CALL_IGNORE_SHARED] = { "migrate-set-capabilities",
+                                         "\"capabilities\":[{\"capability\":\"x-ignore-shared\",\"state\":true},"
+                                         "{\"capability\":\"events\",\"state\":true}]" },
+                [CALL_MIGRATE] = { "migrate", "\"uri\":\"fd:state\"" },
+                [CALL_REASON] = { "query-migrate", "" },
+        };
+        const char *command = step == CALL_MIGRATE && q->incoming ? "migrate-incoming" : steps[step].command;
+
+        c->kind = (int) step;
+        /* A new one, so that no answer is taken for that to a later command. */
+        q->migration = c->id = q->connection.next_id++;
+        return say(q, c->id, command, steps[step].arguments, fd);
+}
+
+static void next_step(Qmp *q, VmmCall *c, CallKind step) {
+        int r;
+
+        r = say_step(q, c, step, -EBADF);
+        if (r < 0 && r != -ENOTCONN) /* with LOST it is answered, too */
+                vmm_connection_answer(&q->connection, c, r, NULL);
+}
+
+static void refuse_private_memory(Qmp *q, VmmCall *c) {
+        vmm_connection_answer(&q->connection, c, -EREMOTEIO, "The memory of this VM is not in a file, which saving needs.");
+}
+
+static int handle_migration(Qmp *q, json_t *message) {
+        VmmCall *c = vmm_connection_find(&q->connection, q->migration);
+        const char *status = NULL;
+
+        if (json_unpack(message, "{s:{s:s}}", "data", "status", &status) < 0)
+                return -EBADMSG;
+        if (!c || c->kind != CALL_MIGRATE)
+                return 0;
+        if (streq(status, "completed"))
+                vmm_connection_answer(&q->connection, c, 0, NULL);
+        else if (streq(status, "failed") && q->incoming) /* QEMU is ending, its reason is on stderr */
+                vmm_connection_answer(&q->connection, c, -EREMOTEIO, "QEMU cannot read the saved state.");
+        else if (streq(status, "failed"))
+                next_step(q, c, CALL_REASON);
+        return 0;
+}
+
 static int handle_event(Qmp *q, json_t *message, const char *name) {
         static const struct {
                 const char *name;
@@ -83,6 +159,8 @@ static int handle_event(Qmp *q, json_t *message, const char *name) {
 
         if (streq(name, "SHUTDOWN"))
                 return handle_shutdown(q, message);
+        if (streq(name, "MIGRATION"))
+                return handle_migration(q, message);
         for (size_t i = 0; i < ELEMENTSOF(events); i++)
                 if (streq(name, events[i].name)) {
                         vmm_connection_event(&q->connection, events[i].event);
@@ -105,6 +183,9 @@ static int handle_error(Qmp *q, VmmCall *c, json_t *error) {
                 vmm_connection_cancel(&q->connection, c);
                 ready(q);
                 return 0;
+        case CALL_SHARED:
+                refuse_private_memory(q, c); /* there is no such object */
+                return 0;
         default:
                 vmm_connection_answer(&q->connection, c, -EREMOTEIO, text);
                 return 0;
@@ -121,6 +202,45 @@ static int handle_status(Qmp *q, VmmCall *c, json_t *value) {
         return 0;
 }
 
+static int handle_reason(Qmp *q, VmmCall *c, json_t *value) {
+        const char *text = NULL;
+
+        if (json_unpack(value, "{s?s}", "error-desc", &text) < 0)
+                return -EBADMSG;
+        vmm_connection_answer(&q->connection, c, -EREMOTEIO, text);
+        return 0;
+}
+
+static int handle_value(Qmp *q, VmmCall *c, json_t *value) {
+        switch (c->kind) {
+        case CALL_STATUS:
+                return handle_status(q, c, value);
+        case CALL_COMMAND:
+                vmm_connection_answer(&q->connection, c, 0, NULL);
+                return 0;
+        case CALL_GETFD:
+                next_step(q, c, CALL_SHARED);
+                return 0;
+        case CALL_SHARED:
+                if (json_is_true(value))
+                        next_step(q, c, CALL_IGNORE_SHARED);
+                else
+                        refuse_private_memory(q, c);
+                return 0;
+        case CALL_IGNORE_SHARED:
+                next_step(q, c, CALL_MIGRATE);
+                return 0;
+        case CALL_MIGRATE:
+                return 0; /* has begun */
+        case CALL_REASON:
+                return handle_reason(q, c, value);
+        default:
+                vmm_connection_cancel(&q->connection, c);
+                ready(q);
+                return 0;
+        }
+}
+
 static int handle_answer(Qmp *q, json_t *message) {
         json_t *id = json_object_get(message, "id"), *value = json_object_get(message, "return"),
                *error = json_object_get(message, "error");
@@ -134,17 +254,24 @@ static int handle_answer(Qmp *q, json_t *message) {
         if (!c)
                 return 0; /* asked by a former daemon */
         q->tolerant = false;
-        if (error)
-                return handle_error(q, c, error);
-        if (c->kind == CALL_STATUS)
-                return handle_status(q, c, value);
-        if (c->kind == CALL_COMMAND) {
-                vmm_connection_answer(&q->connection, c, 0, NULL);
-                return 0;
-        }
-        vmm_connection_cancel(&q->connection, c);
-        ready(q);
-        return 0;
+        return error ? handle_error(q, c, error) : handle_value(q, c, value);
+}
+
+/* "QEMU 7.2.19 (Debian 1:7.2+dfsg-7+deb12u16)". Without one the VM runs none the worse. */
+static void take_version(Qmp *q, json_t *greeting) {
+        int major, minor, micro;
+        const char *package = NULL;
+        char *s;
+
+        if (q->version ||
+            json_unpack(greeting, "{s:{s:{s:{s:i,s:i,s:i},s?s}}}", "QMP", "version", "qemu", "major", &major, "minor",
+                        &minor, "micro", &micro, "package", &package) < 0)
+                return;
+        s = isempty(package) ? strprintf("QEMU %d.%d.%d", major, minor, micro)
+                             : strprintf("QEMU %d.%d.%d (%s)", major, minor, micro, package);
+        if (s && strlen(s) <= VERSION_LENGTH_MAX && utf8_is_clean(s, NULL))
+                q->version = TAKE_PTR(s);
+        free(s);
 }
 
 static int handle_line(Qmp *q, const char *line, size_t n) {
@@ -157,8 +284,10 @@ static int handle_line(Qmp *q, const char *line, size_t n) {
         event = json_string_value(json_object_get(message, "event"));
         if (event)
                 return handle_event(q, message, event);
-        if (json_object_get(message, "QMP"))
+        if (json_object_get(message, "QMP")) {
+                take_version(q, message);
                 return negotiate(q);
+        }
         return handle_answer(q, message);
 }
 
@@ -196,6 +325,7 @@ int qmp_new(sd_event *event, int fd, bool adopted, vmm_event_t callback, void *u
 VmmMonitor *qmp_free(VmmMonitor *m) {
         if (m) {
                 vmm_connection_done((VmmConnection *) m);
+                free(((Qmp *) m)->version);
                 free(m);
         }
         return NULL;
@@ -207,4 +337,32 @@ int qmp_command(VmmMonitor *m, const char *command, vmm_done_t done, void *userd
 
 int qmp_query_paused(VmmMonitor *m, vmm_done_t done, void *userdata) {
         return call((Qmp *) m, CALL_STATUS, "query-status", done, userdata);
+}
+
+static int migrate(Qmp *q, bool incoming, int fd, vmm_done_t done, void *userdata) {
+        VmmCall *c;
+        int r;
+
+        if (!q->connection.lost && vmm_connection_find(&q->connection, q->migration))
+                return -EBUSY;
+        r = vmm_connection_call(&q->connection, CALL_GETFD, done, userdata, &c);
+        if (r < 0)
+                return r;
+        q->incoming = incoming;
+        r = say_step(q, c, CALL_GETFD, fd);
+        if (r < 0)
+                vmm_connection_cancel(&q->connection, c);
+        return r;
+}
+
+int qmp_save(VmmMonitor *m, int fd, vmm_done_t done, void *userdata) {
+        return migrate((Qmp *) m, false, fd, done, userdata);
+}
+
+int qmp_load(VmmMonitor *m, int fd, vmm_done_t done, void *userdata) {
+        return migrate((Qmp *) m, true, fd, done, userdata);
+}
+
+const char *qmp_version(const VmmMonitor *m) {
+        return ((const Qmp *) m)->version;
 }

@@ -11,3 +11,8 @@ VmmMonitor *qmp_free(VmmMonitor *m);
 /* A command without arguments whose answer says no more than that it was done. */
 int qmp_command(VmmMonitor *m, const char *command, vmm_done_t done, void *userdata);
 int qmp_query_paused(VmmMonitor *m, vmm_done_t done, void *userdata);
+
+/* See hypervisor.h. -EBUSY: the one before has not ended. */
+int qmp_save(VmmMonitor *m, int fd, vmm_done_t done, void *userdata);
+int qmp_load(VmmMonitor *m, int fd, vmm_done_t done, void *userdata);
+const char *qmp_version(const VmmMonitor *m);

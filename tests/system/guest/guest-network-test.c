@@ -141,7 +141,7 @@ static int connect_to_guest(const char *text, uint16_t port) {
 static GpWriter *boot_frame(void) {
         GpWriter *w;
 
-        guest_start(&vm);
+        guest_start_in_bed(&vm, UINT64_C(256) << 20);
         guest_wait(&vm, &vm.hello, 60);
         w = guest_frame(GP_BOOT, 0);
         gp_writer_string(w, GP_FIELD_HOSTNAME, "alice-vm");
@@ -240,6 +240,35 @@ static void the_guest_reaches_the_host_under_its_own_address(void **state) {
         assert_string_equal(output_of("ping -c 1 -W 10 " HOST " > /dev/null && echo answer"), "answer\n");
 }
 
+static void expect_echo(int fd, const char *text) {
+        char buf[64];
+
+        assert_int_equal(recv(fd, buf, strlen(text), MSG_WAITALL), strlen(text));
+        assert_memory_equal(buf, text, strlen(text));
+}
+
+/* What comes for it meanwhile waits in the TAP, whose fd we have, too. */
+static void a_connection_outlives_the_guest_s_sleep(void **state) {
+        static const char *const guests[] = { GUEST, GUEST_4 };
+        int fds[ELEMENTSOF(guests)];
+
+        for (size_t i = 0; i < ELEMENTSOF(guests); i++) {
+                fds[i] = connect_to_guest(guests[i], 7);
+                assert_int_equal(send(fds[i], "before", 6, MSG_NOSIGNAL), 6);
+                expect_echo(fds[i], "before");
+        }
+        (void) guest_sleep(&vm);
+        for (size_t i = 0; i < ELEMENTSOF(guests); i++)
+                assert_int_equal(send(fds[i], "meanwhile", 9, MSG_NOSIGNAL), 9);
+        (void) guest_wake(&vm);
+        for (size_t i = 0; i < ELEMENTSOF(guests); i++) {
+                expect_echo(fds[i], "meanwhile");
+                close(fds[i]);
+        }
+        exchange(GUEST);
+        assert_string_equal(output_of("ping -c 1 -W 10 " HOST " > /dev/null && echo answer"), "answer\n");
+}
+
 static void shut_down(void **state) {
         guest_shutdown(&vm);
         assert_int_equal(guest_wait_gone(&vm, 30), 0);
@@ -286,6 +315,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(its_files_say_what_boot_said),
                 cmocka_unit_test(the_host_reaches_the_guest),
                 cmocka_unit_test(the_guest_reaches_the_host_under_its_own_address),
+                cmocka_unit_test(a_connection_outlives_the_guest_s_sleep),
                 cmocka_unit_test(shut_down),
                 cmocka_unit_test(what_cannot_be_set_up_fails_the_boot),
                 cmocka_unit_test(a_network_without_a_device_fails_the_boot),

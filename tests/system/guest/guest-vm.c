@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -71,14 +72,34 @@ void guest_connect(GuestVm *vm, const char *path) {
         }
 }
 
-void guest_start(GuestVm *vm) {
-        guest_start_listening(vm, NULL);
+/* The spec's sockets and memory are the caller's. */
+static void spawn(GuestVm *vm, VmmSpec *spec, const char *path) {
+        VmmCommand c = {};
+
+        spec->kernel_fd = open(guest_kernel, O_RDONLY | O_CLOEXEC);
+        spec->initrd_fd = open(guest_initrd, O_RDONLY | O_CLOEXEC);
+        spec->root_fd = open(guest_root, O_RDONLY | O_CLOEXEC);
+        spec->overlay_fd = open(guest_overlay, O_RDWR | O_CLOEXEC);
+        assert_true(spec->kernel_fd >= 0 && spec->initrd_fd >= 0 && spec->root_fd >= 0 && spec->overlay_fd >= 0);
+        assert_int_equal(qemu_command_line(spec, tsc_khz(), &c), 0);
+        if (path)
+                replace_agent(&c, path);
+
+        vm->started_usec = now_usec(CLOCK_MONOTONIC);
+        vm->pid = fork();
+        assert_true(vm->pid >= 0);
+        if (vm->pid == 0)
+                become_qemu(&c);
+
+        vmm_command_done(&c);
+        close(spec->kernel_fd);
+        close(spec->initrd_fd);
+        close(spec->root_fd);
+        close(spec->overlay_fd);
 }
 
-void guest_start_listening(GuestVm *vm, const char *path) {
-        int agent[2], console[2];
-        VmmCommand c = {};
-        VmmSpec spec = {
+static VmmSpec example_spec(void) {
+        return (VmmSpec) {
                 .name = "guest-boot-test",
                 .id = "0123456789ab",
                 .cpus = 1,
@@ -90,38 +111,160 @@ void guest_start_listening(GuestVm *vm, const char *path) {
                 .mac = { 2, 0, 0, 0, 0, 1 },
                 .mtu = 1400,
         };
+}
+
+static void channel(int *ours, int *theirs) {
+        int pair[2];
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        *ours = pair[0];
+        *theirs = pair[1];
+}
+
+void guest_start(GuestVm *vm) {
+        guest_start_listening(vm, NULL);
+}
+
+void guest_start_listening(GuestVm *vm, const char *path) {
+        VmmSpec spec = example_spec();
 
         *vm = (GuestVm) { .next_stream = 1 };
-        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, agent), 0);
-        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, console), 0);
-        vm->agent_fd = agent[0];
-        vm->console_fd = console[0];
-        spec.agent_fd = agent[1];
-        spec.console_fd = console[1];
-        spec.kernel_fd = open(guest_kernel, O_RDONLY | O_CLOEXEC);
-        spec.initrd_fd = open(guest_initrd, O_RDONLY | O_CLOEXEC);
-        spec.root_fd = open(guest_root, O_RDONLY | O_CLOEXEC);
-        spec.overlay_fd = open(guest_overlay, O_RDWR | O_CLOEXEC);
-        assert_true(spec.kernel_fd >= 0 && spec.initrd_fd >= 0 && spec.root_fd >= 0 && spec.overlay_fd >= 0);
-        assert_int_equal(qemu_command_line(&spec, tsc_khz(), &c), 0);
-        if (path)
-                replace_agent(&c, path);
-
-        vm->started_usec = now_usec(CLOCK_MONOTONIC);
-        vm->pid = fork();
-        assert_true(vm->pid >= 0);
-        if (vm->pid == 0)
-                become_qemu(&c);
-
-        vmm_command_done(&c);
-        close(agent[1]);
-        close(console[1]);
-        close(spec.kernel_fd);
-        close(spec.initrd_fd);
-        close(spec.root_fd);
-        close(spec.overlay_fd);
+        channel(&vm->agent_fd, &spec.agent_fd);
+        channel(&vm->console_fd, &spec.console_fd);
+        spawn(vm, &spec, path);
+        close(spec.agent_fd);
+        close(spec.console_fd);
         if (path)
                 guest_connect(vm, path);
+}
+
+/* Sleep. What stays while there is no QEMU. */
+
+typedef struct Bed {
+        uint64_t memory;
+        int memory_fd, state_fd, agent_fd, console_fd; /* QEMU's ends of the sockets */
+        sd_event *event;
+        VmmMonitor *monitor;
+        bool ready, lost, answered;
+        int error;
+} Bed;
+
+static void on_monitor(VmmMonitor *m, VmmEvent event, void *userdata) {
+        Bed *bed = userdata;
+
+        bed->ready = bed->ready || event == VMM_EVENT_READY;
+        bed->lost = bed->lost || event == VMM_EVENT_LOST;
+}
+
+static void on_answer(VmmMonitor *m, int error, const char *text, void *userdata) {
+        Bed *bed = userdata;
+
+        if (error < 0)
+                printf("QEMU: %s\n", strna(text));
+        bed->answered = true;
+        bed->error = error;
+}
+
+static void run_until(Bed *bed, const bool *condition) {
+        uint64_t until = now_usec(CLOCK_MONOTONIC) + 60 * USEC_PER_SEC;
+
+        while (!*condition && now_usec(CLOCK_MONOTONIC) < until)
+                assert_true(sd_event_run(bed->event, 100 * USEC_PER_MSEC) >= 0);
+        assert_true(*condition);
+}
+
+static void monitor_do(Bed *bed, int (*call)(VmmMonitor *m, vmm_done_t done, void *userdata)) {
+        bed->answered = false;
+        assert_int_equal(call(bed->monitor, on_answer, bed), 0);
+        run_until(bed, &bed->answered);
+        assert_int_equal(bed->error, 0);
+}
+
+/* From the beginning of the file. */
+static void monitor_do_with_state(Bed *bed, int (*call)(VmmMonitor *m, int fd, vmm_done_t done, void *userdata)) {
+        bed->answered = false;
+        assert_int_equal(lseek(bed->state_fd, 0, SEEK_SET), 0);
+        assert_int_equal(call(bed->monitor, bed->state_fd, on_answer, bed), 0);
+        run_until(bed, &bed->answered);
+        assert_int_equal(bed->error, 0);
+}
+
+static void spawn_in_bed(GuestVm *vm, bool incoming) {
+        VmmSpec spec = example_spec();
+        Bed *bed = vm->bed;
+        int ours;
+
+        spec.memory = bed->memory;
+        spec.memory_fd = bed->memory_fd;
+        spec.incoming = incoming;
+        spec.agent_fd = bed->agent_fd;
+        spec.console_fd = bed->console_fd;
+        channel(&ours, &spec.monitor_fd);
+        spawn(vm, &spec, NULL);
+        close(spec.monitor_fd);
+        bed->ready = bed->lost = false;
+        assert_int_equal(hypervisor_qemu.monitor_new(bed->event, ours, false, on_monitor, bed, &bed->monitor), 0);
+        run_until(bed, &bed->ready);
+}
+
+void guest_start_in_bed(GuestVm *vm, uint64_t memory) {
+        Bed *bed = new0(Bed, 1);
+
+        assert_non_null(bed);
+        *vm = (GuestVm) { .next_stream = 1, .bed = bed };
+        bed->memory = memory;
+        bed->memory_fd = memfd_create("hero-test-memory", MFD_CLOEXEC);
+        bed->state_fd = memfd_create("hero-test-state", MFD_CLOEXEC);
+        assert_true(bed->memory_fd >= 0 && bed->state_fd >= 0);
+        assert_return_code(ftruncate(bed->memory_fd, (off_t) memory), errno);
+        assert_true(sd_event_new(&bed->event) >= 0);
+        channel(&vm->agent_fd, &bed->agent_fd);
+        channel(&vm->console_fd, &bed->console_fd);
+        spawn_in_bed(vm, false);
+}
+
+unsigned guest_sleep(GuestVm *vm) {
+        uint64_t begin;
+        Bed *bed = vm->bed;
+        int status;
+
+        monitor_do(bed, hypervisor_qemu.pause);
+        begin = now_usec(CLOCK_MONOTONIC);
+        monitor_do_with_state(bed, hypervisor_qemu.save);
+        monitor_do(bed, hypervisor_qemu.quit);
+        assert_int_equal(waitpid(vm->pid, &status, 0), vm->pid);
+        vm->pid = 0;
+        assert_int_equal(status, 0);
+        bed->monitor = hypervisor_qemu.monitor_free(bed->monitor);
+        return (unsigned) (now_usec(CLOCK_MONOTONIC) - begin);
+}
+
+unsigned guest_wake(GuestVm *vm) {
+        Bed *bed = vm->bed;
+        uint64_t ready, loaded, now;
+
+        spawn_in_bed(vm, true);
+        ready = now_usec(CLOCK_MONOTONIC);
+        monitor_do_with_state(bed, hypervisor_qemu.load);
+        loaded = now_usec(CLOCK_MONOTONIC);
+        monitor_do(bed, hypervisor_qemu.resume);
+        now = now_usec(CLOCK_MONOTONIC);
+        printf("wake: ready %u µs after exec, load %u µs, resume %u µs\n", (unsigned) (ready - vm->started_usec),
+               (unsigned) (loaded - ready), (unsigned) (now - loaded));
+        return (unsigned) (now - vm->started_usec);
+}
+
+static Bed *bed_free(Bed *bed) {
+        if (bed) {
+                hypervisor_qemu.monitor_free(bed->monitor);
+                sd_event_unref(bed->event);
+                close(bed->memory_fd);
+                close(bed->state_fd);
+                close(bed->agent_fd);
+                close(bed->console_fd);
+                free(bed);
+        }
+        return NULL;
 }
 
 static void guest_done(GuestVm *vm) {
@@ -135,6 +278,7 @@ static void guest_done(GuestVm *vm) {
         free(vm->console);
         safe_close(vm->agent_fd);
         safe_close(vm->console_fd);
+        bed_free(vm->bed);
         *vm = (GuestVm) { .agent_fd = -EBADF, .console_fd = -EBADF };
 }
 

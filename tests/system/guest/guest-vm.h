@@ -44,6 +44,8 @@ typedef struct GuestVm {
 
         uint32_t next_stream;
         GuestSession sessions[SESSIONS];
+
+        struct Bed *bed; /* of a guest that can sleep */
 } GuestVm;
 
 /* What to run; set from the command line of the test. */
@@ -54,6 +56,11 @@ void guest_start(GuestVm *vm);
 /* The agent channel over a listening socket at path, so that the host can go away and come back. */
 void guest_start_listening(GuestVm *vm, const char *path);
 void guest_connect(GuestVm *vm, const char *path);
+/* A guest whose memory is in a file. guest_sleep() saves what else there is of it and ends QEMU; guest_wake() starts
+ * another one, with the very same sockets. Both say how long it took: until QEMU was gone, and until the guest ran. */
+void guest_start_in_bed(GuestVm *vm, uint64_t memory);
+unsigned guest_sleep(GuestVm *vm);
+unsigned guest_wake(GuestVm *vm);
 /* Waits for QEMU's end; its exit status. */
 int guest_wait_gone(GuestVm *vm, unsigned seconds);
 void guest_kill(GuestVm *vm);

@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,6 +37,9 @@ typedef struct Vmm {
         VmmMonitor *monitor;
         int console_fd, agent_fd, monitor_fd; /* our ends; monitor_fd is a copy */
         int tap_fd;
+        int memory_fd;
+        bool incoming;
+        char *said; /* with the last answer */
         unsigned events[VMM_EVENT_LOST + 1];
         bool free_when_ready;
 } Vmm;
@@ -53,6 +57,12 @@ static void on_done(VmmMonitor *m, int error, const char *text, void *userdata) 
 
         assert_int_equal(*result, NOT_YET); /* once, and not twice */
         *result = error;
+        if (text) {
+                Vmm *v = m->userdata;
+
+                free(v->said);
+                v->said = strdup(text);
+        }
 }
 
 /* Runs the loop until the number changes. */
@@ -73,6 +83,14 @@ static int answer(Vmm *v, int (*call)(VmmMonitor *m, vmm_done_t done, void *user
         int result = NOT_YET;
 
         assert_int_equal(call(v->monitor, on_done, &result), 0);
+        run_while(v, (unsigned *) &result, NOT_YET);
+        return result;
+}
+
+static int answer_with_file(Vmm *v, int (*call)(VmmMonitor *m, int fd, vmm_done_t done, void *userdata), int fd) {
+        int result = NOT_YET;
+
+        assert_int_equal(call(v->monitor, fd, on_done, &result), 0);
         run_while(v, (unsigned *) &result, NOT_YET);
         return result;
 }
@@ -150,11 +168,12 @@ static void vmm_start(Vmm *v, const char *script) {
                 .memory = UINT64_C(64) << 20,
                 .accelerator = ACCELERATOR_TCG,
                 .mock_script = script,
-                .kernel_fd = open_kernel(),
-                .initrd_fd = some_memory(4096),
+                .kernel_fd = v->incoming ? -EBADF : open_kernel(),
+                .initrd_fd = v->incoming ? -EBADF : some_memory(4096),
                 .root_fd = read_only(some_memory(1 << 20)),
                 .overlay_fd = some_memory(1 << 20),
-                .memory_fd = -EBADF,
+                .memory_fd = v->memory_fd,
+                .incoming = v->incoming,
                 .tap_fd = v->tap_fd,
                 .mac = { 2, 0, 0, 0, 0, 1 },
                 .mtu = 1400,
@@ -171,8 +190,8 @@ static void vmm_start(Vmm *v, const char *script) {
         close(console);
         close(monitor);
         close(agent);
-        close(spec.kernel_fd);
-        close(spec.initrd_fd);
+        safe_close(spec.kernel_fd);
+        safe_close(spec.initrd_fd);
         close(spec.root_fd);
         close(spec.overlay_fd);
 }
@@ -225,6 +244,7 @@ static int setup(void **state) {
                 .agent_fd = -EBADF,
                 .monitor_fd = -EBADF,
                 .tap_fd = -EBADF,
+                .memory_fd = -EBADF,
         };
         assert_non_null(v->hypervisor);
         assert_return_code(sd_event_new(&v->event), 0);
@@ -245,6 +265,8 @@ static int teardown(void **state) {
         safe_close(v->agent_fd);
         safe_close(v->monitor_fd);
         safe_close(v->tap_fd);
+        safe_close(v->memory_fd);
+        free(v->said);
         sd_event_unref(v->event);
         free(v);
         return 0;
@@ -508,6 +530,234 @@ static void an_ignored_powerdown_changes_nothing(void **state) {
         assert_int_equal(v->events[VMM_EVENT_GUEST_SHUTDOWN], 0);
 }
 
+/* As the daemon makes it: nobody's but the VM's, and of one size for ever. */
+static int guest_memory(void) {
+        int fd = memfd_create("hero-test-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+        assert_return_code(fd, errno);
+        assert_return_code(ftruncate(fd, 64 << 20), errno);
+        assert_return_code(fchmod(fd, 0600), errno);
+        assert_return_code(fchown(fd, 64003, 64004), errno);
+        assert_return_code(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), errno);
+        return fd;
+}
+
+static void vmm_end(Vmm *v) {
+        unsigned lost = v->events[VMM_EVENT_LOST];
+
+        assert_int_equal(answer(v, v->hypervisor->quit), 0);
+        run_while(v, &v->events[VMM_EVENT_LOST], lost);
+        assert_int_equal(reap(v), 0);
+}
+
+/* What the former VMM left to us is closed, but for the memory. */
+static void vmm_forget(Vmm *v) {
+        v->monitor = v->hypervisor->monitor_free(v->monitor);
+        vmm_process_done(&v->process);
+        v->process = VMM_PROCESS_NULL;
+        v->console_fd = safe_close(v->console_fd);
+        v->agent_fd = safe_close(v->agent_fd);
+        v->monitor_fd = safe_close(v->monitor_fd);
+        memset(v->events, 0, sizeof(v->events));
+}
+
+static void vmm_start_with_memory(Vmm *v, const char *script) {
+        v->memory_fd = guest_memory();
+        vmm_start_ready(v, script);
+        expect_console(v, "guest");
+}
+
+static void vmm_start_incoming(Vmm *v, const char *script) {
+        v->incoming = true;
+        vmm_forget(v);
+        vmm_start_ready(v, script);
+}
+
+static void read_console_dry(Vmm *v) {
+        char buf[64];
+
+        while (!console_is_silent(v, 200))
+                assert_true(read(v->console_fd, buf, sizeof(buf)) > 0);
+}
+
+static void a_saved_guest_goes_on_in_another_vmm(void **state) {
+        _cleanup_close_ int file = some_memory(0);
+        Vmm *v = need(state);
+
+        vmm_start_with_memory(v, NULL);
+        for (unsigned i = 0; i < 3; i++) {
+                read_console_dry(v);
+                assert_int_equal(answer(v, v->hypervisor->pause), 0);
+                /* From an offset on: the file may have something before it. */
+                assert_int_equal(lseek(file, 100, SEEK_SET), 100);
+                if (answer_with_file(v, v->hypervisor->save, file) < 0)
+                        fail_msg("%s", strna(v->said));
+                assert_true(lseek(file, 0, SEEK_CUR) > 200);
+                vmm_end(v);
+
+                vmm_start_incoming(v, NULL);
+                assert_int_equal(answer(v, v->hypervisor->query_paused), 1);
+                assert_int_equal(lseek(file, 100, SEEK_SET), 100);
+                assert_int_equal(answer_with_file(v, v->hypervisor->load, file), 0);
+                assert_int_equal(answer(v, v->hypervisor->query_paused), 1);
+                assert_int_equal(write(v->console_fd, "abc", 3), 3);
+                assert_true(console_is_silent(v, 300)); /* nor did it boot */
+                assert_int_equal(answer(v, v->hypervisor->resume), 0);
+                assert_int_equal(v->events[VMM_EVENT_RESUMED], 1);
+                assert_int_equal(v->events[VMM_EVENT_LOST], 0);
+                expect_console(v, "abc");
+        }
+}
+
+/* So that what reads it may be behind a checksum. */
+static void a_state_may_go_through_a_pipe(void **state) {
+        Vmm *v = need(state);
+        int pair[2];
+
+        vmm_start_with_memory(v, NULL);
+        assert_return_code(pipe2(pair, O_CLOEXEC), errno);
+        assert_return_code(fcntl(pair[1], F_SETPIPE_SZ, 1 << 20), errno);
+        assert_int_equal(answer(v, v->hypervisor->pause), 0);
+        assert_int_equal(answer_with_file(v, v->hypervisor->save, pair[1]), 0);
+        vmm_end(v);
+        close(pair[1]);
+        vmm_start_incoming(v, NULL);
+        assert_int_equal(answer_with_file(v, v->hypervisor->load, pair[0]), 0);
+        close(pair[0]);
+        assert_int_equal(answer(v, v->hypervisor->resume), 0);
+        assert_int_equal(write(v->console_fd, "abc", 3), 3);
+        expect_console(v, "abc");
+}
+
+static void a_guest_that_cannot_be_saved_goes_on(void **state) {
+        _cleanup_close_ int full = open("/dev/full", O_WRONLY | O_CLOEXEC), file = some_memory(0);
+        Vmm *v = need(state);
+
+        vmm_start_with_memory(v, NULL);
+        assert_int_equal(answer(v, v->hypervisor->pause), 0);
+        assert_int_equal(answer_with_file(v, v->hypervisor->save, full), -EREMOTEIO);
+        assert_non_null(strstr(v->said, "No space left on device"));
+        assert_int_equal(answer(v, v->hypervisor->query_paused), 1);
+        /* Once more, to where there is room. */
+        assert_int_equal(answer_with_file(v, v->hypervisor->save, file), 0);
+        assert_int_equal(answer(v, v->hypervisor->resume), 0);
+        assert_int_equal(write(v->console_fd, "abc", 3), 3);
+        expect_console(v, "abc");
+}
+
+static void memory_of_the_vmm_s_own_is_not_saved(void **state) {
+        _cleanup_close_ int file = some_memory(0);
+        Vmm *v = need(state);
+
+        vmm_start_ready(v, NULL);
+        expect_console(v, "guest");
+        assert_int_equal(answer(v, v->hypervisor->pause), 0);
+        assert_int_equal(answer_with_file(v, v->hypervisor->save, file), -EREMOTEIO);
+        assert_string_equal(v->said, "The memory of this VM is not in a file, which saving needs.");
+        assert_int_equal(lseek(file, 0, SEEK_END), 0);
+        assert_int_equal(answer(v, v->hypervisor->resume), 0);
+        assert_int_equal(write(v->console_fd, "abc", 3), 3);
+        expect_console(v, "abc");
+}
+
+static void garbage_is_not_loaded(void **state) {
+        static const char garbage[8192] = "This is no state of any VMM.";
+        _cleanup_close_ int file = some_memory(0);
+        Vmm *v = need(state);
+
+        v->memory_fd = guest_memory();
+        v->incoming = true;
+        vmm_start_ready(v, NULL);
+        assert_int_equal(write(file, garbage, sizeof(garbage)), sizeof(garbage));
+        assert_int_equal(lseek(file, 0, SEEK_SET), 0);
+        assert_true(answer_with_file(v, v->hypervisor->load, file) < 0);
+        run_while(v, &v->events[VMM_EVENT_LOST], 0);
+        assert_int_equal(reap(v), 1);
+}
+
+static void half_a_state_is_not_loaded(void **state) {
+        _cleanup_close_ int file = some_memory(0);
+        Vmm *v = need(state);
+
+        vmm_start_with_memory(v, NULL);
+        assert_int_equal(answer(v, v->hypervisor->pause), 0);
+        assert_int_equal(answer_with_file(v, v->hypervisor->save, file), 0);
+        vmm_end(v);
+        assert_return_code(ftruncate(file, lseek(file, 0, SEEK_END) / 2), errno);
+        assert_int_equal(lseek(file, 0, SEEK_SET), 0);
+        vmm_start_incoming(v, NULL);
+        assert_true(answer_with_file(v, v->hypervisor->load, file) < 0);
+        run_while(v, &v->events[VMM_EVENT_LOST], 0);
+        assert_int_equal(reap(v), 1);
+}
+
+static void a_state_is_of_no_use_with_other_memory(void **state) {
+        _cleanup_close_ int file = some_memory(0);
+        Vmm *v = need(state);
+
+        vmm_start_with_memory(v, NULL);
+        assert_int_equal(answer(v, v->hypervisor->pause), 0);
+        assert_int_equal(answer_with_file(v, v->hypervisor->save, file), 0);
+        vmm_end(v);
+        safe_close(v->memory_fd);
+        v->memory_fd = guest_memory();
+        assert_int_equal(lseek(file, 0, SEEK_SET), 0);
+        vmm_start_incoming(v, NULL);
+        assert_int_equal(answer_with_file(v, v->hypervisor->load, file), -EREMOTEIO);
+        assert_string_equal(v->said, "The memory is not that of the guest whose state this is.");
+}
+
+static void the_version_is_known_to_who_heard_the_greeting(void **state) {
+        Vmm *v = need(state);
+        const char *version;
+
+        vmm_start_ready(v, NULL);
+        version = v->hypervisor->version(v->monitor);
+        assert_non_null(version);
+        assert_int_equal(strncasecmp(version, v->hypervisor->name, 4), 0);
+        assert_int_equal(version[4], ' ');
+        v->monitor = v->hypervisor->monitor_free(v->monitor);
+        vmm_connect(v, true);
+        run_while(v, &v->events[VMM_EVENT_READY], 1);
+        assert_null(v->hypervisor->version(v->monitor));
+}
+
+static void saving_may_be_told_to_fail_or_to_hang(void **state) {
+        _cleanup_close_ int file = some_memory(0);
+        int result = NOT_YET;
+        Vmm *v = need(state);
+
+        vmm_start_with_memory(v, "save-fails");
+        assert_int_equal(answer(v, v->hypervisor->pause), 0);
+        assert_int_equal(answer_with_file(v, v->hypervisor->save, file), -EREMOTEIO);
+        assert_int_equal(answer(v, v->hypervisor->resume), 0);
+        vmm_end(v);
+        vmm_forget(v);
+        vmm_start_ready(v, "save-hangs");
+        assert_int_equal(answer(v, v->hypervisor->pause), 0);
+        assert_int_equal(v->hypervisor->save(v->monitor, file, on_done, &result), 0);
+        assert_int_equal(answer(v, v->hypervisor->query_paused), 1);
+        assert_int_equal(result, NOT_YET);
+        vmm_end(v);
+        assert_int_equal(result, -ECONNRESET);
+}
+
+static void loading_may_be_told_to_fail_or_to_hang(void **state) {
+        _cleanup_close_ int file = some_memory(0);
+        int result = NOT_YET;
+        Vmm *v = need(state);
+
+        v->memory_fd = guest_memory();
+        vmm_start_incoming(v, "load-fails");
+        assert_int_equal(answer_with_file(v, v->hypervisor->load, file), -EREMOTEIO);
+        run_while(v, &v->events[VMM_EVENT_LOST], 0);
+        assert_int_equal(reap(v), 1);
+        vmm_start_incoming(v, "load-hangs");
+        assert_int_equal(v->hypervisor->load(v->monitor, file, on_done, &result), 0);
+        assert_int_equal(answer(v, v->hypervisor->query_paused), 1);
+        assert_int_equal(result, NOT_YET);
+}
+
 #define both(f)                                                                                   \
         { .name = "mock: " #f, .test_func = f, .setup_func = setup, .teardown_func = teardown,    \
           .initial_state = (void *) "mock" },                                                     \
@@ -541,6 +791,16 @@ int main(void) {
                 both(the_monitor_may_be_freed_by_its_own_callback),
                 both(an_adopted_connection_goes_on_in_the_middle_of_a_message),
                 both(the_vmm_outlives_its_monitor),
+                both(a_saved_guest_goes_on_in_another_vmm),
+                both(a_state_may_go_through_a_pipe),
+                both(a_guest_that_cannot_be_saved_goes_on),
+                both(memory_of_the_vmm_s_own_is_not_saved),
+                both(garbage_is_not_loaded),
+                both(half_a_state_is_not_loaded),
+                both(the_version_is_known_to_who_heard_the_greeting),
+                only("mock", a_state_is_of_no_use_with_other_memory),
+                only("mock", saving_may_be_told_to_fail_or_to_hang),
+                only("mock", loading_may_be_told_to_fail_or_to_hang),
                 only("qemu", a_guest_that_resets_itself_ends_its_vmm),
                 only("mock", a_guest_that_powers_off_ends_its_vmm),
                 only("mock", a_vmm_that_dies_at_once_leaves_a_reason),

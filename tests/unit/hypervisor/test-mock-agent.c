@@ -9,6 +9,7 @@
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include <cmocka.h>
 
 #include "basic/alloc-util.h"
+#include "basic/fd-pass.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "basic/strv.h"
@@ -26,6 +28,8 @@
 typedef struct Guest {
         pid_t pid;
         int agent, console, monitor;
+        int agent_end; /* the VMM's, kept by who can sleep; memory likewise */
+        int memory;
         uint8_t buf[GP_FRAME_MAX];
         size_t n, consumed;
         GpWriter writer;
@@ -50,6 +54,55 @@ static void start(Guest *g, const char *script) {
         g->agent = pairs[0][0];
         g->console = pairs[1][0];
         g->monitor = pairs[2][0];
+}
+
+/* Its memory is in a file, and the channel of its agent the same each time. */
+static void start_in_bed(Guest *g, bool incoming) {
+        _cleanup_free_ char *path = strprintf("%s/hero-mock-vmm", getenv("HERO_LIBEXEC_DIR"));
+        char *argv[] = { path, (char *) "agent=10", (char *) "monitor=12", (char *) "memory=13",
+                         incoming ? (char *) "incoming=yes" : NULL, NULL };
+        posix_spawn_file_actions_t a;
+        int pair[2];
+
+        assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
+        posix_spawn_file_actions_init(&a);
+        posix_spawn_file_actions_adddup2(&a, g->agent_end, 10);
+        posix_spawn_file_actions_adddup2(&a, pair[1], 12);
+        posix_spawn_file_actions_adddup2(&a, g->memory, 13);
+        assert_int_equal(posix_spawn(&g->pid, path, &a, NULL, argv, environ), 0);
+        posix_spawn_file_actions_destroy(&a);
+        close(pair[1]);
+        g->monitor = pair[0];
+}
+
+static void start_bed(Guest *g) {
+        int pair[2];
+
+        assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
+        g->agent = pair[0];
+        g->agent_end = pair[1];
+        g->console = -EBADF;
+        g->memory = memfd_create("hero-test-memory", MFD_CLOEXEC);
+        assert_return_code(g->memory, errno);
+        assert_return_code(ftruncate(g->memory, 1 << 20), errno);
+        start_in_bed(g, false);
+}
+
+/* One command, whose answer is the last that comes. */
+static void monitor(Guest *g, const char *command, int fd) {
+        char buf[512] = "";
+        size_t n = 0;
+        ssize_t k;
+
+        assert_return_code(send_fds(g->monitor, command, strlen(command), &fd, fd >= 0, 0), 0);
+        while (!strstr(buf, "7 ")) {
+                k = read(g->monitor, buf + n, sizeof(buf) - 1 - n);
+                assert_true(k > 0);
+                n += (size_t) k;
+                buf[n] = 0;
+        }
+        if (!strstr(buf, "7 ok\n"))
+                fail_msg("%s: %s", command, buf);
 }
 
 static int end(Guest *g) {
@@ -371,6 +424,77 @@ static void cat_gives_back_a_megabyte_within_the_windows(void **state) {
         (void) expect(g, GP_EXIT, 1, NULL);
 }
 
+static void sleep_and_wake(Guest *g) {
+        _cleanup_close_ int file = memfd_create("hero-test-state", MFD_CLOEXEC);
+
+        assert_return_code(file, errno);
+        monitor(g, "7 pause\n", -EBADF);
+        monitor(g, "7 save\n", file);
+        monitor(g, "7 quit\n", -EBADF);
+        assert_int_equal(end(g), 0);
+        close(g->monitor);
+        assert_int_equal(lseek(file, 0, SEEK_SET), 0);
+        start_in_bed(g, true);
+        monitor(g, "7 load\n", file);
+        monitor(g, "7 resume\n", -EBADF);
+}
+
+/* With frames that are half read and half written, and windows wherever they are. */
+static void sessions_outlive_the_vmm(void **state) {
+        static const char first[] = "before ", second[] = "meanwhile\n";
+        size_t got = 0, n;
+        uint64_t offset;
+        GpReceiver out;
+        const uint8_t *p;
+        GpHeader h;
+        Guest *g = *state;
+
+        gp_receiver_init(&out);
+        start_bed(g);
+        (void) expect(g, GP_HELLO, 0, NULL);
+        gp_writer_init(&g->writer, GP_BOOT, 0);
+        gp_writer_string(&g->writer, GP_FIELD_HOSTNAME, "mock");
+        send_frame(g);
+        (void) expect(g, GP_READY, 0, NULL);
+        exec(g, 1, false, "cat", NULL);
+        (void) expect(g, GP_STARTED, 1, NULL);
+        send_stdin(g, 1, first, strlen(first));
+        expect_output(g, GP_STDOUT, 1, first);
+        for (unsigned i = 0; i < 2; i++) {
+                gp_writer_init(&g->writer, GP_STDIN, 1);
+                gp_writer_raw(&g->writer, second, strlen(second));
+                assert_int_equal(gp_writer_finish(&g->writer, &n), 0);
+                assert_int_equal(write(g->agent, g->writer.buf, n - 3), n - 3);
+                sleep_and_wake(g);
+                assert_int_equal(write(g->agent, g->writer.buf + n - 3, 3), 3);
+                expect_output(g, GP_STDOUT, 1, second);
+        }
+        exec(g, 2, false, "spew", "300K", NULL);
+        (void) expect(g, GP_STARTED, 2, NULL);
+        sleep_and_wake(g);
+        while ((h = receive(g, &p)).length > 0) {
+                assert_int_equal(h.type, GP_STDOUT);
+                assert_int_equal(h.stream, 2);
+                assert_int_equal(gp_receiver_take(&out, h.length), 0);
+                got += h.length;
+                if (gp_receiver_grant(&out, 0, &offset)) {
+                        gp_writer_init(&g->writer, GP_WINDOW_UPDATE, 2);
+                        gp_writer_u32(&g->writer, GP_FIELD_KIND, GP_STDOUT);
+                        gp_writer_u64(&g->writer, GP_FIELD_OFFSET, offset);
+                        send_frame(g);
+                }
+        }
+        assert_int_equal(got, 300 * 1024);
+        (void) expect(g, GP_STDERR, 2, NULL);
+        (void) expect(g, GP_EXIT, 2, NULL);
+        exec(g, 3, false, "restored", NULL);
+        (void) expect(g, GP_STARTED, 3, NULL);
+        expect_output(g, GP_STDOUT, 3, "3\n");
+        assert_int_equal(expect_exit(g, 3, false, GP_FIELD_STATUS), 0);
+        close(g->agent_end);
+        close(g->memory);
+}
+
 static void a_flood_stops_at_the_window(void **state) {
         struct pollfd p;
         const uint8_t *payload;
@@ -460,6 +584,7 @@ int main(void) {
                 guest_test(a_signal_ends_a_session),
                 guest_test(a_terminal_has_a_size_and_control_characters),
                 guest_test(cat_gives_back_a_megabyte_within_the_windows),
+                guest_test(sessions_outlive_the_vmm),
                 guest_test(a_flood_stops_at_the_window),
                 guest_test(a_restarted_host_is_told_where_everything_stands),
                 guest_test(shutdown_ends_it_in_good_order),

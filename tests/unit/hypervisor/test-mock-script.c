@@ -23,9 +23,11 @@ static void directives_add_up(void **state) {
         MockScript s;
 
         assert_int_equal(mock_script_parse("boot-failed,exit-after=250,load=350,memory=64M,memory-after=40,console-flood=1K,"
-                                           "command-exit=0,command-signal=9,net-echo", &s), 0);
+                                           "command-exit=0,command-signal=9,net-echo,save-fails,load-hangs", &s), 0);
         assert_true(s.boot_failed);
         assert_true(s.net_echo);
+        assert_true(s.save_fails && s.load_hangs);
+        assert_false(s.load_fails || s.save_hangs);
         assert_false(s.die_at_start);
         assert_int_equal(s.exit_after, 250 * USEC_PER_MSEC);
         assert_int_equal(s.load, 350);

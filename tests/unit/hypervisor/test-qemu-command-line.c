@@ -141,6 +141,60 @@ static void a_network_without_a_mac_of_one_machine_is_refused(void **state) {
         assert_null(c.argv);
 }
 
+static VmmSpec example_with_memory(void) {
+        VmmSpec spec = example();
+
+        spec.memory_fd = 28;
+        return spec;
+}
+
+static void with_memory_in_a_file(void **state) {
+        VmmSpec spec = example_with_memory();
+
+        compare(&spec, "memory");
+        spec.accelerator = ACCELERATOR_KVM;
+        compare(&spec, "memory-kvm");
+}
+
+/* Neither kernel nor initrd nor arguments: what was read of them at the boot is in the memory. */
+static void incoming(void **state) {
+        VmmSpec spec = example_with_memory();
+
+        spec.incoming = true;
+        spec.kernel_fd = spec.initrd_fd = -EBADF;
+        compare(&spec, "incoming");
+}
+
+/* What is restored must find the machine it was saved from. */
+static void memory_is_two_words_more_and_the_machine_is_the_same_when_incoming(void **state) {
+        _cleanup_(vmm_command_done) VmmCommand without = {}, with = {}, in = {};
+        VmmSpec spec = example();
+
+        assert_int_equal(qemu_command_line(&spec, 0, &without), 0);
+        spec.memory_fd = 28;
+        assert_int_equal(qemu_command_line(&spec, 0, &with), 0);
+        spec.incoming = true;
+        assert_int_equal(qemu_command_line(&spec, 0, &in), 0);
+        assert_int_equal(strv_length(with.argv), strv_length(without.argv) + 2);
+        assert_int_equal(with.n_fds, without.n_fds + 1);
+        assert_int_equal(in.n_fds, with.n_fds - 2);
+        assert_true(strv_contains(in.argv, "-incoming"));
+        assert_true(strv_contains(in.argv, "-S"));
+        assert_false(strv_contains(with.argv, "-S"));
+        STRV_FOREACH(i, with.argv)
+                if (streq(*i, "-machine") || streq(*i, "-m") || streq(*i, "-smp") || streq(*i, "-cpu"))
+                        assert_true(strv_contains(in.argv, i[1]));
+}
+
+static void who_is_incoming_has_memory_in_a_file(void **state) {
+        VmmSpec spec = example();
+        VmmCommand c = {};
+
+        spec.incoming = true;
+        assert_int_equal(qemu_command_line(&spec, 0, &c), -EINVAL);
+        assert_null(c.argv);
+}
+
 static void a_comma_in_the_name_stays_in_the_name(void **state) {
         VmmSpec spec = example();
 
@@ -191,6 +245,10 @@ int main(void) {
                 cmocka_unit_test(with_a_network),
                 cmocka_unit_test(a_network_is_four_words_more),
                 cmocka_unit_test(a_network_without_a_mac_of_one_machine_is_refused),
+                cmocka_unit_test(with_memory_in_a_file),
+                cmocka_unit_test(incoming),
+                cmocka_unit_test(memory_is_two_words_more_and_the_machine_is_the_same_when_incoming),
+                cmocka_unit_test(who_is_incoming_has_memory_in_a_file),
                 cmocka_unit_test(a_comma_in_the_name_stays_in_the_name),
                 cmocka_unit_test(fds_are_numbered_in_the_order_they_are_handed_over),
                 cmocka_unit_test(a_spec_without_kernel_or_accelerator_is_refused),

@@ -8,16 +8,19 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "basic/alloc-util.h"
+#include "basic/fd-pass.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 
 #define GREETING "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}}, \"capabilities\": []}}\r\n"
 #define NOT_YET 12345
+#define MIGRATION(status) "{\"event\": \"MIGRATION\", \"data\": {\"status\": \"" status "\"}}\r\n"
 
 typedef struct Fake {
         sd_event *event;
@@ -279,6 +282,198 @@ static void adopted_before_the_negotiation_makes_up_for_it(void **state) {
         assert_int_equal(f->events[VMM_EVENT_READY], 1);
 }
 
+/* The fd that came with the last command, which must be getfd. */
+static int hear_fd(Fake *f, unsigned long long *ret_id) {
+        char buf[4096];
+        size_t n_fds;
+        ssize_t n;
+        int fd;
+
+        n = receive_fds(f->fd, buf, sizeof(buf) - 1, &fd, 1, &n_fds, MSG_DONTWAIT);
+        assert_true(n > 0);
+        assert_int_equal(n_fds, 1);
+        buf[n] = 0;
+        assert_non_null(strstr(buf, "\"getfd\""));
+        *ret_id = strtoull(strstr(buf, "\"id\":") + 5, NULL, 10);
+        return fd;
+}
+
+/* Plays the steps until the migration runs; the id of its command. */
+static unsigned long long begin_migration(Fake *f, bool incoming) {
+        unsigned long long id;
+        int pair[2];
+
+        assert_return_code(pipe(pair), errno);
+        assert_int_equal((incoming ? qmp_load : qmp_save)(f->monitor, pair[1], on_done, f), 0);
+        close(pair[1]);
+        close(hear_fd(f, &id));
+        close(pair[0]);
+        say_answer(f, "\"return\": {}", id);
+        say_answer(f, "\"return\": true", hear(f, "\"share\""));
+        say_answer(f, "\"return\": {}", hear(f, "x-ignore-shared"));
+        return hear(f, incoming ? "migrate-incoming\",\"arguments\":{\"uri\":\"fd:state\"}"
+                                : "migrate\",\"arguments\":{\"uri\":\"fd:state\"}");
+}
+
+static void saving_ends_with_the_event_and_not_with_the_answer(void **state) {
+        unsigned long long id;
+        Fake *f = *state;
+
+        negotiate(f);
+        id = begin_migration(f, false);
+        say(f, MIGRATION("setup"));
+        say_answer(f, "\"return\": {}", id);
+        say(f, MIGRATION("active"));
+        assert_int_equal(f->result, NOT_YET);
+        assert_int_equal(qmp_save(f->monitor, f->fd, on_done, f), -EBUSY);
+        say(f, MIGRATION("completed"));
+        assert_int_equal(f->result, 0);
+        f->result = NOT_YET;
+        say(f, MIGRATION("completed"));
+        assert_int_equal(f->result, NOT_YET);
+        /* And again, as after a failure. */
+        say_answer(f, "\"return\": {}", begin_migration(f, false));
+        say(f, MIGRATION("completed"));
+        assert_int_equal(f->result, 0);
+}
+
+static void the_event_may_come_before_the_answer(void **state) {
+        unsigned long long id;
+        Fake *f = *state;
+
+        negotiate(f);
+        id = begin_migration(f, true);
+        say(f, MIGRATION("completed"));
+        assert_int_equal(f->result, 0);
+        say_answer(f, "\"return\": {}", id);
+        assert_int_equal(f->events[VMM_EVENT_LOST], 0);
+}
+
+static void why_saving_failed_is_asked_for(void **state) {
+        Fake *f = *state;
+
+        negotiate(f);
+        say_answer(f, "\"return\": {}", begin_migration(f, false));
+        say(f, MIGRATION("failed"));
+        assert_int_equal(f->result, NOT_YET);
+        say_answer(f, "\"return\": {\"status\": \"failed\", \"error-desc\": \"The disk is full.\"}", hear(f, "query-migrate"));
+        assert_int_equal(f->result, -EREMOTEIO);
+        assert_string_equal(f->text, "The disk is full.");
+}
+
+static void a_qemu_that_cannot_load_ends_and_is_not_asked_why(void **state) {
+        Fake *f = *state;
+
+        negotiate(f);
+        say_answer(f, "\"return\": {}", begin_migration(f, true));
+        say(f, MIGRATION("failed"));
+        assert_int_equal(f->result, -EREMOTEIO);
+        assert_string_equal(f->text, "QEMU cannot read the saved state.");
+}
+
+static void a_qemu_that_ends_while_it_loads_answers_nevertheless(void **state) {
+        Fake *f = *state;
+
+        negotiate(f);
+        (void) begin_migration(f, true);
+        f->fd = safe_close(f->fd);
+        run(f);
+        assert_int_equal(f->result, -ECONNRESET);
+        assert_int_equal(f->events[VMM_EVENT_LOST], 1);
+        assert_int_equal(qmp_load(f->monitor, 0, on_done, f), -ENOTCONN);
+}
+
+static void begin_save(Fake *f) {
+        unsigned long long id;
+
+        negotiate(f);
+        assert_int_equal(qmp_save(f->monitor, f->fd, on_done, f), 0);
+        close(hear_fd(f, &id));
+        say_answer(f, "\"return\": {}", id);
+}
+
+static void memory_of_qemu_s_own_is_not_saved(void **state) {
+        Fake *f = *state;
+
+        begin_save(f);
+        say_answer(f, "\"error\": {\"class\": \"DeviceNotFound\", \"desc\": \"Device not found\"}", hear(f, "qom-get"));
+        assert_int_equal(f->result, -EREMOTEIO);
+        assert_string_equal(f->text, "The memory of this VM is not in a file, which saving needs.");
+}
+
+static void a_refused_step_is_the_last(void **state) {
+        char byte;
+        Fake *f = *state;
+
+        begin_save(f);
+        say_answer(f, "\"return\": true", hear(f, "qom-get"));
+        say_answer(f, "\"error\": {\"class\": \"GenericError\", \"desc\": \"No such capability\"}",
+                   hear(f, "migrate-set-capabilities"));
+        assert_int_equal(f->result, -EREMOTEIO);
+        assert_string_equal(f->text, "No such capability");
+        assert_int_equal(recv(f->fd, &byte, 1, MSG_DONTWAIT), -1);
+}
+
+/* The fd must come with its own command, however long the queue before it is. */
+static void an_fd_keeps_its_place_in_a_queue(void **state) {
+        static const char expected[] = "{\"execute\":\"getfd\"";
+        char buf[4096];
+        struct stat st, original;
+        unsigned before = 0;
+        Fake *f = *state;
+        size_t n_fds;
+        ssize_t n;
+        int fd, size = 1; /* the kernel makes it the least there can be */
+
+        negotiate(f);
+        assert_return_code(setsockopt(((VmmConnection *) f->monitor)->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), errno);
+        while (((VmmConnection *) f->monitor)->n_out == 0 && before++ < 60)
+                assert_int_equal(qmp_command(f->monitor, "stop", NULL, NULL), 0);
+        assert_true(((VmmConnection *) f->monitor)->n_out > 0);
+        assert_return_code(fstat(STDIN_FILENO, &original), errno);
+        assert_int_equal(qmp_save(f->monitor, STDIN_FILENO, on_done, f), 0);
+        assert_int_equal(qmp_command(f->monitor, "cont", NULL, NULL), 0);
+        do {
+                run(f);
+                n = receive_fds(f->fd, buf, sizeof(buf), &fd, 1, &n_fds, MSG_DONTWAIT);
+                assert_true(n > 0);
+                assert_int_equal(n_fds == 1, memmem(buf, (size_t) n, expected, strlen(expected)) != NULL);
+        } while (n_fds == 0);
+        assert_return_code(fstat(fd, &st), errno);
+        assert_true(st.st_ino == original.st_ino && st.st_dev == original.st_dev);
+        close(fd);
+}
+
+static void the_version_is_that_of_the_greeting(void **state) {
+        static const char debian[] = "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 19, \"minor\": 2, \"major\": 7}, "
+                                     "\"package\": \"Debian 1:7.2+dfsg-7+deb12u16\"}, \"capabilities\": [\"oob\"]}}\r\n";
+        Fake *f = *state;
+
+        connect_fake(f, false);
+        assert_null(qmp_version(f->monitor));
+        say(f, debian);
+        assert_string_equal(qmp_version(f->monitor), "QEMU 7.2.19 (Debian 1:7.2+dfsg-7+deb12u16)");
+        say(f, GREETING);
+        assert_string_equal(qmp_version(f->monitor), "QEMU 7.2.19 (Debian 1:7.2+dfsg-7+deb12u16)");
+}
+
+static void a_version_of_no_distribution(void **state) {
+        Fake *f = *state;
+
+        negotiate(f);
+        assert_string_equal(qmp_version(f->monitor), "QEMU 7.2.22");
+}
+
+static void a_version_that_nobody_should_print_is_none(void **state) {
+        Fake *f = *state;
+
+        connect_fake(f, false);
+        say(f, "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 1, \"minor\": 2, \"major\": 7}, \"package\": \"\\u001b[2J\"}}}\r\n");
+        say_answer(f, "\"return\": {}", hear(f, "qmp_capabilities"));
+        assert_int_equal(f->events[VMM_EVENT_READY], 1);
+        assert_null(qmp_version(f->monitor));
+}
+
 #define qmp_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void) {
@@ -298,6 +493,17 @@ int main(void) {
                 qmp_test(the_monitor_may_be_freed_while_calls_fail),
                 qmp_test(adopted_skips_the_rest_of_an_old_message),
                 qmp_test(adopted_before_the_negotiation_makes_up_for_it),
+                qmp_test(saving_ends_with_the_event_and_not_with_the_answer),
+                qmp_test(the_event_may_come_before_the_answer),
+                qmp_test(why_saving_failed_is_asked_for),
+                qmp_test(a_qemu_that_cannot_load_ends_and_is_not_asked_why),
+                qmp_test(a_qemu_that_ends_while_it_loads_answers_nevertheless),
+                qmp_test(memory_of_qemu_s_own_is_not_saved),
+                qmp_test(a_refused_step_is_the_last),
+                qmp_test(an_fd_keeps_its_place_in_a_queue),
+                qmp_test(the_version_is_that_of_the_greeting),
+                qmp_test(a_version_of_no_distribution),
+                qmp_test(a_version_that_nobody_should_print_is_none),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
