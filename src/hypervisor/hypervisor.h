@@ -58,6 +58,11 @@ typedef struct VmmCommand {
         char **argv;              /* argv[0] is the absolute path of the program */
         int fds[VMM_FDS_MAX];
         size_t n_fds;
+
+        /* A guest that slept on disk: the VM's process, once released, fills the memory (a memfd as new) from the image
+         * (memory-image.h) before it executes the program, which gets neither unless it is among its fds. Only both or none. */
+        bool load;
+        int load_image_fd, load_memory_fd;
 } VmmCommand;
 
 void vmm_command_done(VmmCommand *c);

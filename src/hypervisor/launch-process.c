@@ -3,14 +3,17 @@
 /* The process that becomes a VMM. */
 
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "basic/alloc-util.h"
 #include "basic/fd-pass.h"
 #include "basic/string-util.h"
 #include "hypervisor/launch.h"
+#include "hypervisor/memory-image.h"
 
 int launch_failed(Launch *l, int error, const char *format, ...) {
         va_list ap;
@@ -26,14 +29,20 @@ int launch_failed(Launch *l, int error, const char *format, ...) {
         return -l->report.error;
 }
 
+int launch_refused(Launch *l, int error, const char *text) {
+        (void) snprintf(l->report.text, sizeof(l->report.text), "%s", text);
+        l->report.error = abs(error) ?: EIO;
+        return -l->report.error;
+}
+
 static void report(const Launch *l) {
         (void) send(l->control_fd, &l->report, sizeof(l->report), MSG_NOSIGNAL);
 }
 
-/* Puts the VMM's fds, the control socket and the errors pipe where they belong and closes everything else. First
- * all are moved out of the way of each other. */
+/* Puts the VMM's fds, those to load from and to, the control socket and the errors pipe where they belong and closes
+ * everything else. First all are moved out of the way of each other. */
 static int arrange_fds(Launch *l, const int fds[], size_t n_fds) {
-        int high[LAUNCH_FDS_MAX + 2], above = LAUNCH_FD_FIRST + LAUNCH_FDS_MAX + 2;
+        int high[LAUNCH_FDS_MAX + 2], above = LAUNCH_FD_FIRST + LAUNCH_FDS_MAX + 2, ours;
 
         for (size_t i = 0; i < n_fds; i++) {
                 high[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, above);
@@ -46,7 +55,11 @@ static int arrange_fds(Launch *l, const int fds[], size_t n_fds) {
         if (dup2(high[n_fds - 1], STDOUT_FILENO) < 0 || dup2(high[n_fds - 1], STDERR_FILENO) < 0)
                 return negative_errno();
         l->control_fd = LAUNCH_FD_FIRST + (int) n_fds - 2;
-        if (close_range((unsigned) l->control_fd + 1, ~0U, 0) < 0 || fcntl(l->control_fd, F_SETFD, FD_CLOEXEC) < 0)
+        ours = l->control_fd - (int) l->n_load;
+        l->image_fd = l->n_load > 0 ? ours : -EBADF;
+        l->memory_fd = l->n_load > 0 ? ours + 1 : -EBADF;
+        if (close_range((unsigned) l->control_fd + 1, ~0U, 0) < 0 ||
+            close_range((unsigned) ours, (unsigned) l->control_fd, CLOSE_RANGE_CLOEXEC) < 0)
                 return negative_errno();
         return 0;
 }
@@ -74,6 +87,17 @@ static int prepare(Launch *l, const LaunchFilter *filter) {
         return r;
 }
 
+/* After the release: the memory is then charged to the VM. By the uid of the VM, and with nothing that uid must not have. */
+static int load(Launch *l) {
+        _cleanup_free_ char *why = NULL;
+        int r;
+
+        if (l->n_load == 0)
+                return 0;
+        r = memory_image_load(l->image_fd, l->memory_fd, &why);
+        return r < 0 ? launch_refused(l, r, why ?: "Cannot load the guest's memory.") : 0;
+}
+
 static void execute(Launch *l) {
         char *const environment[] = { (char *) "LANG=C.UTF-8", NULL };
 
@@ -86,7 +110,7 @@ void launch_process(const Launch *root, int control_fd, const LaunchFilter *filt
         static char request[LAUNCH_REQUEST_MAX];
         int fds[LAUNCH_FDS_MAX + 1];
         char *words[LAUNCH_WORDS_MAX + 1];
-        Launch l = { .control_fd = -EBADF };
+        Launch l = { .control_fd = -EBADF, .image_fd = -EBADF, .memory_fd = -EBADF };
         size_t n_fds;
         ssize_t size;
 
@@ -97,7 +121,7 @@ void launch_process(const Launch *root, int control_fd, const LaunchFilter *filt
         (void) setsid();
         if (size < 0 || launch_parse(&l, request, (size_t) size, n_fds, words) < 0)
                 _exit(2); /* the daemon sees the end of the control socket */
-        /* The VMM's, control, errors. */
+        /* The VMM's, those to load, control, errors. */
         fds[n_fds] = fds[n_fds - 1];
         fds[n_fds - 1] = control_fd;
         if (arrange_fds(&l, fds, n_fds + 1) < 0)
@@ -110,7 +134,8 @@ void launch_process(const Launch *root, int control_fd, const LaunchFilter *filt
         if (l.report.error == 0 && prepare(&l, filter) >= 0) {
                 if (!wait_for_release(&l))
                         _exit(0);
-                execute(&l);
+                if (load(&l) >= 0)
+                        execute(&l);
         }
         report(&l);
         _exit(1); /* nothing is open that would want to be flushed */

@@ -14,11 +14,13 @@
  *
  * On the control socket, daemon → process: first the request, one datagram of words
  *
- *     N_FDS UID GID [path=P…] [device=P…] [proc] -- PROGRAM ARG…
+ *     N_FDS UID GID N_LOAD [path=P…] [device=P…] [proc] -- PROGRAM ARG…
  *
- * with N_FDS + 1 fds attached: the VMM's, which become 3 … 3 + N_FDS - 1 of it, then the write end of the errors pipe. The
- * process builds its sandbox and waits for the second: one LAUNCH_GO byte. Process → daemon: one LaunchReport with error 0
- * immediately before execve(), or one with an error and a sentence, which may come before the release. */
+ * with N_FDS + N_LOAD + 1 fds attached: the VMM's, which become 3 … 3 + N_FDS - 1 of it; for a guest that slept on disk
+ * (N_LOAD is 2, else 0) the memory image and the memory to fill from it; then the write end of the errors pipe. The process
+ * builds its sandbox and waits for the second: one LAUNCH_GO byte. Only then, in the VM's scope, it fills the memory. Process →
+ * daemon: one LaunchReport with error 0 immediately before execve(), or one with an error and a sentence, which may come before
+ * the release. */
 
 #include <stdint.h>
 
@@ -26,6 +28,7 @@
 #define LAUNCH_SERVER_FD 3
 #define LAUNCH_FD_FIRST 3
 #define LAUNCH_FDS_MAX 32
+#define LAUNCH_N_LOAD 2
 #define LAUNCH_REQUEST_MAX 65536
 #define LAUNCH_GO 'G'
 

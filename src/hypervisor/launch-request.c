@@ -51,12 +51,15 @@ static int parse_kind(Launch *l, char **words, size_t n, size_t *i) {
 }
 
 static int parse_words(Launch *l, char **words, size_t n, size_t n_fds) {
-        unsigned n_handed;
-        size_t i = 3;
+        unsigned n_handed, n_load;
+        size_t i = 4;
 
-        if (n < 5 || parse_uint(words[0], LAUNCH_FDS_MAX, &n_handed) < 0 || n_handed + 1 != n_fds ||
-            parse_id(words[1], &l->uid) < 0 || parse_id(words[2], &l->gid) < 0)
+        if (n < 6 || parse_uint(words[0], LAUNCH_FDS_MAX, &n_handed) < 0 || parse_id(words[1], &l->uid) < 0 ||
+            parse_id(words[2], &l->gid) < 0 || parse_uint(words[3], LAUNCH_N_LOAD, &n_load) < 0)
                 return -EINVAL;
+        if ((n_load != 0 && n_load != LAUNCH_N_LOAD) || n_handed + n_load + 1 != n_fds)
+                return -EINVAL;
+        l->n_load = n_load;
         return parse_kind(l, words, n, &i);
 }
 

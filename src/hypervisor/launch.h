@@ -8,6 +8,7 @@
  *     launch-mounts.c      the root its VMMs see, and it itself from the first request on
  *     launch-process.c     that process: takes the steps below in order, waits for its release, executes the VMM
  *     launch-privileges.c  limits, uid, gid, capabilities
+ *     memory-image-read.c  the memory of a guest that slept on disk
  *     launch-seccomp.c     system calls no VMM has a use for
  *
  * A server rather than a program per VM: its libraries are loaded, its system call filter and the VMMs' root are
@@ -29,6 +30,8 @@ typedef struct sock_fprog LaunchFilter;
 
 typedef struct Launch {
         int control_fd;
+        int image_fd, memory_fd; /* to be filled from the other; -EBADF: neither */
+        size_t n_load;
         uid_t uid;
         gid_t gid;
         const char *paths[LAUNCH_PATHS_MAX];
@@ -59,6 +62,9 @@ void launch_process(const Launch *root, int control_fd, const LaunchFilter *filt
 
 /* Notes what failed and returns -error. */
 int launch_failed(Launch *l, int error, const char *format, ...) _printf_(3, 4);
+
+/* Takes text, a whole sentence, for the report, and returns -error. */
+int launch_refused(Launch *l, int error, const char *text);
 
 /* Puts the server into a mount namespace of its own with the root that l asks for: see there. Once. */
 int launch_mounts(Launch *l);

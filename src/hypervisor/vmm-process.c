@@ -21,6 +21,7 @@
 
 #define LAST_WORDS_MAX 500u
 #define ERRORS_PIPE_SIZE 4096
+#define REQUEST_FDS_MAX (VMM_FDS_MAX + LAUNCH_N_LOAD + 1)
 
 /* The words of a request, one behind the other. kind: those that make the root, from the first path to the program. */
 typedef struct Request {
@@ -54,6 +55,7 @@ static int request_build(Request *q, const VmmCommand *c, const VmmSandbox *s, u
         add_number(q, c->n_fds);
         add_number(q, uid);
         add_number(q, gid);
+        add_number(q, c->load ? LAUNCH_N_LOAD : 0);
         q->kind = q->n;
         for (size_t i = 0; s->paths && s->paths[i]; i++)
                 add_word(q, LAUNCH_PATH, s->paths[i]);
@@ -108,11 +110,25 @@ static int errors_pipe(int fds[static 2]) {
         return 0;
 }
 
+/* In the order of the protocol; returns how many. */
+static size_t request_fds(const VmmCommand *c, int errors_fd, int fds[static REQUEST_FDS_MAX]) {
+        size_t n = c->n_fds;
+
+        memcpy(fds, c->fds, n * sizeof(int));
+        if (c->load) {
+                fds[n++] = c->load_image_fd;
+                fds[n++] = c->load_memory_fd;
+        }
+        fds[n++] = errors_fd;
+        return n;
+}
+
 int vmm_process_spawn(const VmmCommand *command, const VmmSandbox *sandbox, uid_t uid, gid_t gid, VmmProcess *ret) {
         _cleanup_close_ int errors = -EBADF, their_errors = -EBADF;
         static Request request; /* large, and there is one loop */
-        int pair[2], fds[VMM_FDS_MAX + 1], r;
+        int pair[2], fds[REQUEST_FDS_MAX], r;
         Launched process;
+        size_t n_fds;
 
         assert(command && sandbox && ret);
 
@@ -127,13 +143,12 @@ int vmm_process_spawn(const VmmCommand *command, const VmmSandbox *sandbox, uid_
                 return r;
         errors = pair[0];
         their_errors = pair[1];
-        memcpy(fds, command->fds, command->n_fds * sizeof(int));
-        fds[command->n_fds] = their_errors;
+        n_fds = request_fds(command, their_errors, fds);
 
         r = launcher_take(request.buf + request.kind, request.n_kind, root_hash(command, sandbox), &process);
         if (r < 0)
                 return r;
-        r = send_fds(process.control_fd, request.buf, request.n, fds, command->n_fds + 1, MSG_DONTWAIT);
+        r = send_fds(process.control_fd, request.buf, request.n, fds, n_fds, MSG_DONTWAIT);
         if (r < 0) {
                 launched_end(&process);
                 return r;

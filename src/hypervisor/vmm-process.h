@@ -7,8 +7,9 @@
  * its control fd, after it has built the sandbox (everything closed that it was not told about, mount namespace by
  * libmount, uid and gid, no capabilities by libcap-ng, no_new_privs, seccomp, rlimits): that is our program and not
  * the VMM, and it takes about as long as systemd needs for the scope. The caller puts the pid into a scope and then
- * calls vmm_process_release(); what follows is the exec. What goes wrong, with the sandbox even before the release,
- * comes back over the control fd as an errno and a sentence; EOF after the exec was announced means the VMM runs.
+ * calls vmm_process_release(); what follows is the exec, of a guest that slept on disk after its memory was loaded. What goes
+ * wrong, with the sandbox even before the release, comes back over the control fd as an errno and a sentence; EOF after the exec
+ * was announced means the VMM runs.
  * Closing the control fd instead of releasing makes the process exit. The launcher is a program of its own so that no copy of
  * the daemon's memory is ever in the VMM's scope, and so that a start costs a fork of something small.
  *

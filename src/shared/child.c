@@ -15,6 +15,8 @@
 #include "shared/bus-util.h"
 
 #define OUTPUT_MAX (64u * 1024u)
+#define EXTRA_FD_FIRST 3
+#define EXTRA_FDS_MAX 8u
 
 struct Child {
         pid_t pid;
@@ -73,22 +75,32 @@ static int on_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
         return 0;
 }
 
-int child_run(sd_event *event, char *const *argv, int extra_fd, uint64_t timeout_usec, child_done_t done,
-              void *userdata, Child **ret) {
+int child_signal(Child *c, int signal) {
+        /* Unreaped while there is a Child, so the number is still ours. */
+        return kill(c->pid, signal) < 0 ? negative_errno() : 0;
+}
+
+/* Copies out of the way of the numbers they are to get. */
+static int move_fds_up(const int fds[], size_t n_fds, int ret[]) {
+        for (size_t i = 0; i < n_fds; i++) {
+                ret[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, EXTRA_FD_FIRST + (int) n_fds);
+                if (ret[i] < 0) {
+                        int r = negative_errno();
+
+                        close_many(ret, i);
+                        return r;
+                }
+        }
+        return 0;
+}
+
+/* Starts the program; fds are out of the way. */
+static int child_spawn(Child *c, char *const *argv, const int fds[], size_t n_fds) {
         static char *const environment[] = { (char *) "PATH=/usr/sbin:/usr/bin:/sbin:/bin", (char *) "LANG=C.UTF-8", NULL };
-        _cleanup_(child_freep) Child *c = NULL;
         posix_spawn_file_actions_t actions;
         posix_spawnattr_t attr;
         sigset_t none, all;
         int r;
-
-        c = new(Child, 1);
-        if (!c)
-                return -ENOMEM;
-        *c = (Child) { .out_fd = -EBADF, .done = done, .userdata = userdata };
-        c->out_fd = memfd_create("child-output", MFD_CLOEXEC);
-        if (c->out_fd < 0)
-                return negative_errno();
 
         posix_spawn_file_actions_init(&actions);
         posix_spawnattr_init(&attr);
@@ -97,19 +109,41 @@ int child_run(sd_event *event, char *const *argv, int extra_fd, uint64_t timeout
         posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
         posix_spawn_file_actions_adddup2(&actions, c->out_fd, STDOUT_FILENO);
         posix_spawn_file_actions_adddup2(&actions, c->out_fd, STDERR_FILENO);
-        if (extra_fd >= 0)
-                posix_spawn_file_actions_adddup2(&actions, extra_fd, 3);
-        posix_spawn_file_actions_addclosefrom_np(&actions, extra_fd >= 0 ? 4 : 3);
+        for (size_t i = 0; i < n_fds; i++)
+                posix_spawn_file_actions_adddup2(&actions, fds[i], EXTRA_FD_FIRST + (int) i);
+        posix_spawn_file_actions_addclosefrom_np(&actions, EXTRA_FD_FIRST + (int) n_fds);
         posix_spawnattr_setsigmask(&attr, &none);
         posix_spawnattr_setsigdefault(&attr, &all);
         posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
         r = -posix_spawn(&c->pid, argv[0], &actions, &attr, argv, environment);
         posix_spawn_file_actions_destroy(&actions);
         posix_spawnattr_destroy(&attr);
-        if (r < 0) {
+        if (r < 0)
                 c->pid = 0;
+        return r;
+}
+
+int child_run_fds(sd_event *event, char *const *argv, const int fds[], size_t n_fds, uint64_t timeout_usec, child_done_t done,
+                  void *userdata, Child **ret) {
+        _cleanup_(child_freep) Child *c = NULL;
+        int high[EXTRA_FDS_MAX], r;
+
+        if (n_fds > EXTRA_FDS_MAX)
+                return -E2BIG;
+        c = new(Child, 1);
+        if (!c)
+                return -ENOMEM;
+        *c = (Child) { .out_fd = -EBADF, .done = done, .userdata = userdata };
+        c->out_fd = memfd_create("child-output", MFD_CLOEXEC);
+        if (c->out_fd < 0)
+                return negative_errno();
+        r = move_fds_up(fds, n_fds, high);
+        if (r < 0)
                 return r;
-        }
+        r = child_spawn(c, argv, high, n_fds);
+        close_many(high, n_fds);
+        if (r < 0)
+                return r;
         r = sd_event_add_child(event, &c->exit_source, c->pid, WEXITED, on_child_exit, c);
         if (r < 0)
                 return r;
@@ -123,4 +157,9 @@ int child_run(sd_event *event, char *const *argv, int extra_fd, uint64_t timeout
                 *ret = c;
         TAKE_PTR(c);
         return 0;
+}
+
+int child_run(sd_event *event, char *const *argv, int extra_fd, uint64_t timeout_usec, child_done_t done,
+              void *userdata, Child **ret) {
+        return child_run_fds(event, argv, &extra_fd, extra_fd >= 0, timeout_usec, done, userdata, ret);
 }

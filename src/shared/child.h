@@ -19,5 +19,14 @@ typedef void (*child_done_t)(int status, const char *output, void *userdata);
  * has ended kills it and calls nothing. */
 int child_run(sd_event *event, char *const *argv, int extra_fd, uint64_t timeout_usec, child_done_t done,
               void *userdata, Child **ret);
+
+/* The same with several: fds[i] becomes fd 3 + i. */
+int child_run_fds(sd_event *event, char *const *argv, const int fds[], size_t n_fds, uint64_t timeout_usec, child_done_t done,
+                  void *userdata, Child **ret);
+
+/* Sends it a signal and waits for nothing: done is called when it has ended. For one that writes to a disk, which even
+ * SIGKILL may end only after seconds: child_free() would wait for that. 0 or -errno. */
+int child_signal(Child *c, int signal);
+
 Child *child_free(Child *c);
 DEFINE_TRIVIAL_CLEANUP_FUNC(Child *, child_free);

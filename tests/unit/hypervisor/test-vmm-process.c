@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -21,6 +22,7 @@
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "basic/strv.h"
+#include "hypervisor/memory-image.h"
 
 #define UID 64001
 #define GID 64002
@@ -472,6 +474,137 @@ static void a_device_that_changes_its_group_is_given_with_it(void **state) {
         assert_line(after, "Groups:\t4711 ");
 }
 
+#define MEMORY_SIZE ((3u << 20) + 4096)
+
+static int new_memfd(size_t size) {
+        int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+        assert_return_code(fd, errno);
+        assert_return_code(ftruncate(fd, (off_t) size), errno);
+        return fd;
+}
+
+/* An image of a memory with three bytes in it, at its ends and in between, open for reading and writing. */
+static int make_image(void) {
+        _cleanup_close_ int memory = new_memfd(MEMORY_SIZE), devices = new_memfd(100), dir_fd = -EBADF;
+        const MemoryImageSource source = { memory, devices, "0123456789ab", "checker", "1" };
+        char directory[] = "/var/tmp/hero-test-XXXXXX";
+        _cleanup_free_ char *why = NULL;
+        int fd;
+
+        assert_int_equal(pwrite(memory, "a", 1, 0), 1);
+        assert_int_equal(pwrite(memory, "b", 1, MEMORY_SIZE / 2), 1);
+        assert_int_equal(pwrite(memory, "c", 1, MEMORY_SIZE - 1), 1);
+        assert_non_null(mkdtemp(directory));
+        dir_fd = open_directory_at(AT_FDCWD, directory, 0, false);
+        assert_int_equal(memory_image_write(&source, dir_fd, MEMORY_IMAGE_NAME, NULL, &why), 0);
+        fd = openat(dir_fd, MEMORY_IMAGE_NAME, O_RDWR | O_CLOEXEC);
+        assert_return_code(fd, errno);
+        assert_return_code(remove_tree_at(AT_FDCWD, directory), 0);
+        return fd;
+}
+
+/* The checker as a VMM whose memory is in the image; returns our end of its fd 3. As the daemon has it: the memory belongs to
+ * the VM and cannot change its size, and the image can only be read. */
+static int start_loading(int image_fd, int memory_fd, VmmProcess *ret) {
+        _cleanup_free_ char *path = strprintf("/proc/self/fd/%d", image_fd);
+        _cleanup_close_ int image = open(path, O_RDONLY | O_CLOEXEC);
+        static const VmmSandbox sandbox = {};
+        const char *argv[] = { checker, "memory", NULL };
+        VmmCommand command = { .argv = (char **) argv, .n_fds = 2, .load = true };
+        int pair[2];
+
+        assert_return_code(image, errno);
+        assert_return_code(fchown(memory_fd, UID, GID), errno);
+        assert_return_code(fcntl(memory_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), errno);
+        assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
+        command.fds[0] = pair[1];
+        command.fds[1] = memory_fd;
+        command.load_image_fd = image;
+        command.load_memory_fd = memory_fd;
+        assert_int_equal(vmm_process_spawn(&command, &sandbox, UID, GID, ret), 0);
+        close(pair[1]);
+        return pair[0];
+}
+
+static void a_memory_is_loaded_before_the_vmm_is_executed(void **state) {
+        _cleanup_close_ int image = make_image(), memory = new_memfd(MEMORY_SIZE), fd = -EBADF;
+        _cleanup_free_ char *text = NULL, *expected = calloc(1, MEMORY_SIZE), *seen = malloc(MEMORY_SIZE);
+        VmmProcess p = VMM_PROCESS_NULL;
+        struct stat st;
+
+        expected[0] = 'a';
+        expected[MEMORY_SIZE / 2] = 'b';
+        expected[MEMORY_SIZE - 1] = 'c';
+        fd = start_loading(image, memory, &p);
+        /* Nothing before the release: until then the pages would be charged to the daemon. */
+        assert_int_equal(poll(&(struct pollfd) { .fd = p.control_fd, .events = POLLIN }, 1, 100), 0);
+        assert_return_code(fstat(memory, &st), errno);
+        assert_int_equal(st.st_blocks, 0);
+        assert_return_code(vmm_process_release(&p), errno);
+        if (result(&p, &text) != 1)
+                fail_msg("%s", strna(text));
+        assert_int_equal(recv(fd, seen, MEMORY_SIZE, MSG_WAITALL), MEMORY_SIZE);
+        assert_true(memcmp(seen, expected, MEMORY_SIZE) == 0);
+        assert_int_equal(reap(&p), 0);
+        vmm_process_done(&p);
+}
+
+static void check_not_loaded(int image, size_t size, int error, const char *sentence) {
+        _cleanup_close_ int memory = new_memfd(size), fd = -EBADF;
+        _cleanup_free_ char *text = NULL;
+        VmmProcess p = VMM_PROCESS_NULL;
+        char c;
+
+        fd = start_loading(image, memory, &p);
+        assert_return_code(vmm_process_release(&p), errno);
+        assert_int_equal(result(&p, &text), error);
+        assert_string_equal(text, sentence);
+        assert_int_equal(read(fd, &c, 1), 0); /* the VMM was not executed */
+        assert_int_equal(reap(&p), 1);
+        vmm_process_done(&p);
+}
+
+static void a_memory_that_is_not_whole_ends_the_start(void **state) {
+        _cleanup_close_ int image = make_image();
+        struct stat st;
+
+        assert_return_code(fstat(image, &st), errno);
+        check_not_loaded(image, 4096, -EINVAL, "The guest's memory is not new, or not as large as the hibernation image says.");
+        assert_int_equal(pwrite(image, "x", 1, st.st_size - 1), 1);
+        check_not_loaded(image, MEMORY_SIZE, -EBADMSG, "The hibernation image was altered: the memory at 3 MiB.");
+        assert_return_code(ftruncate(image, st.st_size - 4096), errno);
+        check_not_loaded(image, MEMORY_SIZE, -EBADMSG,
+                         "The hibernation image is torn: it has 20480 bytes and should have 24576.");
+        assert_return_code(ftruncate(image, 0), errno);
+        check_not_loaded(image, MEMORY_SIZE, -EBADMSG,
+                         "Cannot read the header of the hibernation image: the file ends at byte 0.");
+}
+
+static void what_is_loaded_is_not_handed_to_the_vmm(void **state) {
+        _cleanup_close_ int image = make_image(), memory = new_memfd(MEMORY_SIZE), ours = -EBADF, theirs = -EBADF;
+        const char *argv[] = { checker, NULL };
+        VmmCommand command = { .argv = (char **) argv, .n_fds = 1, .load = true };
+        _cleanup_free_ char *text = NULL, *seen = NULL;
+        static const VmmSandbox sandbox = {};
+        VmmProcess p = VMM_PROCESS_NULL;
+        int pair[2];
+
+        assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
+        ours = pair[0];
+        theirs = pair[1];
+        command.fds[0] = theirs;
+        command.load_image_fd = image;
+        command.load_memory_fd = memory;
+        assert_int_equal(vmm_process_spawn(&command, &sandbox, UID, GID, &p), 0);
+        assert_return_code(vmm_process_release(&p), errno);
+        assert_int_equal(result(&p, &text), 1);
+        seen = read_to_end(ours);
+        assert_line(seen, "fds: 0 1 2 3");
+        reap(&p);
+        vmm_process_done(&p);
+}
+
 static void a_command_line_without_measure_is_refused(void **state) {
         _cleanup_free_ char *word = calloc(1, 70000);
         char *argv[] = { (char *) checker, memset(word, 'x', 69999), NULL };
@@ -514,6 +647,9 @@ int main(void) {
                 cmocka_unit_test(a_process_that_nobody_was_told_of_leaves_no_zombie),
                 cmocka_unit_test(a_file_that_was_replaced_makes_a_new_root),
                 cmocka_unit_test(a_device_that_changes_its_group_is_given_with_it),
+                cmocka_unit_test(a_memory_is_loaded_before_the_vmm_is_executed),
+                cmocka_unit_test(a_memory_that_is_not_whole_ends_the_start),
+                cmocka_unit_test(what_is_loaded_is_not_handed_to_the_vmm),
                 cmocka_unit_test(a_command_line_without_measure_is_refused),
         };
 

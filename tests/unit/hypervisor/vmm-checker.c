@@ -2,7 +2,7 @@
 
 /* Plays the VMM in test-vmm-process.c: static, so that it needs nothing in its root, and writes to fd 3 what it
  * finds itself in, one "word: …" per line. Argument "complain": writes to stderr and fails. "wait": lives on
- * until fd 3 is closed on the other side. */
+ * until fd 3 is closed on the other side. "memory": writes what is in fd 4, its memory, instead. */
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -101,8 +102,31 @@ static void look_around(void) {
                 fprintf(out, "environment: %s\n", *e);
 }
 
+/* As a VMM has it: mapped, shared, to be written to. */
+static int show_memory(void) {
+        struct stat st;
+        char *p;
+
+        if (fstat(4, &st) < 0)
+                return 1;
+        p = mmap(NULL, (size_t) st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, 4, 0);
+        if (p == MAP_FAILED)
+                return 2;
+        for (const char *at = p; at < p + st.st_size;) {
+                ssize_t n = write(3, at, (size_t) (p + st.st_size - at));
+
+                if (n <= 0)
+                        return 3;
+                at += n;
+        }
+        return 0;
+}
+
 int main(int argc, char *argv[]) {
         char c;
+
+        if (argc > 1 && strcmp(argv[1], "memory") == 0)
+                return show_memory();
 
         if (argc > 1 && strcmp(argv[1], "complain") == 0) {
                 fprintf(stderr, "first line\nchecker: disk \033[31mon\033[0m fire\n");

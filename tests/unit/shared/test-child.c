@@ -86,6 +86,53 @@ static void the_extra_fd_is_number_3(void **state) {
         close(fds[0]);
 }
 
+/* Whatever their own numbers are: those they are to get, in the wrong order. */
+static void several_fds_are_numbers_3_to_5(void **state) {
+        char *argv[] = { (char *) "/bin/sh", (char *) "-c", (char *) "cat <&3; cat <&4; cat <&5; ls /proc/self/fd | wc -l", NULL };
+        static const char *const words[] = { "one ", "two ", "three " };
+        _cleanup_event_ sd_event *e = event_new();
+        Result r = { .event = e };
+        int fds[ELEMENTSOF(words)];
+
+        for (size_t i = ELEMENTSOF(words); i-- > 0;) {
+                int pair[2];
+
+                assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
+                assert_int_equal(write(pair[1], words[i], strlen(words[i])), strlen(words[i]));
+                close(pair[1]);
+                fds[i] = pair[0];
+        }
+        assert_int_equal(child_run_fds(e, argv, fds, ELEMENTSOF(fds), 10 * USEC_PER_SEC, on_done, &r, NULL), 0);
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+                close(fds[i]);
+        assert_int_equal(sd_event_loop(e), 0);
+        assert_int_equal(r.status, 0);
+        assert_string_equal(r.output, "one two three 7\n"); /* 0 to 5 and that of ls */
+        free(r.output);
+}
+
+static void a_bad_fd_and_too_many_are_errors_at_once(void **state) {
+        char *argv[] = { (char *) "/bin/true", NULL };
+        _cleanup_event_ sd_event *e = event_new();
+        int fds[100] = { 0, -1 };
+
+        assert_int_equal(child_run_fds(e, argv, fds, 2, USEC_INFINITY, on_done, NULL, NULL), -EBADF);
+        assert_int_equal(child_run_fds(e, argv, fds, 100, USEC_INFINITY, on_done, NULL, NULL), -E2BIG);
+}
+
+static void a_signal_ends_it_and_is_told(void **state) {
+        char *argv[] = { (char *) "/bin/sleep", (char *) "60", NULL };
+        _cleanup_event_ sd_event *e = event_new();
+        Result r = { .event = e };
+        Child *c;
+
+        assert_int_equal(child_run(e, argv, -EBADF, USEC_INFINITY, on_done, &r, &c), 0);
+        assert_int_equal(child_signal(c, SIGTERM), 0);
+        assert_int_equal(sd_event_loop(e), 0);
+        assert_int_equal(r.status, 128 + SIGTERM);
+        free(r.output);
+}
+
 static void a_child_that_takes_too_long_is_killed(void **state) {
         uint64_t began = now_usec(CLOCK_MONOTONIC);
         Result r = run("echo before; exec sleep 60", -EBADF, 300 * USEC_PER_MSEC);
@@ -130,6 +177,9 @@ int main(void) {
                 cmocka_unit_test(status_and_output_are_told),
                 cmocka_unit_test(it_inherits_next_to_nothing),
                 cmocka_unit_test(the_extra_fd_is_number_3),
+                cmocka_unit_test(several_fds_are_numbers_3_to_5),
+                cmocka_unit_test(a_bad_fd_and_too_many_are_errors_at_once),
+                cmocka_unit_test(a_signal_ends_it_and_is_told),
                 cmocka_unit_test(a_child_that_takes_too_long_is_killed),
                 cmocka_unit_test(output_is_bounded),
                 cmocka_unit_test(a_program_that_is_not_there_is_an_error_at_once),
