@@ -28,8 +28,10 @@
 #include "compute/scope.h"
 #include "compute/steps.h"
 #include "compute/transient.h"
+#include "compute/vm-awake.h"
 #include "compute/vm-exit.h"
 #include "compute/vm-record.h"
+#include "hypervisor/memory-image.h"
 #include "shared/bus-util.h"
 #include "shared/catalog-ids.h"
 #include "shared/log.h"
@@ -120,17 +122,50 @@ static void adopt_attachments(Adoption *a, Vm *vm) {
         }
 }
 
+static void adopt_channels(Adoption *a, Vm *vm, const char *name) {
+        VmRuntime *rt = vm->runtime;
+
+        rt->monitor_fd = store_take(a->store, name, FD_TAG_MONITOR);
+        rt->agent_fd = store_take(a->store, name, FD_TAG_AGENT);
+        rt->console_fd = store_take(a->store, name, FD_TAG_CONSOLE);
+        rt->agent_peer = store_take(a->store, name, FD_TAG_AGENT_PEER);
+        rt->console_peer = store_take(a->store, name, FD_TAG_CONSOLE_PEER);
+        rt->memory_fd = store_take(a->store, name, FD_TAG_MEMORY);
+}
+
+static int adopt_state(Adoption *a, Vm *vm) {
+        _cleanup_free_ char *name = strprintf("state-%s", vm->name);
+
+        return name ? store_take(a->store, name, FD_TAG_NONE) : -EBADF;
+}
+
+static int open_image(Vm *vm) {
+        _cleanup_close_ int dir_fd = vm_directory_open(vm, false);
+
+        return dir_fd < 0 ? dir_fd : openat(dir_fd, MEMORY_IMAGE_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+}
+
+static VmRuntime *adopt_identity(Vm *vm, const VmRecordRuntime *record) {
+        VmRuntime *rt = vm_runtime_new(vm);
+
+        if (!rt)
+                return NULL;
+        rt->uid = record->uid;
+        uid_pool_reserve(vm->manager, rt->uid);
+        rt->accelerator = record->accelerator;
+        if (!isempty(record->vmm_version))
+                rt->vmm_version = strdup(record->vmm_version);
+        return rt;
+}
+
 static int adopt_runtime(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
         _cleanup_free_ char *name = strprintf("vm-%s", vm->name), *cgroup = NULL;
         VmRuntime *rt;
         int r;
 
-        rt = vm_runtime_new(vm);
+        rt = adopt_identity(vm, record);
         if (!rt || !name)
                 return -ENOMEM;
-        rt->uid = record->uid;
-        uid_pool_reserve(vm->manager, rt->uid);
-        rt->accelerator = record->accelerator;
         rt->process.pid = record->pid;
         rt->process.pidfd = pidfd_open_pid(record->pid);
         rt->scope_requested = rt->scope_up = true;
@@ -142,9 +177,8 @@ static int adopt_runtime(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
                 rt->exited = true;
                 return -ESRCH;
         }
-        rt->monitor_fd = store_take(a->store, name, FD_TAG_MONITOR);
-        rt->agent_fd = store_take(a->store, name, FD_TAG_AGENT);
-        rt->console_fd = store_take(a->store, name, FD_TAG_CONSOLE);
+        adopt_channels(a, vm, name);
+        rt->state_fd = adopt_state(a, vm);
         vm_network_adopt(vm, store_take(a->store, name, FD_TAG_TAP));
         r = vm_watch_exit(vm);
         if (r >= 0)
@@ -162,6 +196,33 @@ static int adopt_runtime(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
         return 0;
 }
 
+/* The former daemon had it end already, or that did not go on yet: both lead to a guest that sleeps without a VMM. */
+static void adopt_between(Vm *vm) {
+        VmRuntime *rt = vm->runtime;
+
+        if (vm->state == VM_HIBERNATING)
+                rt->saved = true;
+        else {
+                if (rt->state_fd < 0)
+                        rt->image_fd = open_image(vm);
+                rt->restoring = true;
+                vm->wake_wanted = true;
+                vm->failure = -ECANCELED;
+        }
+        vm_kill(vm);
+}
+
+/* True when the guest is in what was saved of it, and not in the VMM. */
+static bool is_saved(Vm *vm) {
+        _cleanup_close_ int image_fd = -EBADF;
+
+        if (vm->runtime->state_fd >= 0)
+                return true;
+        if (vm->state == VM_RESUMING)
+                image_fd = open_image(vm);
+        return image_fd >= 0;
+}
+
 /* The daemon died in the middle of something that had a VMM. */
 static void adopt_interrupted(Vm *vm, bool frozen) {
         VmRuntime *rt = vm->runtime;
@@ -177,8 +238,24 @@ static void adopt_interrupted(Vm *vm, bool frozen) {
                 vm_start_fail(vm, -ECANCELED, "The start was interrupted by a restart of hero-computed.");
                 break;
 
-        case VM_SUSPENDING:
+        case VM_HIBERNATING:
+                if (is_saved(vm)) {
+                        adopt_between(vm);
+                        break;
+                }
+                vm_set_state(vm, VM_SUSPENDED, "The hibernation was interrupted by a restart of hero-computed.");
+                vm_awake(vm, "its hibernation was interrupted.");
+                break;
+
         case VM_RESUMING:
+                if (is_saved(vm)) {
+                        adopt_between(vm);
+                        break;
+                }
+                vm_suspend_adopted(vm, frozen);
+                break;
+
+        case VM_SUSPENDING:
                 vm_suspend_adopted(vm, frozen);
                 break;
 
@@ -210,6 +287,74 @@ static void adopt_ended(Vm *vm) {
         }
 }
 
+/* Where it sleeps without a VMM: in memory and with what its VMM said of it, or on disk. An image from before the host was
+ * started anew is good for a guest that had not begun to wake. */
+static int find_asleep(Adoption *a, Vm *vm, const VmRecordRuntime *record, const char *name) {
+        VmRuntime *rt = vm->runtime;
+
+        adopt_channels(a, vm, name);
+        rt->monitor_fd = safe_close(rt->monitor_fd);
+        rt->state_fd = adopt_state(a, vm);
+        if (vm->state != VM_RESUMING || record->same_boot)
+                rt->image_fd = open_image(vm);
+        if (rt->image_fd < 0 && (rt->memory_fd < 0 || rt->state_fd < 0))
+                return -ENODATA;
+        if (rt->image_fd >= 0) {
+                rt->memory_fd = safe_close(rt->memory_fd);
+                rt->state_fd = safe_close(rt->state_fd);
+        }
+        rt->image_fd = safe_close(rt->image_fd);
+        return 0;
+}
+
+/* The channels are those of its next VMM, too, or it gets new ones. */
+static int open_asleep(Adoption *a, Vm *vm) {
+        VmRuntime *rt = vm->runtime;
+        int r;
+
+        if (rt->agent_fd < 0 || rt->agent_peer < 0 || rt->console_fd < 0 || rt->console_peer < 0) {
+                rt->agent_fd = safe_close(rt->agent_fd);
+                rt->agent_peer = safe_close(rt->agent_peer);
+                rt->console_fd = safe_close(rt->console_fd);
+                rt->console_peer = safe_close(rt->console_peer);
+                return 0;
+        }
+        rt->agent_ready = true;
+        r = vm_open_channels(vm, true);
+        if (r < 0)
+                return r;
+        adopt_sessions(a, vm);
+        adopt_attachments(a, vm);
+        return 0;
+}
+
+static int adopt_asleep(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
+        _cleanup_free_ char *name = strprintf("vm-%s", vm->name);
+        bool waking = vm->state == VM_RESUMING;
+        VmRuntime *rt;
+        int r;
+
+        rt = adopt_identity(vm, record);
+        if (!rt || !name)
+                return -ENOMEM;
+        r = find_asleep(a, vm, record, name);
+        if (r < 0) {
+                vm_runtime_free(vm);
+                return r;
+        }
+        if (vm->state != VM_HIBERNATED)
+                vm_set_state(vm, VM_HIBERNATED, "A restart of hero-computed came between.");
+        vm_network_adopt(vm, store_take(a->store, name, FD_TAG_TAP));
+        r = open_asleep(a, vm);
+        if (rt->memory_fd >= 0)
+                capacity_force(vm, true);
+        if (waking)
+                vm_awake(vm, "it was being woken.");
+        else if (rt->memory_fd >= 0)
+                (void) request_hibernate(vm, &(Job *) { NULL }, NULL);
+        return r;
+}
+
 static void adopt_vm(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
         Scope *s;
         int r;
@@ -228,6 +373,13 @@ static void adopt_vm(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
                 return;
         }
         HASH_FIND(hh, a->scopes, vm->unit, strlen(vm->unit), s);
+        if (!s && (vm->state == VM_HIBERNATED || vm->state == VM_HIBERNATING || vm->state == VM_RESUMING)) {
+                r = record->present ? adopt_asleep(a, vm, record) : -ENODATA;
+                if (r < 0 && r != -ENODATA)
+                        log_vm_warning_errno(vm, r, "VM '%s' was adopted without all of its channels: %m", vm->name);
+                if (r != -ENODATA)
+                        return;
+        }
         if (!record->present || record->pid <= 0 || !s) {
                 adopt_ended(vm);
                 return;

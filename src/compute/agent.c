@@ -427,3 +427,7 @@ void agent_forget(Agent *a) {
 unsigned agent_n_sessions(const Agent *a) {
         return a ? a->n_sessions : 0;
 }
+
+int agent_fd(const Agent *a) {
+        return a->fd;
+}

@@ -48,3 +48,4 @@ int agent_exec(Agent *a, const ExecOptions *options, int *ret_stdio, int *ret_st
 int agent_adopt_session(Agent *a, uint32_t stream, int stdio_fd, int stderr_fd, int control_fd);
 
 unsigned agent_n_sessions(const Agent *a);
+int agent_fd(const Agent *a); /* stays the agent's */

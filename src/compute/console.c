@@ -342,3 +342,7 @@ int console_read_history(Vm *vm, uint64_t max, int *ret_fd) {
         *ret_fd = TAKE_FD(fd);
         return 0;
 }
+
+int console_fd(const Console *c) {
+        return c->fd;
+}

@@ -20,5 +20,7 @@ void console_forget(Console *c);
 int console_attach(Console *c, bool history, uint64_t history_max, bool input, int *ret_fd);
 int console_adopt_attachment(Console *c, int fd, bool input);
 
+int console_fd(const Console *c); /* stays the console's */
+
 /* The last bytes of the history (0: all), in a sealed memory file, whether or not the VM runs. */
 int console_read_history(Vm *vm, uint64_t max, int *ret_fd);

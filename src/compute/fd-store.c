@@ -16,6 +16,8 @@
 #include "basic/fd-pass.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
+#include "compute/agent.h"
+#include "compute/console.h"
 #include "compute/manager.h"
 #include "shared/log.h"
 
@@ -120,7 +122,11 @@ static int box_open(int fd, int ret[static BOX_MAX]) {
 
 void fd_store_push_vm(Vm *vm) {
         const VmRuntime *rt = vm->runtime;
-        const int all[] = { rt->monitor_fd, rt->agent_fd, rt->console_fd, vm->network.tap_fd };
+        const int all[] = {
+                rt->monitor_fd, rt->agent ? agent_fd(rt->agent) : rt->agent_fd,
+                rt->console ? console_fd(rt->console) : rt->console_fd, rt->agent_peer, rt->console_peer, rt->memory_fd,
+                vm->network.tap_fd,
+        };
         const ComputeConfig *c = &vm->manager->config;
         _cleanup_free_ char *name = vm_fd_name(vm);
         _cleanup_close_ int box = -EBADF;
@@ -129,6 +135,8 @@ void fd_store_push_vm(Vm *vm) {
 
         if (!name)
                 return;
+        if (rt->restoring || vm->state == VM_HIBERNATING || vm->state == VM_HIBERNATED)
+                fd_store_remove(name);
         for (size_t i = 0; i < ELEMENTSOF(all); i++)
                 if (all[i] >= 0)
                         fds[n++] = all[i];
@@ -138,6 +146,20 @@ void fd_store_push_vm(Vm *vm) {
                                          vm->name);
         else
                 push(name, "FDPOLL=0\n", &box, 1); /* PID 1 has nothing to wait for: nobody is at the other end */
+}
+
+void fd_store_push_state(Vm *vm) {
+        _cleanup_free_ char *name = strprintf("state-%s", vm->name);
+
+        if (name)
+                fd_store_push(name, &vm->runtime->state_fd, 1);
+}
+
+void fd_store_remove_state(Vm *vm) {
+        _cleanup_free_ char *name = strprintf("state-%s", vm->name);
+
+        if (name)
+                fd_store_remove(name);
 }
 
 void fd_store_remove_vm(Vm *vm) {

@@ -24,6 +24,9 @@ typedef enum FdTag {
         FD_TAG_CONSOLE = 3,
         FD_TAG_STDIO = 4,
         FD_TAG_STDERR = 5,
+        /* in vm-NAME, where there are none of the above */
+        FD_TAG_AGENT_PEER = 4,
+        FD_TAG_CONSOLE_PEER = 5,
         FD_TAG_CONTROL = 6, /* the highest that needs no CAP_NET_ADMIN */
         /* What is no socket is known by what it is: */
         FD_TAG_TAP = 7,     /* a character device */
@@ -35,7 +38,11 @@ FdTag fd_store_get_tag(int fd);
 
 void fd_store_push(const char *name, const int *fds, size_t n);
 void fd_store_remove(const char *name);
+/* In place of what is kept of it. */
 void fd_store_push_vm(Vm *vm);
+/* "state-NAME": there is a guest in memory that sleeps, and has not gone on since. */
+void fd_store_push_state(Vm *vm);
+void fd_store_remove_state(Vm *vm);
 void fd_store_remove_vm(Vm *vm);
 
 /* Closes fd once PID 1 has closed all that it was told before to forget: of something that takes long to close (see

@@ -15,7 +15,8 @@
 
 static const char *const job_type_table[_JOB_TYPE_MAX] = {
         [JOB_CREATE] = "create",   [JOB_PROVISION] = "provision", [JOB_START] = "start",   [JOB_STOP] = "stop",
-        [JOB_RESTART] = "restart", [JOB_SUSPEND] = "suspend",     [JOB_RESUME] = "resume", [JOB_DELETE] = "delete",
+        [JOB_RESTART] = "restart", [JOB_SUSPEND] = "suspend",     [JOB_RESUME] = "resume",
+        [JOB_HIBERNATE] = "hibernate", [JOB_DELETE] = "delete",
 };
 
 const char *job_type_to_string(JobType t) {
@@ -25,6 +26,7 @@ const char *job_type_to_string(JobType t) {
 static const Step *const steps_table[_JOB_STEP_MAX] = {
         [STEP_PREPARE] = &step_prepare, [STEP_START] = &step_start,   [STEP_STOP] = &step_stop,
         [STEP_SUSPEND] = &step_suspend, [STEP_RESUME] = &step_resume, [STEP_REMOVE] = &step_remove,
+        [STEP_HIBERNATE] = &step_hibernate,
 };
 
 Job *job_free(Job *j) {

@@ -24,6 +24,7 @@ typedef enum JobType {
         JOB_STOP,
         JOB_RESTART,
         JOB_SUSPEND,
+        JOB_HIBERNATE,
         JOB_RESUME,
         JOB_DELETE,
         _JOB_TYPE_MAX,
@@ -38,6 +39,7 @@ typedef enum JobStep {
         STEP_START,   /* vm-start.c → running */
         STEP_STOP,    /* vm-stop.c → stopped */
         STEP_SUSPEND, /* vm-suspend.c */
+        STEP_HIBERNATE, /* vm-hibernate.c */
         STEP_RESUME,
         STEP_REMOVE,  /* vm-remove.c: the VM and its files are gone */
         _JOB_STEP_MAX,

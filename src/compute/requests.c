@@ -265,7 +265,7 @@ int request_start(Vm *vm, Job **ret, sd_bus_error *error) {
         int r;
 
         if (!vm->job && !vm_state_is_startable(vm->state))
-                return wrong_state(vm, "started", vm->state == VM_SUSPENDED ? "; resume it" : "", error);
+                return wrong_state(vm, "started", vm_is_asleep(vm) ? "; resume it" : "", error);
         if (!vm->job) {
                 if (!vm->image_digest)
                         return wrong_state(vm, "started", ": its creation was never completed; delete it", error);
@@ -294,7 +294,7 @@ int request_stop(Vm *vm, bool force, Job **ret, sd_bus_error *error) {
         }
         if (!vm->job && (vm->state == VM_PENDING || vm->state == VM_PROVISIONING || vm->state == VM_CONFIGURED))
                 return wrong_state(vm, "stopped", ": it was never started", error);
-        if (vm->state == VM_SUSPENDED && !force)
+        if (vm_is_asleep(vm) && !force)
                 steps[n++] = STEP_RESUME; /* a guest that sleeps cannot shut down */
         steps[n++] = STEP_STOP;
         return job_new(vm, JOB_STOP, steps, n, force, ret, error);
@@ -304,7 +304,7 @@ int request_restart(Vm *vm, Job **ret, sd_bus_error *error) {
         static const JobStep steps[] = { STEP_STOP, STEP_START };
 
         if (!vm->job && vm->state != VM_RUNNING)
-                return wrong_state(vm, "restarted", vm->state == VM_SUSPENDED ? "; resume it first" : "; start it", error);
+                return wrong_state(vm, "restarted", vm_is_asleep(vm) ? "; resume it first" : "; start it", error);
         return job_new(vm, JOB_RESTART, steps, ELEMENTSOF(steps), false, ret, error);
 }
 
@@ -318,11 +318,22 @@ int request_suspend(Vm *vm, Job **ret, sd_bus_error *error) {
         return job_new(vm, JOB_SUSPEND, steps, ELEMENTSOF(steps), false, ret, error);
 }
 
+int request_hibernate(Vm *vm, Job **ret, sd_bus_error *error) {
+        static const JobStep steps[] = { STEP_SUSPEND, STEP_HIBERNATE };
+        unsigned skip = vm_is_asleep(vm);
+
+        if (!vm->hypervisor->save)
+                return sd_bus_error_setf(error, ERROR_NOT_SUPPORTED, "The %s hypervisor cannot hibernate.", vm->hypervisor->name);
+        if (!vm->job && vm->state != VM_RUNNING && !vm_is_asleep(vm))
+                return wrong_state(vm, "hibernated", ": it does not run", error);
+        return job_new(vm, JOB_HIBERNATE, steps + skip, ELEMENTSOF(steps) - skip, false, ret, error);
+}
+
 int request_resume(Vm *vm, Job **ret, sd_bus_error *error) {
         static const JobStep steps[] = { STEP_RESUME };
 
-        if (!vm->job && vm->state != VM_RUNNING && vm->state != VM_SUSPENDED)
-                return wrong_state(vm, "resumed", ": it is not suspended", error);
+        if (!vm->job && vm->state != VM_RUNNING && !vm_is_asleep(vm))
+                return wrong_state(vm, "resumed", ": it is not asleep", error);
         return job_new(vm, JOB_RESUME, steps, ELEMENTSOF(steps), false, ret, error);
 }
 
@@ -331,7 +342,7 @@ int request_wake(Vm *vm, Job **ret, sd_bus_error *error) {
                 *ret = vm->job; /* what is asked for is under way */
                 return 0;
         }
-        return vm->state == VM_RUNNING || vm->state == VM_SUSPENDED ? request_resume(vm, ret, error) :
+        return vm->state == VM_RUNNING || vm_is_asleep(vm) ? request_resume(vm, ret, error) :
                                                                       request_start(vm, ret, error);
 }
 
@@ -344,7 +355,7 @@ int request_delete(Vm *vm, bool force, JobType type, Job **ret, sd_bus_error *er
                 return 0;
         }
         if (vm_state_is_active(vm->state)) {
-                if (vm->state == VM_SUSPENDED)
+                if (vm_is_asleep(vm))
                         force = true; /* what it would write while shutting down is deleted right after */
                 steps[n++] = STEP_STOP;
         }

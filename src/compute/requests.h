@@ -12,6 +12,8 @@ int request_start(Vm *vm, Job **ret, sd_bus_error *error);
 int request_stop(Vm *vm, bool force, Job **ret, sd_bus_error *error);
 int request_restart(Vm *vm, Job **ret, sd_bus_error *error);
 int request_suspend(Vm *vm, Job **ret, sd_bus_error *error);
+/* Suspends it before, if need be. */
+int request_hibernate(Vm *vm, Job **ret, sd_bus_error *error);
 int request_resume(Vm *vm, Job **ret, sd_bus_error *error);
 int request_delete(Vm *vm, bool force, JobType type, Job **ret, sd_bus_error *error);
 /* A creation that the former daemon was in the middle of. */

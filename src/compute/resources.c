@@ -60,5 +60,7 @@ void resources_wake(VmQueue *queue, int error, const char *text) {
                         vm_prepare_resource(vm, error, text);
                 else if (vm->state == VM_STARTING)
                         vm_start_resource(vm, error, text);
+                else if (vm->state == VM_RESUMING)
+                        vm_restore_resource(vm, error, text);
         }
 }

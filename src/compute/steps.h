@@ -13,7 +13,7 @@ typedef struct Step {
         void (*cancel)(Vm *vm);
 } Step;
 
-extern const Step step_prepare, step_start, step_stop, step_suspend, step_resume, step_remove;
+extern const Step step_prepare, step_start, step_stop, step_suspend, step_hibernate, step_resume, step_remove;
 
 /* vm-prepare.c, vm-start.c: what the step waited for has come, or will not. */
 void vm_prepare_resource(Vm *vm, int error, const char *text);
@@ -23,6 +23,24 @@ void vm_start_resource(Vm *vm, int error, const char *text);
 void vm_start_fail(Vm *vm, int error, const char *text);
 void vm_start_check_running(Vm *vm);
 int vm_start_wait_for_agent(Vm *vm);
+
+/* A VMM for the VM, in its scope: what a start and a wake from hibernation have in common. -errno and *ret_text: nothing was
+ * begun; later failures come to vm_start_fail(). */
+int vm_launch(Vm *vm, int tap_fd, int root_fd, int kernel_fd, int initrd_fd, char **ret_text);
+
+/* vm-hibernate.c. The VMM of a guest that was saved is gone. */
+void vm_hibernate_gone(Vm *vm);
+/* The memory is not wanted any more: the VM is stopped or removed while its guest sleeps. */
+void vm_hibernate_discard(Vm *vm);
+
+/* It is on disk, and all that it held is free for others. */
+void vm_give_memory_back(Vm *vm);
+
+/* vm-restore.c. Begins to bring a guest back that sleeps without a VMM; ends in job_step_done(). */
+int vm_restore_begin(Vm *vm, char **ret_text);
+void vm_restore_resource(Vm *vm, int error, const char *text);
+void vm_restore_ready(Vm *vm); /* the monitor is */
+void vm_restore_gone(Vm *vm, int error, const char *text); /* it came to nothing: the guest sleeps on */
 
 /* A step that the former daemon was in the middle of: goes on, or back. */
 void vm_start_adopted(Vm *vm);
@@ -34,6 +52,8 @@ void vm_kill(Vm *vm);
 /* Everything that can tell about the VMM's end calls this. */
 void vm_check_gone(Vm *vm);
 int vm_watch_exit(Vm *vm);
+/* A stop by force of a VM that is hibernated: its image is removed. */
+void vm_end_asleep(Vm *vm);
 /* Its VMM is no more, and what there is to do about that is not done yet. */
 bool vm_has_ended(const Vm *vm);
 int vm_watch_oom(Vm *vm);

@@ -19,10 +19,6 @@ struct VmCall {
         vm_call_t handler;
 };
 
-static bool is_asleep(const Vm *vm) {
-        return vm->state == VM_SUSPENDED || vm->state == VM_HIBERNATED;
-}
-
 static bool is_falling_asleep(const Vm *vm) {
         return vm->state == VM_SUSPENDING || vm->state == VM_HIBERNATING;
 }
@@ -41,7 +37,7 @@ static void resume(Vm *vm) {
 }
 
 void vm_awake(Vm *vm, const char *why) {
-        if (!is_asleep(vm) && !is_falling_asleep(vm))
+        if (!vm_is_asleep(vm) && !is_falling_asleep(vm))
                 return;
         if (!vm->wake_wanted)
                 log_vm_debug(vm, "VM '%s' is %s and is woken: %s", vm->name, vm_state_to_string(vm->state), why);
@@ -49,7 +45,7 @@ void vm_awake(Vm *vm, const char *why) {
         /* What it is called back from looks whether it was canceled; or is past that, and then it is resumed. */
         if (is_falling_asleep(vm) && vm->job)
                 (void) job_cancel(vm->job, NULL);
-        if (is_asleep(vm) && !vm->job)
+        if (vm_is_asleep(vm) && !vm->job)
                 resume(vm);
 }
 
@@ -111,9 +107,9 @@ void vm_awake_look(Vm *vm, int error, const char *text) {
                 vm->wake_wanted = false;
         if (vm->state == VM_RUNNING)
                 go_on(vm);
-        else if (!vm_state_is_active(vm->state) || (error < 0 && !vm->wake_wanted && is_asleep(vm)))
+        else if (!vm_state_is_active(vm->state) || (error < 0 && !vm->wake_wanted && vm_is_asleep(vm)))
                 fail_calls(vm, text ?: vm->reason);
-        if (vm->wake_wanted && is_asleep(vm) && !vm->job)
+        if (vm->wake_wanted && vm_is_asleep(vm) && !vm->job)
                 resume(vm);
 }
 
@@ -122,7 +118,7 @@ int vm_awake_for_call(Vm *vm, sd_bus_message *message, vm_call_t handler, sd_bus
 
         if (vm->state == VM_RUNNING || (vm->state == VM_STARTING && vm->runtime && vm->runtime->executed))
                 return 1;
-        if (!is_asleep(vm) && !is_falling_asleep(vm) && vm->state != VM_RESUMING)
+        if (!vm_is_asleep(vm) && !is_falling_asleep(vm) && vm->state != VM_RESUMING)
                 return sd_bus_error_setf(error, ERROR_WRONG_STATE, "VM '%s' is %s; start it first.", vm->name,
                                          vm_state_to_string(vm->state));
         if (vm->n_calls >= AWAKE_CALLS_MAX)

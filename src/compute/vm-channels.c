@@ -25,6 +25,10 @@ static void on_monitor(VmmMonitor *m, VmmEvent event, void *userdata) {
         case VMM_EVENT_READY:
                 rt->monitor_ready = true;
                 vm->phases.monitor = now_usec(CLOCK_MONOTONIC);
+                if (vm->hypervisor->version && vm->hypervisor->version(m))
+                        (void) free_and_strdup(&rt->vmm_version, vm->hypervisor->version(m));
+                if (rt->restoring)
+                        vm_restore_ready(vm);
                 if (vm->state == VM_STARTING && vm->failure == 0) {
                         (void) vm_start_wait_for_agent(vm);
                         vm_start_check_running(vm);
@@ -121,10 +125,12 @@ int vm_open_channels(Vm *vm, bool adopted) {
         Manager *m = vm->manager;
         int r;
 
-        r = console_new(vm, rt->console_fd, &rt->console);
-        if (r < 0)
-                return r;
-        rt->console_fd = -EBADF;
+        if (!rt->console) {
+                r = console_new(vm, rt->console_fd, &rt->console);
+                if (r < 0)
+                        return r;
+                rt->console_fd = -EBADF;
+        }
         if (rt->monitor_fd >= 0) {
                 r = vm->hypervisor->monitor_new(m->event, rt->monitor_fd, adopted, on_monitor, vm, &rt->monitor);
                 if (r < 0)
@@ -132,7 +138,7 @@ int vm_open_channels(Vm *vm, bool adopted) {
                 rt->monitor_fd = -EBADF;
         }
         if (rt->agent_fd >= 0) {
-                r = agent_new(vm, TAKE_FD(rt->agent_fd), adopted, on_agent, vm, &rt->agent);
+                r = agent_new(vm, TAKE_FD(rt->agent_fd), adopted || rt->restoring, on_agent, vm, &rt->agent);
                 if (r < 0)
                         return r;
         }

@@ -217,7 +217,15 @@ static void vm_gone(Vm *vm) {
         int error = vm->failure;
         bool bad, asked_by_systemd, forced;
 
+        if (state == VM_HIBERNATING && vm->runtime->saved) {
+                vm_hibernate_gone(vm);
+                return;
+        }
         bad = describe_end(vm, &end);
+        if (state == VM_RESUMING && vm->runtime->restoring) {
+                vm_restore_gone(vm, error < 0 ? error : -ENOTRECOVERABLE, failure ?: end);
+                return;
+        }
         vm_exit_gone(vm);
         vm->failure = 0;
         asked_by_systemd = vm->runtime->end == VM_END_HOST_STOP;
@@ -245,6 +253,16 @@ static void vm_gone(Vm *vm) {
                 transient_look(vm, 0);
         else
                 job_step_done(vm, error, text); /* may free it */
+}
+
+void vm_end_asleep(Vm *vm) {
+        vm_hibernate_discard(vm);
+        fd_store_remove_vm(vm);
+        vm_exit_gone(vm);
+        release(vm);
+        vm_set_state(vm, VM_STOPPED, "Stopped by force while it was hibernated.");
+        vm_changed(vm, "UID", "AgentReady", "StoppedTimestamp", NULL);
+        job_step_done(vm, 0, NULL);
 }
 
 void vm_check_gone(Vm *vm) {

@@ -216,9 +216,9 @@ static void disarm(Vm *vm) {
         vm->network.asleep = false;
 }
 
-void vm_network_drop_tap(Vm *vm) {
-        fd_store_close_after(vm->manager, TAKE_FD(vm->network.tap_fd));
+int vm_network_take_tap(Vm *vm) {
         vm->tap_ifindex = 0;
+        return TAKE_FD(vm->network.tap_fd);
 }
 
 void vm_network_down(Vm *vm) {
@@ -230,7 +230,7 @@ void vm_network_down(Vm *vm) {
                 (void) filter_remove(vm->manager->network.filter, v->tap);
                 v->filtered = false;
         }
-        vm_network_drop_tap(vm);
+        fd_store_close_after(vm->manager, vm_network_take_tap(vm));
         vm_network_readdress(vm);
 }
 

@@ -41,10 +41,9 @@ bool vm_network_is_wanted(const Vm *vm);
 /* Makes filter and TAP, where they are not there already, and the routes of a VM that is not asleep. *ret_fd is the VM's. -EEXIST: the
  * TAP of its last run is not gone yet. */
 int vm_network_up(Vm *vm, int *ret_fd, char **ret_text);
-/* The VMM is gone, and its guest sleeps on: the TAP goes, in the background, after what PID 1 has of it; call it after
- * fd_store_remove_vm(). */
-void vm_network_drop_tap(Vm *vm);
-/* Takes all of it away, as above. */
+/* The VMM is gone, and its guest sleeps on: so may the TAP. For fd_store_close_after(), as PID 1 has it, too. */
+int vm_network_take_tap(Vm *vm);
+/* Takes all of it away; the TAP goes in the background. Call it after fd_store_remove_vm(). */
 void vm_network_down(Vm *vm);
 
 /* A VM of the former daemon. tap_fd may be negative. */

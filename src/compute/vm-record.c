@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <systemd/sd-id128.h>
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
@@ -129,6 +130,16 @@ static int set_spec(json_t *o, const Vm *vm) {
                 set_string(o, "kernel_arguments", s->kernel_arguments) | set_string(o, "mock_script", s->mock_script);
 }
 
+/* This one: what a record says of a moment is no longer so after the host was started anew. */
+static const char *boot_id(void) {
+        static char text[SD_ID128_STRING_MAX];
+        sd_id128_t id;
+
+        if (isempty(text) && sd_id128_get_boot(&id) >= 0)
+                (void) sd_id128_to_string(id, text);
+        return text;
+}
+
 static int set_runtime(json_t *o, const Vm *vm) {
         const VmRuntime *rt = vm->runtime;
         json_t *j;
@@ -137,8 +148,8 @@ static int set_runtime(json_t *o, const Vm *vm) {
                 (void) json_object_del(o, "runtime");
                 return 0;
         }
-        j = json_pack("{s:i, s:I, s:s}", "pid", (int) rt->process.pid, "uid", (json_int_t) rt->uid, "accelerator",
-                      accelerator_to_string(rt->accelerator));
+        j = json_pack("{s:i, s:I, s:s, s:s*, s:s}", "pid", (int) rt->process.pid, "uid", (json_int_t) rt->uid, "accelerator",
+                      accelerator_to_string(rt->accelerator), "vmm", rt->vmm_version, "boot", boot_id());
         return json_object_set_new(o, "runtime", j);
 }
 
@@ -337,7 +348,10 @@ static void get_runtime(json_t *o, VmRecordRuntime *ret) {
                 .pid = (pid_t) get_uint(j, "pid"),
                 .uid = (uid_t) get_uint(j, "uid"),
                 .accelerator = (int) a < 0 ? ACCELERATOR_TCG : a,
+                .same_boot = streq_ptr(get_string(j, "boot"), boot_id()),
         };
+        if (get_string(j, "vmm"))
+                (void) snprintf(ret->vmm_version, sizeof(ret->vmm_version), "%s", get_string(j, "vmm"));
 }
 
 static int broken(char **ret_why, const char *format, ...) _printf_(2, 3);

@@ -15,6 +15,8 @@ typedef struct VmRecordRuntime {
         pid_t pid;
         uid_t uid;
         Accelerator accelerator;
+        char vmm_version[256]; /* "": not known */
+        bool same_boot;
         bool present;
 } VmRecordRuntime;
 

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -32,6 +33,8 @@
 #define TAP_RETRY_USEC (10 * USEC_PER_MSEC)
 #define TAP_TRIES 300u
 
+#define LOAD_BYTES_PER_USEC_MIN 20u /* 20 MB/s */
+
 void vm_start_fail(Vm *vm, int error, const char *text) {
         if (vm->failure < 0)
                 return; /* the first reason counts */
@@ -53,7 +56,7 @@ static int on_start_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
                 text = strprintf("systemd did not make %s within %s (ScopeTimeoutSec=).", vm->unit,
                                  format_timespan(limit, c->scope_timeout));
                 vm_start_fail(vm, -EREMOTEIO, text);
-        } else if (!rt->monitor_ready) {
+        } else if (!rt->monitor_ready || vm->state == VM_RESUMING) {
                 text = strprintf("The %s VMM did not answer within %s (MonitorTimeoutSec=).", vm->hypervisor->name,
                                  format_timespan(limit, c->monitor_timeout));
                 vm_start_fail(vm, -ENOTRECOVERABLE, text);
@@ -111,6 +114,13 @@ static int on_launched(sd_event_source *s, int fd, uint32_t revents, void *userd
         return 0;
 }
 
+/* Before it answers, a VMM whose guest slept on disk has the memory read, at worst from a slow one. */
+static uint64_t monitor_timeout(const Vm *vm) {
+        uint64_t t = vm->manager->config.monitor_timeout;
+
+        return vm->runtime->image_fd >= 0 ? t + vm->spec.memory / LOAD_BYTES_PER_USEC_MIN : t;
+}
+
 static void on_scope(Vm *vm, int error, const char *text) {
         VmRuntime *rt = vm->runtime;
         int r;
@@ -131,7 +141,7 @@ static void on_scope(Vm *vm, int error, const char *text) {
         if (r == -EPIPE)
                 r = 0; /* it could not build the sandbox and has gone; on_launched() is about to read why */
         if (r >= 0)
-                r = vm_arm_timer(vm, vm->manager->config.monitor_timeout, on_start_timeout);
+                r = vm_arm_timer(vm, monitor_timeout(vm), on_start_timeout);
         if (r >= 0)
                 r = vm_watch_oom(vm);
         if (r >= 0)
@@ -144,7 +154,7 @@ static void on_scope(Vm *vm, int error, const char *text) {
         registration_add(vm);
 }
 
-static int channel(int type, int tag, int *ret_ours, int *ret_theirs) {
+static int channel(int type, FdTag tag, FdTag peer_tag, int *ret_ours, int *ret_theirs) {
         _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
         int pair[2], r;
 
@@ -155,6 +165,8 @@ static int channel(int type, int tag, int *ret_ours, int *ret_theirs) {
         r = fd_nonblock(ours, true);
         if (r >= 0)
                 r = fd_store_tag(ours, tag);
+        if (r >= 0)
+                r = fd_store_tag(theirs, peer_tag);
         if (r < 0)
                 return r;
         *ret_ours = TAKE_FD(ours);
@@ -162,17 +174,38 @@ static int channel(int type, int tag, int *ret_ours, int *ret_theirs) {
         return 0;
 }
 
+/* The guest's memory, which outlives the VMM. Nobody can make it smaller below whoever has it mapped. */
+static int prepare_memory(Vm *vm) {
+        VmRuntime *rt = vm->runtime;
+        _cleanup_close_ int fd = -EBADF;
+
+        if (!vm->hypervisor->save || rt->memory_fd >= 0)
+                return 0;
+        fd = memfd_create("vm-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        if (fd < 0 || ftruncate(fd, (off_t) vm->spec.memory) < 0 ||
+            fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+                return negative_errno();
+        rt->memory_fd = TAKE_FD(fd);
+        return 0;
+}
+
+/* Kept for the guest's next VMM. */
+static int keep_root(VmRuntime *rt, int root_fd) {
+        if (rt->root_fd >= 0 || rt->memory_fd < 0 || root_fd < 0)
+                return 0;
+        rt->root_fd = fcntl(root_fd, F_DUPFD_CLOEXEC, 3);
+        return rt->root_fd < 0 ? negative_errno() : 0;
+}
+
 typedef struct Launch {
-        int console, monitor, agent, overlay; /* the VMM's ends */
+        int monitor, overlay; /* the VMM's */
         int tap; /* the VM's */
         VmmCommand command;
         const VmmSandbox *sandbox;
 } Launch;
 
 static void launch_done(Launch *l) {
-        safe_close(l->console);
         safe_close(l->monitor);
-        safe_close(l->agent);
         safe_close(l->overlay);
         vmm_command_done(&l->command);
 }
@@ -189,11 +222,13 @@ static int launch_prepare(Vm *vm, Launch *l, int root_fd, int kernel_fd, int ini
         l->overlay = openat(dir_fd, "overlay.img", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
         if (l->overlay < 0)
                 return negative_errno();
-        r = channel(SOCK_STREAM, FD_TAG_MONITOR, &rt->monitor_fd, &l->monitor);
+        r = channel(SOCK_STREAM, FD_TAG_MONITOR, FD_TAG_MONITOR, &rt->monitor_fd, &l->monitor);
+        if (r >= 0 && rt->agent_peer < 0)
+                r = channel(SOCK_STREAM, FD_TAG_AGENT, FD_TAG_AGENT_PEER, &rt->agent_fd, &rt->agent_peer);
+        if (r >= 0 && rt->console_peer < 0)
+                r = channel(SOCK_STREAM, FD_TAG_CONSOLE, FD_TAG_CONSOLE_PEER, &rt->console_fd, &rt->console_peer);
         if (r >= 0)
-                r = channel(SOCK_STREAM, FD_TAG_AGENT, &rt->agent_fd, &l->agent);
-        if (r >= 0)
-                r = channel(SOCK_STREAM, FD_TAG_CONSOLE, &rt->console_fd, &l->console);
+                r = prepare_memory(vm);
         if (r < 0)
                 return r;
         spec = (VmmSpec) {
@@ -208,27 +243,36 @@ static int launch_prepare(Vm *vm, Launch *l, int root_fd, int kernel_fd, int ini
                 .initrd_fd = initrd_fd,
                 .root_fd = root_fd,
                 .overlay_fd = l->overlay,
-                .console_fd = l->console,
+                .console_fd = rt->console_peer,
                 .monitor_fd = l->monitor,
-                .agent_fd = l->agent,
-                .memory_fd = -EBADF,
+                .agent_fd = rt->agent_peer,
+                .memory_fd = rt->memory_fd,
+                .incoming = rt->restoring,
                 .tap_fd = l->tap,
                 .mtu = TAP_MTU,
         };
         if (l->tap >= 0)
                 vm_network_mac(vm, spec.mac);
         l->sandbox = vm->hypervisor->sandbox(&spec);
-        return vm->hypervisor->command(&spec, &l->command);
+        r = vm->hypervisor->command(&spec, &l->command);
+        if (r >= 0 && rt->image_fd >= 0) {
+                l->command.load = true;
+                l->command.load_image_fd = rt->image_fd;
+                l->command.load_memory_fd = rt->memory_fd;
+        }
+        return r;
 }
 
-static int launch(Vm *vm, int tap_fd, int root_fd, int kernel_fd, int initrd_fd, char **ret_text) {
-        _cleanup_(launch_done) Launch l = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, {}, NULL };
+int vm_launch(Vm *vm, int tap_fd, int root_fd, int kernel_fd, int initrd_fd, char **ret_text) {
+        _cleanup_(launch_done) Launch l = { -EBADF, -EBADF, -EBADF, {}, NULL };
         VmRuntime *rt = vm->runtime;
         int r;
 
         l.tap = tap_fd;
         r = launch_prepare(vm, &l, root_fd, kernel_fd, initrd_fd);
         if (r >= 0)
+                r = keep_root(rt, root_fd);
+        if (r >= 0 && rt->uid == UID_INVALID)
                 r = uid_pool_take(vm->manager, &rt->uid);
         if (r >= 0)
                 r = vmm_process_spawn(&l.command, l.sandbox, rt->uid, rt->uid, &rt->process);
@@ -310,7 +354,7 @@ static void start_continue(Vm *vm) {
                 return;
         }
         if (r > 0)
-                r = launch(vm, tap_fd, root_fd, kernel_fd, initrd_fd, &text);
+                r = vm_launch(vm, tap_fd, root_fd, kernel_fd, initrd_fd, &text);
         if (r < 0)
                 vm_start_fail(vm, r, text);
 }

@@ -106,6 +106,10 @@ static int stop_begin(Vm *vm, char **ret_text) {
                         vm_stop_by_force(vm);
                 return 0;
         }
+        if (vm->state == VM_HIBERNATED) {
+                vm_end_asleep(vm);
+                return 0;
+        }
         vm_disarm_timer(vm);
         /* Only when systemd stops the scope of a suspended VM: PID 1 has thawed it, the guest has yet to go on. */
         if (vm->state == VM_SUSPENDED && !vm->job->force && vm->runtime->monitor && vm->hypervisor->resume)

@@ -230,6 +230,8 @@ static int resume_begin(Vm *vm, char **ret_text) {
                 job_step_done(vm, 0, NULL);
                 return 0;
         }
+        if (vm->state == VM_HIBERNATED)
+                return vm_restore_begin(vm, ret_text);
         if (vm->state != VM_SUSPENDED)
                 return refuse(vm, "resumed", ret_text);
         if (!vm->hypervisor->resume)

@@ -22,6 +22,7 @@
 #include "compute/vm-wait.h"
 #include "shared/bus-util.h"
 #include "shared/catalog-ids.h"
+#include "shared/child.h"
 #include "shared/log.h"
 
 static int vm_init(Vm *vm, const char *name, const char *id, VmSpec *spec) {
@@ -137,8 +138,38 @@ VmRuntime *vm_runtime_new(Vm *vm) {
                 .monitor_fd = -EBADF,
                 .agent_fd = -EBADF,
                 .console_fd = -EBADF,
+                .agent_peer = -EBADF,
+                .console_peer = -EBADF,
+                .root_fd = -EBADF,
+                .memory_fd = -EBADF,
+                .state_fd = -EBADF,
+                .image_fd = -EBADF,
         };
         return vm->runtime = rt;
+}
+
+void vm_runtime_end_process(Vm *vm) {
+        VmRuntime *rt = vm->runtime;
+
+        registration_forget(vm);
+        scope_forget(vm);
+        rt->exit_source = sd_event_source_disable_unref(rt->exit_source);
+        rt->control_source = sd_event_source_disable_unref(rt->control_source);
+        rt->timer = sd_event_source_disable_unref(rt->timer);
+        rt->oom_source = sd_event_source_disable_unref(rt->oom_source);
+        vmm_process_done(&rt->process);
+        rt->process = VMM_PROCESS_NULL;
+        if (rt->monitor)
+                rt->monitor = vm->hypervisor->monitor_free(rt->monitor);
+        rt->monitor_fd = safe_close(rt->monitor_fd);
+        rt->launch_why = mfree(rt->launch_why);
+        rt->monitor_ready = false;
+        rt->scope_requested = rt->scope_up = rt->scope_gone = false;
+        rt->registering = rt->registered = rt->unregistering = false;
+        rt->executed = rt->exited = rt->stop_unit_sent = rt->killed_by_us = false;
+        rt->late_answers = 0;
+        rt->end = VM_END_UNKNOWN;
+        rt->end_status = 0;
 }
 
 void vm_runtime_free(Vm *vm) {
@@ -160,6 +191,15 @@ void vm_runtime_free(Vm *vm) {
         safe_close(rt->monitor_fd);
         safe_close(rt->agent_fd);
         safe_close(rt->console_fd);
+        safe_close(rt->agent_peer);
+        safe_close(rt->console_peer);
+        safe_close(rt->root_fd);
+        safe_close(rt->memory_fd);
+        safe_close(rt->state_fd);
+        safe_close(rt->image_fd);
+        free(rt->vmm_version);
+        free(rt->sleep_text);
+        child_free(rt->hibernator);
         if (rt->uid != UID_INVALID)
                 uid_pool_give_back(vm->manager, rt->uid);
         free(rt->launch_why);
@@ -177,6 +217,10 @@ void vm_changed(Vm *vm, const char *property, ...) {
 
 uint64_t vm_state_duration(const Vm *vm, VmState s) {
         return vm->durations[s] + (vm->state == s ? now_usec(CLOCK_BOOTTIME) - vm->state_since : 0);
+}
+
+bool vm_is_asleep(const Vm *vm) {
+        return vm->state == VM_SUSPENDED || vm->state == VM_HIBERNATED;
 }
 
 bool vm_agent_is_ready(const Vm *vm) {

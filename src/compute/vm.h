@@ -52,6 +52,15 @@ struct VmRuntime {
         sd_event_source *exit_source, *control_source, *timer, *oom_source;
         sd_bus_slot *call;      /* the one call to PID 1 in flight for this VM */
         int monitor_fd, agent_fd, console_fd; /* until monitor, agent and console take them over */
+        int agent_peer, console_peer; /* the VMM's ends: the next VMM of a guest that slept gets the same, and no byte is lost */
+        int root_fd;            /* the image: a guest that wakes does not wait for it */
+        int memory_fd;          /* the guest's, -EBADF: none that outlives the VMM, or it is on disk */
+        int state_fd;           /* what the VMM said of its devices, for as long as it is valid: until the guest goes on */
+        int image_fd;           /* hibernation.img, likewise; while the guest is restored from it */
+        char *vmm_version;      /* what can read the two; NULL: not known */
+        struct Child *hibernator; /* writes hibernation.img */
+        int sleep_error;
+        char *sleep_text;
         VmmMonitor *monitor;
         Agent *agent;
         Console *console;
@@ -60,6 +69,9 @@ struct VmRuntime {
         bool monitor_ready:1, agent_ready:1, agent_lost:1;
         bool scope_requested:1, scope_up:1, scope_gone:1;
         bool registering:1, registered:1, unregistering:1; /* see registration.c */
+        bool saved:1;           /* the VMM has given the guest away and ends */
+        bool restoring:1;       /* a VMM is started for a guest that sleeps */
+        bool to_suspended:1;    /* … which is not to run, as its hibernation failed: sleep_error, sleep_text */
         bool executed:1, exited:1, stop_unit_sent:1, killed_by_us:1;
         unsigned stop_stage;
         unsigned tap_tries;    /* see vm-start.c */
@@ -130,6 +142,8 @@ Vm *vm_free(Vm *vm);
 void vm_forget(Vm *vm);
 
 VmRuntime *vm_runtime_new(Vm *vm);
+/* The VMM is gone, and the guest is not: what belongs to the one goes, what belongs to the other stays. */
+void vm_runtime_end_process(Vm *vm);
 void vm_runtime_free(Vm *vm); /* closes monitor, agent, console; gives the uid back */
 
 /* Moves the VM along the table: ring, record, signal, journal, waiters. A forbidden transition is a bug: asserted. */
@@ -144,6 +158,8 @@ void vm_changed(Vm *vm, const char *property, ...) __attribute__((__sentinel__))
 /* Time spent in a state up to now. */
 uint64_t vm_state_duration(const Vm *vm, VmState s);
 
+/* Its guest sleeps: in its VMM, or without one. */
+bool vm_is_asleep(const Vm *vm);
 bool vm_agent_is_ready(const Vm *vm);
 void vm_touch(Vm *vm);
 

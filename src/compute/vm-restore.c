@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Waking a VM that sleeps without a VMM: from the disk, or from memory when it had not got that far. A new VMM is started as ever
+ * (vm-start.c), with the old memory, TAP, console and agent channel; it loads the devices and goes on.
+ *
+ * What can be told after any crash: as long as hibernation.img, or the state in systemd's fd store, is there, the guest has not gone
+ * on, and can be restored from it. Both are removed immediately before it does, for from then on its disk changes. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "basic/alloc-util.h"
+#include "basic/fd-util.h"
+#include "basic/string-util.h"
+#include "basic/time-util.h"
+#include "compute/agent.h"
+#include "compute/fd-store.h"
+#include "compute/manager.h"
+#include "compute/registration.h"
+#include "compute/scope.h"
+#include "compute/steps.h"
+#include "compute/vm-record.h"
+#include "hypervisor/memory-image.h"
+#include "shared/bus-util.h"
+#include "shared/log.h"
+
+void vm_restore_gone(Vm *vm, int error, const char *text) {
+        _cleanup_free_ char *why = strdup(text ?: strerror(-error));
+        VmRuntime *rt = vm->runtime;
+
+        rt->restoring = rt->to_suspended = false;
+        vm_runtime_end_process(vm);
+        if (rt->image_fd >= 0)
+                vm_give_memory_back(vm); /* it is on disk */
+        vm->failure = 0;
+        if (vm->state == VM_RESUMING)
+                vm_set_state(vm, VM_HIBERNATED, "Could not be woken: %s", strempty(why));
+        vm_network_rest(vm);
+        vm_changed(vm, "PID", NULL);
+        job_step_done(vm, error, vm->reason);
+}
+
+/* Its failure has been reported as the reason why it is not on disk. */
+static void done(Vm *vm) {
+        VmRuntime *rt = vm->runtime;
+        _cleanup_free_ char *text = TAKE_PTR(rt->sleep_text);
+        int error = rt->sleep_error;
+
+        rt->sleep_error = 0;
+        rt->to_suspended = false;
+        job_step_done(vm, error, text);
+}
+
+static void on_frozen(Vm *vm, int error, const char *text) {
+        if (vm->state != VM_RESUMING)
+                return;
+        if (error < 0)
+                log_vm_warning(vm, "Freezing %s: %s", vm->unit, text ?: strerror(-error));
+        vm_set_state(vm, VM_SUSPENDED, "%s", strempty(vm->runtime->sleep_text));
+        done(vm);
+}
+
+static void on_running(VmmMonitor *m, int error, const char *text, void *userdata) {
+        Vm *vm = userdata;
+
+        if (vm->state != VM_RESUMING || error == -ECONNRESET)
+                return;
+        if (error < 0) {
+                vm_start_fail(vm, -ENOTRECOVERABLE, text);
+                return;
+        }
+        vm_disarm_timer(vm);
+        if (vm_agent_is_ready(vm))
+                (void) agent_set_time(vm->runtime->agent);
+        vm_touch(vm);
+        vm_network_wake(vm);
+        vm_set_state(vm, VM_RUNNING, "Woken from hibernation.");
+        vm_changed(vm, "Accelerator", NULL);
+        done(vm);
+}
+
+/* From here on there is no way back. */
+static void guest_goes_on(Vm *vm) {
+        VmRuntime *rt = vm->runtime;
+
+        vm_hibernate_discard(vm);
+        rt->image_fd = safe_close(rt->image_fd);
+        rt->state_fd = safe_close(rt->state_fd);
+        rt->restoring = false;
+}
+
+static void on_loaded(VmmMonitor *m, int error, const char *text, void *userdata) {
+        Vm *vm = userdata;
+        VmRuntime *rt = vm->runtime;
+        int r;
+
+        if (vm->state != VM_RESUMING || !rt->restoring || error == -ECONNRESET)
+                return; /* a VMM that cannot load ends, and says why */
+        if (error < 0) {
+                vm_start_fail(vm, -ENOTRECOVERABLE, text);
+                return;
+        }
+        if (rt->to_suspended && !vm->wake_wanted) {
+                vm_disarm_timer(vm);
+                guest_goes_on(vm);
+                r = scope_freeze(vm, on_frozen);
+        } else {
+                guest_goes_on(vm);
+                r = vm->hypervisor->resume(rt->monitor, on_running, vm);
+        }
+        if (r < 0)
+                vm_start_fail(vm, r, "Cannot ask the VMM to resume, or systemd to freeze.");
+}
+
+static int open_state(Vm *vm, char **ret_text) {
+        VmRuntime *rt = vm->runtime;
+
+        if (rt->image_fd >= 0)
+                return memory_image_read_state(rt->image_fd, &rt->state_fd, ret_text);
+        return lseek(rt->state_fd, 0, SEEK_SET) < 0 ? negative_errno() : 0;
+}
+
+static int check_version(Vm *vm, char **ret_text) {
+        const VmRuntime *rt = vm->runtime;
+        MemoryImage image;
+        int r;
+
+        if (rt->image_fd < 0)
+                return 0; /* a moment ago it was another VMM's; should that be of another version, it says so itself */
+        r = memory_image_read_header(rt->image_fd, &image, ret_text);
+        return r < 0 ? r : memory_image_check(&image, vm->id, vm->hypervisor->name, rt->vmm_version, vm->spec.memory, ret_text);
+}
+
+void vm_restore_ready(Vm *vm) {
+        _cleanup_free_ char *text = NULL;
+        VmRuntime *rt = vm->runtime;
+        int r;
+
+        if (vm->failure < 0)
+                return;
+        r = check_version(vm, &text);
+        if (r >= 0)
+                r = open_state(vm, &text);
+        if (r >= 0)
+                r = vm->hypervisor->load(rt->monitor, rt->state_fd, on_loaded, vm);
+        if (r < 0)
+                vm_start_fail(vm, r, text);
+}
+
+static void restore_continue(Vm *vm) {
+        _cleanup_free_ char *text = NULL;
+        VmRuntime *rt = vm->runtime;
+        int root_fd = rt->root_fd, tap_fd = -EBADF, r = 1;
+        const char *digest;
+
+        if (root_fd < 0)
+                r = resources_need_image(vm, vm->image_digest ?: vm->spec.image, &digest, &root_fd, NULL, &text);
+        if (r == 0)
+                return;
+        if (r > 0 && vm->network.assigned)
+                r = vm_network_up(vm, &tap_fd, &text);
+        if (r >= 0)
+                r = vm_launch(vm, tap_fd, root_fd, -EBADF, -EBADF, &text);
+        if (r < 0)
+                vm_start_fail(vm, r, text);
+}
+
+void vm_restore_resource(Vm *vm, int error, const char *text) {
+        if (error < 0)
+                vm_start_fail(vm, error, text);
+        else
+                restore_continue(vm);
+}
+
+/* What is on disk, looked at before anything is begun. */
+static int open_image(Vm *vm, char **ret_text) {
+        _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
+        _cleanup_close_ int dir_fd = -EBADF, fd = -EBADF;
+        MemoryImage image;
+        int r;
+
+        dir_fd = vm_directory_open(vm, false);
+        fd = dir_fd < 0 ? -1 : openat(dir_fd, MEMORY_IMAGE_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0) {
+                r = dir_fd < 0 ? dir_fd : negative_errno();
+                *ret_text = strprintf("Cannot open its " MEMORY_IMAGE_NAME ": %s. Stop the VM to start it anew.", strerror(-r));
+                return -ENOTRECOVERABLE;
+        }
+        r = memory_image_read_header(fd, &image, ret_text);
+        if (r >= 0)
+                r = memory_image_check(&image, vm->id, vm->hypervisor->name, NULL, vm->spec.memory, ret_text);
+        if (r >= 0) {
+                r = capacity_reserve_run(vm, &e);
+                if (r < 0)
+                        *ret_text = e.message ? strdup(e.message) : NULL;
+        }
+        if (r < 0)
+                return r;
+        vm->runtime->image_fd = TAKE_FD(fd);
+        return 0;
+}
+
+int vm_restore_begin(Vm *vm, char **ret_text) {
+        VmRuntime *rt = vm->runtime;
+        int r;
+
+        if (rt->memory_fd < 0 || rt->state_fd < 0) {
+                r = open_image(vm, ret_text);
+                if (r < 0)
+                        return r;
+        }
+        vm->failure = 0;
+        vm->failure_text = mfree(vm->failure_text);
+        rt->restoring = true;
+        vm->phases = (VmPhases) { .requested = now_usec(CLOCK_MONOTONIC) };
+        vm_set_state(vm, VM_RESUMING, "Waking from hibernation.");
+        restore_continue(vm);
+        return 0;
+}
