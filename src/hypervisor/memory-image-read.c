@@ -92,11 +92,12 @@ static int check_header(const ImageHeader *h, char **ret_why) {
                 return image_failed(ret_why, -EBADMSG, "The header of the hibernation image was altered.");
         if (h->page_size != IMAGE_PAGE || h->memory_size == 0 || h->memory_size % IMAGE_PAGE != 0 ||
             h->memory_size > IMAGE_MEMORY_MAX)
-                return image_failed(ret_why, -EBADMSG, "The hibernation image is of a memory of %" PRIu64 " bytes, which cannot be.",
+                return image_failed(ret_why, -EBADMSG,
+                                    "The hibernation image is of a memory of %" PRIu64 " bytes, which cannot be.",
                                     h->memory_size);
         if (h->state_size > MEMORY_IMAGE_STATE_MAX)
-                return image_failed(ret_why, -EBADMSG, "The hibernation image has %" PRIu64 " bytes of devices, which is too much.",
-                                    h->state_size);
+                return image_failed(ret_why, -EBADMSG,
+                                    "The hibernation image has %" PRIu64 " bytes of devices, which is too much.", h->state_size);
         if (h->n_pages > h->memory_size / IMAGE_PAGE)
                 return image_failed(ret_why, -EBADMSG, "The hibernation image has more pages than the memory it is of.");
         if (!is_text(h->id, sizeof(h->id)) || !is_text(h->vmm, sizeof(h->vmm)) || !is_text(h->version, sizeof(h->version)))
@@ -223,7 +224,8 @@ static int check_map(const ImageHeader *h, const ImageBlock *map, char **ret_why
                 return image_failed(ret_why, -EBADMSG, "The map of the hibernation image contradicts its header.");
         for (unsigned i = last; i < IMAGE_BLOCK_PAGES; i++)
                 if (image_block_has(map + n_blocks - 1, i))
-                        return image_failed(ret_why, -EBADMSG, "The map of the hibernation image names pages beyond the memory.");
+                        return image_failed(ret_why, -EBADMSG,
+                                            "The map of the hibernation image names pages beyond the memory.");
         return 0;
 }
 
@@ -254,7 +256,8 @@ static int place_block(int memory_fd, const ImageBlock *b, uint64_t at, const ui
                 size = (size_t) (i - first) * IMAGE_PAGE;
                 if (size == 0)
                         continue;
-                r = image_write_at(memory_fd, pages, size, at + (uint64_t) first * IMAGE_PAGE, "fill the guest's memory", ret_why);
+                r = image_write_at(memory_fd, pages, size, at + (uint64_t) first * IMAGE_PAGE, "fill the guest's memory",
+                                   ret_why);
                 if (r < 0)
                         return r;
                 pages += size;
@@ -295,7 +298,8 @@ static int check_memory(int memory_fd, const ImageHeader *h, char **ret_why) {
         if (fstat(memory_fd, &st) < 0)
                 return image_failed_errno(ret_why, "look at the guest's memory");
         if ((uint64_t) st.st_size != h->memory_size || st.st_blocks != 0)
-                return image_failed(ret_why, -EINVAL, "The guest's memory is not new, or not as large as the hibernation image says.");
+                return image_failed(ret_why, -EINVAL,
+                                    "The guest's memory is not new, or not as large as the hibernation image says.");
         return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -53,13 +54,33 @@ static uint64_t space_needed(uint64_t size, uint64_t used, uint64_t state_size) 
 
 int memory_image_space_needed(int memory_fd, uint64_t *ret) {
         _cleanup_free_ char *why = NULL;
-        uint64_t size, used;
+        uint64_t size = 0, used = 0;
         int r;
 
         r = memory_size(memory_fd, &size, &used, &why);
         if (r >= 0)
                 *ret = space_needed(size, used, STATE_USUAL);
         return r;
+}
+
+int memory_image_check_room(int memory_fd, int dir_fd, char **ret_why) {
+        uint64_t size = 0, used = 0, needed, there;
+        struct statvfs st;
+        int r;
+
+        *ret_why = NULL;
+        r = memory_size(memory_fd, &size, &used, ret_why);
+        if (r < 0)
+                return r;
+        if (fstatvfs(dir_fd, &st) < 0)
+                return image_failed_errno(ret_why, "look for room for the hibernation image");
+        needed = space_needed(size, used, STATE_USUAL);
+        there = (uint64_t) st.f_bavail * st.f_frsize;
+        if (there < needed)
+                return image_failed(ret_why, -ENOSPC,
+                                    "There is no room for the hibernation image, which needs %" PRIu64 " MiB of the %" PRIu64
+                                    " MiB that are free.", (needed + IMAGE_BLOCK - 1) / IMAGE_BLOCK, there / IMAGE_BLOCK);
+        return 0;
 }
 
 static int put_text(char *to, size_t size, const char *text, char **ret_why) {
@@ -202,7 +223,8 @@ static int reserve(Writer *w, uint64_t needed) {
         if (fallocate(w->fd, 0, 0, (off_t) needed) >= 0 || errno == EOPNOTSUPP)
                 return 0;
         if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
-                return image_failed(w->ret_why, -ENOSPC, "There is no room for the hibernation image, which needs %" PRIu64 " MiB.",
+                return image_failed(w->ret_why, -ENOSPC,
+                                    "There is no room for the hibernation image, which needs %" PRIu64 " MiB.",
                                     (needed + IMAGE_BLOCK - 1) / IMAGE_BLOCK);
         return image_failed_errno(w->ret_why, "reserve room for the hibernation image");
 }
@@ -225,7 +247,7 @@ static int write_parts(Writer *w) {
 }
 
 static int write_file(Writer *w, const MemoryImageSource *s) {
-        uint64_t size, used;
+        uint64_t size = 0, used = 0;
         int r;
 
         r = memory_size(s->memory_fd, &size, &used, w->ret_why);

@@ -53,6 +53,10 @@ typedef struct MemoryImageSource {
 /* How many bytes an image will need at most, of a memory of now and about as much state as devices have. -errno. */
 int memory_image_space_needed(int memory_fd, uint64_t *ret);
 
+/* Whether the file system of dir_fd has so much: 0, or -ENOSPC with both numbers in the sentence. What is reserved for root
+ * is left alone. It may be gone when it is wanted; writing an image notices that. */
+int memory_image_check_room(int memory_fd, int dir_fd, char **ret_why);
+
 /* Makes dir_fd/name, 0600, and returns when it would survive a power cut. An image that is there is removed first: it is of an
  * earlier sleep, and its guest has gone on since. -ENOSPC at once where there is no room; -ECANCELED soon after *cancelled (may
  * be NULL) becomes true. No failure leaves a file. */

@@ -414,7 +414,8 @@ static int small_file_system(void) {
         _cleanup_close_ int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
         int fd;
 
-        if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "size", "1M", 0) < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "size", "1M", 0) < 0 ||
+            fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
                 skip();
         fd = fsmount(fs, FSMOUNT_CLOEXEC, 0);
         if (fd < 0)
@@ -424,8 +425,11 @@ static int small_file_system(void) {
 
 static void without_room_it_says_so_at_once(void **state) {
         _cleanup_close_ int memory = sample_memory(), fd = small_file_system(), file = -EBADF;
-        _cleanup_free_ char *why = NULL;
+        _cleanup_free_ char *why = NULL, *advance = NULL, *none = NULL;
 
+        assert_int_equal(memory_image_check_room(memory, fd, &advance), -ENOSPC);
+        assert_string_equal(advance, "There is no room for the hibernation image, which needs 3 MiB of the 1 MiB that are free.");
+        assert_int_equal(memory_image_check_room(memory, dir_fd, &none), 0);
         assert_int_equal(try_write(memory, fd, &why), -ENOSPC);
         assert_string_equal(why, "There is no room for the hibernation image, which needs 2 MiB.");
         assert_int_equal(n_files(fd), 0);
