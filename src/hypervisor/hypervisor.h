@@ -33,7 +33,7 @@ typedef struct VmmSpec {
         const char *kernel_args;  /* appended to the driver's own, may be NULL */
         const char *mock_script;  /* what the mock VMM is to do, see mock/mock-script.h; NULL for others */
 
-        int kernel_fd, initrd_fd; /* read-only */
+        int kernel_fd, initrd_fd; /* read-only; not wanted by one that is incoming */
         int root_fd;              /* root file system image, read-only, raw */
         int overlay_fd;           /* per-VM disk, read-write, raw */
         int console_fd;           /* the VMM's end of a socketpair: console bytes */
@@ -43,7 +43,7 @@ typedef struct VmmSpec {
         /* The guest's memory: a memfd of just so many bytes, which the VMM maps shared, so that the guest outlives it.
          * -EBADF: memory of the VMM's own, and save() cannot be used. */
         int memory_fd;
-        bool incoming;            /* no boot: waits, paused, for load() */
+        bool incoming;            /* no boot: waits, paused, for load(); all else as it was when the guest was saved */
 
         /* The network. Without a TAP the guest has none, and the rest means nothing. */
         int tap_fd;               /* attached already (TUNSETIFF); with IFF_VNET_HDR the guest may leave checksums and
@@ -107,7 +107,7 @@ struct VmmMonitor {
 
 struct Hypervisor {
         const char *name;
-        bool needs_kernel;      /* kernel_fd and initrd_fd must be given */
+        bool needs_kernel;      /* kernel_fd and initrd_fd must be given, but when incoming */
 
         /* Static; depends on the accelerator only: a VM that does not use /dev/kvm does not see it. */
         const VmmSandbox *(*sandbox)(const VmmSpec *spec);
@@ -136,8 +136,9 @@ struct Hypervisor {
         int (*powerdown)(VmmMonitor *m, vmm_done_t done, void *userdata); /* as if the power button was pressed */
         int (*quit)(VmmMonitor *m, vmm_done_t done, void *userdata);
         /* Writes what is the VMM's of a paused guest (devices, not the memory in memory_fd) into fd, from its offset on; and the
-         * reverse into one that is incoming, which is paused then as the other was. fd (borrowed) is a file. Done when all of it
-         * is there; the VMM is of no use afterwards but for quit(), and for resume() when it failed. */
+         * reverse into one that is incoming, which is paused then as the other was. fd is a file or a pipe, of which the VMM gets
+         * a duplicate: it may be closed at once, and its offset moves. -EBUSY: one is under way. Done when all of it is there;
+         * the VMM is of no use afterwards but for quit(), and for resume() when save() failed. One that cannot load ends. */
         int (*save)(VmmMonitor *m, int fd, vmm_done_t done, void *userdata);
         int (*load)(VmmMonitor *m, int fd, vmm_done_t done, void *userdata);
         /* What wrote the state, and is needed to read it again: "QEMU 7.2.19 (Debian 1:7.2+dfsg-7)". After

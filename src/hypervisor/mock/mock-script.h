@@ -18,8 +18,10 @@
  *     monitor-silent      neither greeting nor answers
  *     monitor-garbage     bytes that are no lines on the monitor
  *     crash-on-pause      dies of SIGABRT when told to pause
- *     save-fails, load-fails    with an error; load-fails also ends it, as every VMM that cannot load
- *     save-hangs, load-hangs    without ever an answer
+ *     save-fails          answers save with an error, and goes on
+ *     load-fails          answers load with an error, and ends, as every VMM does that cannot load
+ *     save-hangs          never answers save
+ *     load-hangs          never answers load
  *     ignore-shutdown     takes no notice of the agent's SHUTDOWN
  *     ignore-powerdown    says "ok" to powerdown and goes on
  *     load=PERCENT        uses that much of one CPU, 1…6400; beyond 100 that of several, with a thread for each

@@ -13,7 +13,12 @@
 
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
+#include "basic/time-util.h"
 #include "hypervisor/qemu/command-line.h"
+
+/* QEMU 7.2 says that a migration failed before its thread is done with it: "cont" may be refused then ("Migration is not
+ * finalized yet"), and another "migrate" end in an abort. Nothing tells when that is over; mostly it takes less than 1 ms. */
+#define SETTLE_USEC (100 * USEC_PER_MSEC)
 
 /* Longer than any distribution's. */
 #define VERSION_LENGTH_MAX 128u
@@ -28,6 +33,7 @@ typedef enum CallKind {
         CALL_IGNORE_SHARED,
         CALL_MIGRATE,
         CALL_REASON, /* why it failed */
+        CALL_FAILED, /* known why, and to be answered soon */
 } CallKind;
 
 typedef struct Qmp {
@@ -38,6 +44,8 @@ typedef struct Qmp {
         char *version;      /* NULL: not known */
         uint64_t migration; /* id of the call that saves or loads, if there is such a call */
         bool incoming;      /* it loads */
+        char *reason;       /* why it failed */
+        sd_event_source *settle;
 } Qmp;
 
 /* Commands and arguments are words of ours, there is nothing to escape. */
@@ -202,12 +210,30 @@ static int handle_status(Qmp *q, VmmCall *c, json_t *value) {
         return 0;
 }
 
+static int on_settled(sd_event_source *s, uint64_t usec, void *userdata) {
+        Qmp *q = userdata;
+        VmmCall *c = vmm_connection_find(&q->connection, q->migration);
+        _cleanup_free_ char *reason = TAKE_PTR(q->reason);
+
+        q->settle = sd_event_source_disable_unref(q->settle);
+        if (c) /* else lost meanwhile */
+                vmm_connection_answer(&q->connection, c, -EREMOTEIO, reason);
+        return 0;
+}
+
 static int handle_reason(Qmp *q, VmmCall *c, json_t *value) {
         const char *text = NULL;
+        int r;
 
         if (json_unpack(value, "{s?s}", "error-desc", &text) < 0)
                 return -EBADMSG;
-        vmm_connection_answer(&q->connection, c, -EREMOTEIO, text);
+        c->kind = CALL_FAILED;
+        free(q->reason);
+        q->reason = strdup(text ?: "QEMU cannot write the state.");
+        r = sd_event_add_time_relative(sd_event_source_get_event(q->connection.io), &q->settle, CLOCK_MONOTONIC, SETTLE_USEC,
+                                       1, on_settled, q);
+        if (r < 0)
+                vmm_connection_answer(&q->connection, c, -EREMOTEIO, text);
         return 0;
 }
 
@@ -230,8 +256,9 @@ static int handle_value(Qmp *q, VmmCall *c, json_t *value) {
         case CALL_IGNORE_SHARED:
                 next_step(q, c, CALL_MIGRATE);
                 return 0;
-        case CALL_MIGRATE:
-                return 0; /* has begun */
+        case CALL_MIGRATE: /* it has begun */
+        case CALL_FAILED:
+                return 0;
         case CALL_REASON:
                 return handle_reason(q, c, value);
         default:
@@ -325,6 +352,8 @@ int qmp_new(sd_event *event, int fd, bool adopted, vmm_event_t callback, void *u
 VmmMonitor *qmp_free(VmmMonitor *m) {
         if (m) {
                 vmm_connection_done((VmmConnection *) m);
+                sd_event_source_disable_unref(((Qmp *) m)->settle);
+                free(((Qmp *) m)->reason);
                 free(((Qmp *) m)->version);
                 free(m);
         }
@@ -343,7 +372,9 @@ static int migrate(Qmp *q, bool incoming, int fd, vmm_done_t done, void *userdat
         VmmCall *c;
         int r;
 
-        if (!q->connection.lost && vmm_connection_find(&q->connection, q->migration))
+        if (q->connection.lost)
+                return -ENOTCONN;
+        if (vmm_connection_find(&q->connection, q->migration))
                 return -EBUSY;
         r = vmm_connection_call(&q->connection, CALL_GETFD, done, userdata, &c);
         if (r < 0)

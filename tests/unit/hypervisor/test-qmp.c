@@ -17,6 +17,7 @@
 #include "basic/fd-pass.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
+#include "basic/time-util.h"
 
 #define GREETING "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}}, \"capabilities\": []}}\r\n"
 #define NOT_YET 12345
@@ -315,6 +316,11 @@ static unsigned long long begin_migration(Fake *f, bool incoming) {
                                 : "migrate\",\"arguments\":{\"uri\":\"fd:state\"}");
 }
 
+static void wait_for_result(Fake *f) {
+        for (unsigned i = 0; i < 100 && f->result == NOT_YET; i++)
+                assert_true(sd_event_run(f->event, 100 * USEC_PER_MSEC) >= 0);
+}
+
 static void saving_ends_with_the_event_and_not_with_the_answer(void **state) {
         unsigned long long id;
         Fake *f = *state;
@@ -356,9 +362,45 @@ static void why_saving_failed_is_asked_for(void **state) {
         say_answer(f, "\"return\": {}", begin_migration(f, false));
         say(f, MIGRATION("failed"));
         assert_int_equal(f->result, NOT_YET);
-        say_answer(f, "\"return\": {\"status\": \"failed\", \"error-desc\": \"The disk is full.\"}", hear(f, "query-migrate"));
+        say_answer(f, "\"return\": {\"status\": \"failed\", \"error-desc\": \"The disk is full.\"}",
+                   hear(f, "query-migrate"));
+        /* Not before QEMU is done with it. */
+        assert_int_equal(f->result, NOT_YET);
+        assert_int_equal(qmp_save(f->monitor, f->fd, on_done, f), -EBUSY);
+        wait_for_result(f);
         assert_int_equal(f->result, -EREMOTEIO);
         assert_string_equal(f->text, "The disk is full.");
+        say_answer(f, "\"return\": {}", begin_migration(f, false));
+        say(f, MIGRATION("completed"));
+        assert_int_equal(f->result, 0);
+}
+
+static void a_qemu_that_ends_after_a_failure_is_lost_once(void **state) {
+        Fake *f = *state;
+
+        negotiate(f);
+        say_answer(f, "\"return\": {}", begin_migration(f, false));
+        say(f, MIGRATION("failed"));
+        say_answer(f, "\"return\": {\"status\": \"failed\"}", hear(f, "query-migrate"));
+        f->fd = safe_close(f->fd);
+        run(f);
+        assert_int_equal(f->result, -ECONNRESET);
+        f->result = NOT_YET;
+        assert_int_equal(sd_event_run(f->event, 300 * USEC_PER_MSEC), 1);
+        assert_int_equal(f->result, NOT_YET);
+}
+
+static void who_asks_why_may_free_the_monitor(void **state) {
+        Fake *f = *state;
+
+        negotiate(f);
+        f->free_when_done = true;
+        say_answer(f, "\"return\": {}", begin_migration(f, false));
+        say(f, MIGRATION("failed"));
+        say_answer(f, "\"return\": {\"status\": \"failed\"}", hear(f, "query-migrate"));
+        wait_for_result(f);
+        assert_string_equal(f->text, "QEMU cannot write the state.");
+        assert_null(f->monitor);
 }
 
 static void a_qemu_that_cannot_load_ends_and_is_not_asked_why(void **state) {
@@ -396,7 +438,8 @@ static void memory_of_qemu_s_own_is_not_saved(void **state) {
         Fake *f = *state;
 
         begin_save(f);
-        say_answer(f, "\"error\": {\"class\": \"DeviceNotFound\", \"desc\": \"Device not found\"}", hear(f, "qom-get"));
+        say_answer(f, "\"error\": {\"class\": \"DeviceNotFound\", \"desc\": \"Device not found\"}",
+                   hear(f, "qom-get"));
         assert_int_equal(f->result, -EREMOTEIO);
         assert_string_equal(f->text, "The memory of this VM is not in a file, which saving needs.");
 }
@@ -468,7 +511,8 @@ static void a_version_that_nobody_should_print_is_none(void **state) {
         Fake *f = *state;
 
         connect_fake(f, false);
-        say(f, "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 1, \"minor\": 2, \"major\": 7}, \"package\": \"\\u001b[2J\"}}}\r\n");
+        say(f, "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 1, \"minor\": 2, \"major\": 7}, "
+               "\"package\": \"\\u001b[2J\"}}}\r\n");
         say_answer(f, "\"return\": {}", hear(f, "qmp_capabilities"));
         assert_int_equal(f->events[VMM_EVENT_READY], 1);
         assert_null(qmp_version(f->monitor));
@@ -496,6 +540,8 @@ int main(void) {
                 qmp_test(saving_ends_with_the_event_and_not_with_the_answer),
                 qmp_test(the_event_may_come_before_the_answer),
                 qmp_test(why_saving_failed_is_asked_for),
+                qmp_test(a_qemu_that_ends_after_a_failure_is_lost_once),
+                qmp_test(who_asks_why_may_free_the_monitor),
                 qmp_test(a_qemu_that_cannot_load_ends_and_is_not_asked_why),
                 qmp_test(a_qemu_that_ends_while_it_loads_answers_nevertheless),
                 qmp_test(memory_of_qemu_s_own_is_not_saved),
