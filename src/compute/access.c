@@ -29,6 +29,7 @@ static const MethodAccess table[] = {
         { "VM", "Stop", MANAGE },
         { "VM", "Restart", MANAGE },
         { "VM", "Suspend", MANAGE },
+        { "VM", "Hibernate", MANAGE },
         { "VM", "Resume", MANAGE },
         { "VM", "Delete", MANAGE },
         { "VM", "SetResources", MANAGE },

@@ -86,7 +86,7 @@ static void pull_lost(CachedImage *i) {
                 if (image_pull_begin(i) >= 0)
                         return;
         }
-        image_failed(i, error_from_name(ERROR_PULL_FAILED), "hero-imaged ended while it pulled the image, twice.");
+        cached_image_failed(i, error_from_name(ERROR_PULL_FAILED), "hero-imaged ended while it pulled the image, twice.");
 }
 
 static bool is_gone(const sd_bus_error *e) {
@@ -113,14 +113,14 @@ static int on_pull(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         }
         if (e) {
                 text = strprintf("The image is not here and cannot be pulled: %s", strna(e->message));
-                image_failed(i, -sd_bus_error_get_errno(e), startswith(strna(e->name), HERO_ERROR) ? e->message : text);
+                cached_image_failed(i, -sd_bus_error_get_errno(e), startswith(strna(e->name), HERO_ERROR) ? e->message : text);
                 return 0;
         }
         r = sd_bus_message_read(reply, "o", &path);
         if (r >= 0)
                 r = free_and_strdup(&i->pull_job, path);
         if (r < 0)
-                image_failed(i, r, NULL);
+                cached_image_failed(i, r, NULL);
         else
                 images_check_abandoned(i->manager); /* while we did not know whom to tell */
         return 0;
@@ -160,14 +160,14 @@ static void pull_ended(CachedImage *i, const char *result, const char *text, con
                 i->pulled = true;
                 r = image_open(i, isempty(digest) ? i->reference : digest);
                 if (r < 0)
-                        image_failed(i, r, NULL);
+                        cached_image_failed(i, r, NULL);
                 return;
         }
         if (streq(result, "canceled")) {
                 sentence = strprintf("The pull of '%s' was canceled.", i->reference);
-                image_failed(i, -ECANCELED, sentence);
+                cached_image_failed(i, -ECANCELED, sentence);
         } else
-                image_failed(i, error_from_name(result), isempty(text) ? NULL : text);
+                cached_image_failed(i, error_from_name(result), isempty(text) ? NULL : text);
 }
 
 static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *error) {

@@ -215,7 +215,7 @@ static int method_get_user_by_address(sd_bus_message *message, Manager *m, sd_bu
                 return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "'%s' is not an IP address.", text);
         vm = network_find_vm(m, &a);
         if (!vm)
-                return sd_bus_error_setf(error, ERROR_NO_SUCH_VM, "%s is no VM's address.", text);
+                return sd_bus_error_setf(error, ERROR_NO_SUCH_USER, "%s is no VM's address.", text);
         return sd_bus_reply_method_return(message, "sso", strempty(vm->spec.user), vm->name, vm->path);
 }
 

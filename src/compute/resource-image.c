@@ -106,14 +106,14 @@ static int on_opened(sd_bus_message *reply, void *userdata, sd_bus_error *error)
         } else
                 r = read_open_reply(reply, i, &text);
         if (r < 0)
-                image_failed(i, r, text);
+                cached_image_failed(i, r, text);
         else
                 resources_wake(&i->waiting, 0, NULL);
         return 0;
 }
 
 /* Whoever is told may ask for the same image at once, and is to get a new try. */
-void image_failed(CachedImage *i, int error, const char *text) {
+void cached_image_failed(CachedImage *i, int error, const char *text) {
         _cleanup_free_ char *copy = text ? strdup(text) : NULL; /* it may be the image's own */
         VmQueue waiting = TAILQ_HEAD_INITIALIZER(waiting);
 

@@ -23,7 +23,7 @@ struct CachedImage {
 
 CachedImage *image_free(CachedImage *i);
 int image_open(CachedImage *i, const char *reference);
-void image_failed(CachedImage *i, int error, const char *text); /* freed, and those who wait are told */
+void cached_image_failed(CachedImage *i, int error, const char *text); /* freed, and those who wait are told */
 
 bool image_pull_is_wanted(const CachedImage *i, const sd_bus_error *e);
 int image_pull_begin(CachedImage *i);

@@ -67,6 +67,12 @@ static int method_suspend(sd_bus_message *message, Vm *vm, sd_bus_error *error) 
         return reply_job(message, request_suspend(vm, &j, error), &j);
 }
 
+static int method_hibernate(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        Job *j;
+
+        return reply_job(message, request_hibernate(vm, &j, error), &j);
+}
+
 static int method_resume(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
         Job *j;
 
@@ -278,6 +284,7 @@ static const VmMethod methods[] = {
         { "Stop", method_stop },
         { "Restart", method_restart },
         { "Suspend", method_suspend },
+        { "Hibernate", method_hibernate },
         { "Resume", method_resume },
         { "Delete", method_delete },
         { "SetResources", method_set_resources },
@@ -405,6 +412,8 @@ static const sd_bus_vtable vm_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("Restart", SD_BUS_NO_ARGS,
                                 SD_BUS_RESULT("o", job), vm_method, UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Suspend", SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("o", job), vm_method, UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Hibernate", SD_BUS_NO_ARGS,
                                 SD_BUS_RESULT("o", job), vm_method, UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Resume", SD_BUS_NO_ARGS,
                                 SD_BUS_RESULT("o", job), vm_method, UNPRIVILEGED),

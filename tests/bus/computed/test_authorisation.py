@@ -36,6 +36,7 @@ METHODS = [
     (VM, 'Restart', '', (), MANAGE),
     (VM, 'Suspend', '', (), MANAGE),
     (VM, 'Resume', '', (), MANAGE),
+    (VM, 'Hibernate', '', (), MANAGE),
     (VM, 'Delete', 't', (1,), MANAGE),
     (VM, 'SetResources', 'a{sv}', (spec(CPUs=2),), MANAGE),
     (VM, 'OpenConsole', 't', (0,), ACCESS),
