@@ -40,7 +40,7 @@ extern Spec arg_spec;
 
 #define SPEC_IDLE_OPTIONS                                                                                        \
         { 0, "idle-timeout", "TIME", OPTION_DELAY, &arg_spec.idle_timeout, "Suspend it when idle for so long, or never" }, \
-        { 0, "hibernate-delay", "TIME", OPTION_DELAY, &arg_spec.hibernate_delay, "Hibernate it when asleep for so long, or never" }
+        { 0, "hibernate-delay", "TIME", OPTION_DELAY, &arg_spec.hibernate_delay, "Hibernate it so long after that, or never" }
 
 /* What the VM consists of, and what runs in it. */
 #define SPEC_MACHINE_OPTIONS                                                                                     \

@@ -607,7 +607,8 @@ class Manager(dbus.service.Object):
         u, t = dbus.UInt32, dbus.UInt64
         return {'Version': '0.1', 'Hypervisor': 'qemu', 'Accelerator': 'tcg', 'DefaultImage': 'busybox',
                 'CPUsTotal': u(8), 'CPUsReserved': u(3), 'MemoryTotal': t(4096 * MIB), 'MemoryReserved': t(1024 * MIB),
-                'DiskTotal': t(100 * 1024 * MIB), 'DiskReserved': t(10 * 1024 * MIB), 'NVMs': u(len(self.vms))}
+                'DiskTotal': t(100 * 1024 * MIB), 'DiskReserved': t(10 * 1024 * MIB), 'NVMs': u(len(self.vms)),
+                'Subnet': 'fd12::/64', 'SubnetSource': 'local', 'IPv4Pool': os.environ.get('FAKE_POOL', '10.104.0.0/16')}
 
     @dbus.service.method(PROPERTIES, in_signature='ss', out_signature='v')
     def Get(self, interface, name):

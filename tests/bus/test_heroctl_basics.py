@@ -3,6 +3,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import time
@@ -78,6 +79,7 @@ def test_status_without_a_vm_is_the_host(bus):
     assert 'CPUs: 3 of 8 promised, 5 left' in text
     assert 'Memory: 1G of 4G promised, 3G left' in text
     assert 'lost: vm.json, line 3' in text
+    assert '      Network: fd12::/64 (local), 10.104.0.0/16\n' in text
     o = json.loads(bus.text('status', '--json'))
     assert o['memory-total'] == 4 << 30 and o['quarantined'] == 1
 
@@ -350,6 +352,8 @@ def test_doctor(bus, tmp_path):
         assert checks['systemd']['result'] == 'error' and checks['service']['result'] == 'ok'
         assert checks['images']['result'] == 'ok' and checks['polkit']['result'] == 'warning'
         assert checks['kvm']['result'] == 'warning'
+        assert checks['tun']['result'] == ('ok' if os.path.exists('/dev/net/tun') else 'error')
+        assert 'forwarding' in checks and 'nftables' in checks
     finally:
         sick.close()
 

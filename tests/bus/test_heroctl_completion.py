@@ -9,9 +9,9 @@ import subprocess
 from heroctl_fixtures import *
 
 SOURCE = HERE.parent.parent
-VERBS = ['provision', 'deprovision', 'list', 'status', 'run', 'create', 'start', 'stop', 'restart', 'suspend', 'hibernate', 'resume',
-         'delete', 'set-resources', 'touch', 'hold', 'set-idle', 'console', 'exec', 'logs', 'events', 'wait', 'whois', 'image',
-         'doctor']
+VERBS = ['provision', 'deprovision', 'list', 'status', 'run', 'create', 'start', 'stop', 'restart', 'suspend', 'hibernate',
+         'resume', 'delete', 'set-resources', 'touch', 'hold', 'set-idle', 'console', 'exec', 'logs', 'events', 'wait', 'whois',
+         'image', 'doctor']
 
 
 def complete(bus, line, point=None):
