@@ -161,7 +161,7 @@ static int check_rp_filter(const NetworkDoctor *d) {
         if (!d->ipv4 || MAX2(all, links) != 1)
                 return 0;
         return note(d, "rp-filter", "warning",
-                    "IPv4 packets of a VM that wakes are dropped as long as its route leads to hero-wake, for rp_filter is strict: "
+                    "IPv4 packets of a VM that wakes are dropped while its route still leads to hero-wake, as rp_filter is strict: "
                     "'sysctl -w net.ipv4.conf.all.rp_filter=2', and in /etc/sysctl.d.");
 }
 
