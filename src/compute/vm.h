@@ -87,6 +87,7 @@ struct Vm {
         VmPhases phases;
         int exit_code;          /* of its command; -1: none */
         char *exit_reason;      /* see vm-exit.h; NULL: has not ended */
+        int tap_ifindex;        /* 0: it has no TAP */
 
         Job *job;
         VmRuntime *runtime;
@@ -134,6 +135,9 @@ void vm_changed(Vm *vm, const char *property, ...) __attribute__((__sentinel__))
 
 /* Time spent in a state up to now. */
 uint64_t vm_state_duration(const Vm *vm, VmState s);
+
+/* Makes the kernel keep to the spec's receive_max and transmit_max; there is a TAP. -EOPNOTSUPP: see shaper.h. */
+int vm_network_set_limits(Vm *vm);
 
 bool vm_agent_is_ready(const Vm *vm);
 void vm_touch(Vm *vm);
