@@ -9,9 +9,22 @@
 
 static bool arg_users = false;
 
+static int read_addresses(sd_bus *bus, sd_bus_message *m, VMAddresses *a) {
+        const char *path;
+        int r;
+
+        r = sd_bus_message_enter_container(m, 'a', "(ssssuto)");
+        while (r >= 0 && (r = sd_bus_message_read(m, "(ssssuto)", NULL, NULL, NULL, NULL, NULL, NULL, &path)) > 0)
+                r = vm_addresses_add(a, path);
+        if (r >= 0)
+                r = sd_bus_message_rewind(m, true);
+        return r < 0 ? r : vm_addresses_get(bus, a);
+}
+
 static int read_vms(sd_bus_message *m, const VMAddresses *a, Table *t) {
         const char *name, *user, *state, *image, *path;
         uint64_t memory;
+        size_t i = 0;
         uint32_t cpus;
         int r;
 
@@ -23,7 +36,7 @@ static int read_vms(sd_bus_message *m, const VMAddresses *a, Table *t) {
                         puts(name);
                         continue;
                 }
-                r = table_add(t, name, user, state, image, (uint64_t) cpus, memory, vm_addresses_find(a, path), path);
+                r = table_add(t, name, user, state, image, (uint64_t) cpus, memory, a->addresses[i++].address, path);
                 if (r < 0)
                         return r;
         }
@@ -56,7 +69,7 @@ static int list_vms(sd_bus *bus, Table *t, sd_bus_error *error) {
 
         r = manager_call(bus, "ListVMs", error, &reply, NULL);
         if (r >= 0 && !arg_quiet)
-                r = vm_addresses_get(bus, &addresses, error);
+                r = read_addresses(bus, reply, &addresses);
         return r < 0 ? r : read_vms(reply, &addresses, t);
 }
 

@@ -1,25 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The addresses of all VMs in one call: ListVMs() does not say them. */
+/* The addresses of many VMs: ListVMs() does not say them. */
 
 #include <systemd/sd-bus.h>
 
 #include "basic/macro.h"
 
+typedef struct VMAddresses VMAddresses;
+
 typedef struct VMAddress {
-        char *path, *address;
+        VMAddresses *all;
+        char *path;
+        char *address; /* NULL: it has none, or was deleted meanwhile */
 } VMAddress;
 
-typedef struct VMAddresses {
+struct VMAddresses {
         VMAddress *addresses;
         size_t n, allocated;
-} VMAddresses;
+        unsigned pending;
+};
 
 void vm_addresses_done(VMAddresses *a);
 #define _cleanup_vm_addresses_ _cleanup_(vm_addresses_done)
 
-int vm_addresses_get(sd_bus *bus, VMAddresses *ret, sd_bus_error *error);
-
-/* NULL: it has none, or was made since. */
-const char *vm_addresses_find(const VMAddresses *a, const char *path) _pure_;
+/* To be asked for, in this order. */
+int vm_addresses_add(VMAddresses *a, const char *path);
+int vm_addresses_get(sd_bus *bus, VMAddresses *a);

@@ -560,13 +560,6 @@ class Manager(dbus.service.Object):
         return dbus.Array([(vm.name, str(vm.spec.get('User', '')), vm.state, 'busybox', 1, 256 * MIB,
                             dbus.ObjectPath(vm.path)) for _, vm in sorted(self.vms.items())], signature='(ssssuto)')
 
-    @dbus.service.method(PROPERTIES.replace('Properties', 'ObjectManager'), out_signature='a{oa{sa{sv}}}')
-    def GetManagedObjects(self):
-        job = {JOB: dbus.Dictionary({'Step': 'disk'}, signature='sv')}
-        return dbus.Dictionary({**{dbus.ObjectPath(vm.path): {VM: dbus.Dictionary(vm.GetAll(VM), signature='sv')}
-                                   for vm in self.vms.values()},
-                                **{dbus.ObjectPath(path.path): job for path in self.jobs.values()}}, signature='oa{sa{sv}}')
-
     @dbus.service.method(MANAGER, in_signature='s', out_signature='sso')
     def GetUserByAddress(self, address):
         for vm in self.vms.values():

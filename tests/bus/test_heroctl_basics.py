@@ -20,6 +20,16 @@ def test_without_arguments_it_lists(bus):
     assert bus.text('list', '--users').endswith('\n1 user listed.\n')
 
 
+def test_a_long_list_has_every_address(bus):
+    for i in range(70):  # more than are asked for at a time
+        bus.text('create', f'many-{i}', '--no-wait', *(['--no-network'] if i % 2 else []))
+    vms = {v['name']: v for v in json.loads(bus.text('list', '--json'))}
+    assert len(vms) == 80
+    for i in range(70):
+        address = vms[f'many-{i}']['address']
+        assert (address is None) if i % 2 else address == json.loads(bus.text('status', f'many-{i}', '--json', check=3))['mycelium-ip']
+
+
 def test_no_legend_leaves_out_headings_and_total(bus):
     lines = bus.text('list', '--no-legend').splitlines()
     assert len(lines) == 10 and lines[0].startswith('alice')
