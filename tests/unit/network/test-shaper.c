@@ -23,6 +23,7 @@
 #include "network-namespace.h"
 #include "network/link.h"
 #include "network/shaper.h"
+#include "network/tap.h"
 
 #define PORT 4711
 #define MIB (UINT64_C(1) << 20)
@@ -216,6 +217,27 @@ static void every_rate_can_be_sent(void **state) {
         assert_int_equal(set(NONE, NONE), 0);
 }
 
+/* A TAP goes with its limits. */
+static void a_tap_has_limits_as_any_link(void **state) {
+        _cleanup_close_ int fd = -EBADF;
+        int tap, r;
+
+        r = tap_create(nl, "tap-00005a9e", &fd, &tap);
+        if (r == -ENOENT || r == -ENODEV || r == -EPERM || r == -EACCES) {
+                fprintf(stderr, "No TAP here: %s\n", strerror(-r));
+                skip();
+        }
+        assert_int_equal(r, 0);
+        assert_int_equal(shaper_set(nl, tap, MIB, NONE), 0);
+        assert_int_equal(shaper_set(nl, tap, MIB, NONE), 0);
+        assert_true(says("tc qdisc show dev tap-00005a9e", "qdisc tbf 1: root"));
+        assert_int_equal(shaper_set(nl, tap, NONE, NONE), 0);
+        assert_false(says("tc qdisc show dev tap-00005a9e", "tbf"));
+        assert_int_equal(shaper_set(nl, tap, 2 * MIB, NONE), 0);
+        fd = safe_close(fd);
+        assert_int_equal(shaper_set(nl, tap, MIB, NONE), -ENODEV);
+}
+
 static void errors_are_told_apart(void **state) {
         assert_int_equal(shaper_set(nl, ifindex, 0, NONE), -EINVAL);
         assert_int_equal(shaper_set(nl, ifindex, NONE, SHAPER_RATE_MIN - 1), -EINVAL);
@@ -271,6 +293,7 @@ static int close_ends(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(errors_are_told_apart),
+                cmocka_unit_test(a_tap_has_limits_as_any_link),
                 cmocka_unit_test(one_direction_is_limited_where_the_other_cannot_be),
                 cmocka_unit_test(what_the_vm_receives_is_limited),
                 cmocka_unit_test(what_the_vm_sends_is_limited),
