@@ -154,6 +154,10 @@ static const char *spec_difference(const Vm *vm, const VmSpec *s) {
                 return "Memory";
         if (s->disk && s->disk != have->disk)
                 return "Disk";
+        if (s->receive_max && s->receive_max != vm_spec_receive_max(have))
+                return "NetworkReceiveMax";
+        if (s->transmit_max && s->transmit_max != vm_spec_transmit_max(have))
+                return "NetworkTransmitMax";
         if (s->command && !strv_equal(s->command, have->command))
                 return "Command";
         if (s->entrypoint && (!have->entrypoint || !strv_equal(s->entrypoint, have->entrypoint)))
@@ -384,6 +388,26 @@ static int grow_disk(Vm *vm, uint64_t disk, sd_bus_error *error) {
         return 0;
 }
 
+/* In the kernel first: where it cannot be done, nothing is promised. */
+static int set_network_limits(Vm *vm, const VmSpec *w, sd_bus_error *error) {
+        uint64_t receive = vm->spec.receive_max, transmit = vm->spec.transmit_max;
+        int r = 0;
+
+        vm->spec.receive_max = w->receive_max ?: receive;
+        vm->spec.transmit_max = w->transmit_max ?: transmit;
+        if (vm->tap_ifindex > 0 && (w->receive_max > 0 || w->transmit_max > 0))
+                r = vm_network_set_limits(vm);
+        if (r >= 0)
+                return 0;
+        vm->spec.receive_max = receive;
+        vm->spec.transmit_max = transmit;
+        if (r == -EOPNOTSUPP)
+                return sd_bus_error_setf(error, SD_BUS_ERROR_NOT_SUPPORTED,
+                                         "The kernel lacks one of the modules sch_tbf, sch_ingress, cls_matchall and act_police, "
+                                         "which the network limits of VM '%s' need.", vm->name);
+        return sd_bus_error_setf(error, SD_BUS_ERROR_FAILED, "Cannot limit the network of VM '%s': %s.", vm->name, strerror(-r));
+}
+
 int request_set_resources(Vm *vm, const VmSpec *w, sd_bus_error *error) {
         VmSpec *s = &vm->spec;
         bool limits;
@@ -392,6 +416,9 @@ int request_set_resources(Vm *vm, const VmSpec *w, sd_bus_error *error) {
         if (vm->job)
                 return sd_bus_error_setf(error, ERROR_BUSY, "VM '%s' is busy: job %u (%s) works on it.", vm->name, vm->job->id,
                                          job_type_to_string(vm->job->type));
+        r = set_network_limits(vm, w, error);
+        if (r < 0)
+                return r;
         if (w->disk > 0 && w->disk != s->disk) {
                 r = grow_disk(vm, w->disk, error);
                 if (r < 0)
@@ -409,6 +436,6 @@ int request_set_resources(Vm *vm, const VmSpec *w, sd_bus_error *error) {
                                          strerror(-r));
         if (limits && vm->runtime && vm->runtime->scope_up)
                 (void) scope_set_limits(vm, w->cpus > 0);
-        vm_changed(vm, "CPUs", "Memory", "Disk", NULL);
+        vm_changed(vm, "CPUs", "Memory", "Disk", "NetworkReceiveMax", "NetworkTransmitMax", NULL);
         return 0;
 }

@@ -342,6 +342,8 @@ GETTER(hypervisor, "s", vm->hypervisor->name);
 GETTER(cpus, "u", (uint32_t) vm->spec.cpus);
 GETTER(memory, "t", vm->spec.memory);
 GETTER(disk, "t", vm->spec.disk);
+GETTER(receive_max, "t", vm_spec_receive_max(&vm->spec));
+GETTER(transmit_max, "t", vm_spec_transmit_max(&vm->spec));
 GETTER(state, "s", vm_state_to_string(vm->state));
 GETTER(agent_ready, "b", vm_agent_is_ready(vm));
 GETTER(accelerator, "s",
@@ -442,6 +444,8 @@ static const sd_bus_vtable vm_vtable[] = {
         SD_BUS_PROPERTY("CPUs", "u", get_cpus, 0, CHANGES),
         SD_BUS_PROPERTY("Memory", "t", get_memory, 0, CHANGES),
         SD_BUS_PROPERTY("Disk", "t", get_disk, 0, CHANGES),
+        SD_BUS_PROPERTY("NetworkReceiveMax", "t", get_receive_max, 0, CHANGES),
+        SD_BUS_PROPERTY("NetworkTransmitMax", "t", get_transmit_max, 0, CHANGES),
         SD_BUS_PROPERTY("State", "s", get_state, 0, CHANGES),
         SD_BUS_PROPERTY("StateReason", "s", NULL, offsetof(Vm, reason), CHANGES),
         SD_BUS_PROPERTY("AgentReady", "b", get_agent_ready, 0, CHANGES),

@@ -15,6 +15,7 @@
 #include "guest-protocol/guest-protocol.h"
 #include "network/link.h"
 #include "network/route.h"
+#include "network/shaper.h"
 #include "network/tap.h"
 #include "shared/error-names.h"
 #include "shared/log.h"
@@ -151,6 +152,11 @@ static int failed(Vm *vm, int error, const char *what, const char *why, char **r
         return error;
 }
 
+int vm_network_set_limits(Vm *vm) {
+        return shaper_set(vm->manager->network.netlink, vm->tap_ifindex, vm_spec_receive_max(&vm->spec),
+                          vm_spec_transmit_max(&vm->spec));
+}
+
 static int make_tap(Vm *vm, char **ret_text) {
         Network *n = &vm->manager->network;
         VmNetwork *v = &vm->network;
@@ -159,7 +165,10 @@ static int make_tap(Vm *vm, char **ret_text) {
         if (v->tap_fd >= 0)
                 return 0;
         r = tap_create(n->netlink, v->tap, &v->tap_fd, &vm->tap_ifindex);
-        return r < 0 ? failed(vm, r, "make the TAP", netlink_error_text(n->netlink), ret_text) : 0;
+        if (r < 0)
+                return failed(vm, r, "make the TAP", netlink_error_text(n->netlink), ret_text);
+        r = vm_network_set_limits(vm);
+        return r < 0 ? failed(vm, r, "limit the network", netlink_error_text(n->netlink), ret_text) : 0;
 }
 
 int vm_network_up(Vm *vm, int *ret_fd, char **ret_text) {

@@ -37,6 +37,14 @@ static int set_uint(json_t *o, const char *key, uint64_t value) {
         return json_object_set_new(o, key, json_integer((json_int_t) value));
 }
 
+/* Absent when there is none. */
+static int set_limit(json_t *o, const char *key, uint64_t value) {
+        if (value > 0 && value < UINT64_MAX)
+                return set_uint(o, key, value);
+        (void) json_object_del(o, key);
+        return 0;
+}
+
 static int set_strv(json_t *o, const char *key, char *const *l) {
         json_t *a = json_array();
 
@@ -122,6 +130,7 @@ static int set_spec(json_t *o, const Vm *vm) {
                 set_string(o, "image_digest", vm->image_digest) | set_string(o, "hypervisor", vm->hypervisor->name) |
                 set_uint(o, "cpus", s->cpus) | set_uint(o, "memory", s->memory) | set_uint(o, "disk", s->disk) |
                 set_uint(o, "cpu_weight", s->cpu_weight) | set_uint(o, "io_weight", s->io_weight) |
+                set_limit(o, "receive_max", s->receive_max) | set_limit(o, "transmit_max", s->transmit_max) |
                 set_strv(o, "command", s->command) | set_strv(o, "environment", s->environment) |
                 set_list(o, "entrypoint", s->entrypoint) | set_list(o, "arguments", s->arguments) |
                 set_string(o, "working_directory", s->working_directory) | set_string(o, "run_as", s->run_as) |
@@ -287,6 +296,8 @@ static int get_spec(json_t *o, VmSpec *s) {
         s->disk = get_uint(o, "disk");
         s->cpu_weight = get_uint(o, "cpu_weight");
         s->io_weight = get_uint(o, "io_weight");
+        s->receive_max = get_uint(o, "receive_max");
+        s->transmit_max = get_uint(o, "transmit_max");
         s->run_image = get_run_image(o);
         s->no_network = json_is_false(json_object_get(o, "network"));
         s->transient = json_is_true(json_object_get(o, "transient"));

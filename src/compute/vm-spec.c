@@ -11,6 +11,7 @@
 #include "compute/compute-config.h"
 #include "hypervisor/hypervisor.h"
 #include "hypervisor/mock/mock-script.h"
+#include "network/shaper.h"
 #include "shared/bus-util.h"
 #include "shared/error-names.h"
 #include "storage/overlay.h"
@@ -159,6 +160,10 @@ static int check_strings(const VmSpec *s, sd_bus_error *error) {
         return 0;
 }
 
+static bool rate_is_valid(uint64_t rate) {
+        return rate == 0 || rate == UINT64_MAX || (rate >= SHAPER_RATE_MIN && rate <= VM_RATE_MAX);
+}
+
 int vm_spec_check(const VmSpec *s, sd_bus_error *error) {
         if (s->name && !vm_name_is_valid(s->name))
                 return bad(error,
@@ -176,6 +181,9 @@ int vm_spec_check(const VmSpec *s, sd_bus_error *error) {
                            s->disk);
         if (s->cpu_weight > VM_WEIGHT_MAX || s->io_weight > VM_WEIGHT_MAX)
                 return bad(error, "A weight must be between 1 and %u.", VM_WEIGHT_MAX);
+        if (!rate_is_valid(s->receive_max) || !rate_is_valid(s->transmit_max))
+                return bad(error, "NetworkReceiveMax and NetworkTransmitMax must be between 1 KiB and 1 TiB a second, or "
+                                  "2^64-1 for no limit.");
         if (s->hypervisor && !hypervisor_find(s->hypervisor))
                 return bad(error, "There is no hypervisor driver '%s', only %s.", s->hypervisor, hypervisor_names());
         return check_strings(s, error);
@@ -289,12 +297,17 @@ static int read_key(sd_bus_message *m, const char *key, VmSpecKeys keys, VmSpec 
                 return read_u64(m, key, &s->memory, error);
         if (streq(key, "Disk"))
                 return read_u64(m, key, &s->disk, error);
+        if (streq(key, "NetworkReceiveMax"))
+                return read_u64(m, key, &s->receive_max, error);
+        if (streq(key, "NetworkTransmitMax"))
+                return read_u64(m, key, &s->transmit_max, error);
         if (keys == VM_SPEC_RESOURCES) {
                 if (streq(key, "CPUWeight"))
                         return read_u64(m, key, &s->cpu_weight, error);
                 if (streq(key, "IOWeight"))
                         return read_u64(m, key, &s->io_weight, error);
-                return bad(error, "There is no resource '%s', only CPUs, Memory, Disk, CPUWeight, IOWeight.", key);
+                return bad(error, "There is no resource '%s', only CPUs, Memory, Disk, CPUWeight, IOWeight, NetworkReceiveMax, "
+                                  "NetworkTransmitMax.", key);
         }
         if (streq(key, "Name") && keys == VM_SPEC_PROVISION)
                 return read_string(m, key, &s->name, error);

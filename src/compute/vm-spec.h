@@ -18,6 +18,7 @@
 #define VM_STRINGS_MAX 256u         /* entries of each list */
 #define VM_STRINGS_SIZE_MAX 24576u  /* their bytes together: the boot message to the guest is bounded */
 #define VM_WEIGHT_MAX 10000u
+#define VM_RATE_MAX (UINT64_C(1) << 40) /* from SHAPER_RATE_MIN */
 
 typedef enum RunImage {
         RUN_IMAGE_DEFAULT, /* not given: as RUN_IMAGE */
@@ -48,6 +49,14 @@ typedef struct VmSpec {
 } VmSpec;
 
 void vm_spec_done(VmSpec *s);
+
+/* What holds: UINT64_MAX for no limit, given as that or not at all. */
+static inline uint64_t vm_spec_receive_max(const VmSpec *s) {
+        return s->receive_max ?: UINT64_MAX;
+}
+static inline uint64_t vm_spec_transmit_max(const VmSpec *s) {
+        return s->transmit_max ?: UINT64_MAX;
+}
 
 bool vm_name_is_valid(const char *name);
 bool user_id_is_valid(const char *user);

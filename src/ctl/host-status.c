@@ -14,7 +14,7 @@
 #include "ctl/table.h"
 
 typedef struct HostStatus {
-        char *version, *hypervisor, *accelerator, *image;
+        char *version, *hypervisor, *accelerator, *image, *subnet, *subnet_source, *ipv4_pool;
         uint32_t cpus_total, cpus_reserved, n_vms;
         uint64_t memory_total, memory_reserved, disk_total, disk_reserved;
 } HostStatus;
@@ -24,6 +24,9 @@ static void host_status_done(HostStatus *s) {
         free(s->hypervisor);
         free(s->accelerator);
         free(s->image);
+        free(s->subnet);
+        free(s->subnet_source);
+        free(s->ipv4_pool);
 }
 
 static const PropertyMap properties[] = {
@@ -38,6 +41,9 @@ static const PropertyMap properties[] = {
         { "DiskTotal", "t", offsetof(HostStatus, disk_total) },
         { "DiskReserved", "t", offsetof(HostStatus, disk_reserved) },
         { "NVMs", "u", offsetof(HostStatus, n_vms) },
+        { "Subnet", "s", offsetof(HostStatus, subnet) },
+        { "SubnetSource", "s", offsetof(HostStatus, subnet_source) },
+        { "IPv4Pool", "s", offsetof(HostStatus, ipv4_pool) },
         {},
 };
 
@@ -49,6 +55,8 @@ static int print_json(const HostStatus *s, uint64_t n_quarantined) {
                 { NULL, "cpus-reserved", COLUMN_NUMBER }, { NULL, "memory-total", COLUMN_BYTES },
                 { NULL, "memory-reserved", COLUMN_BYTES }, { NULL, "disk-total", COLUMN_BYTES },
                 { NULL, "disk-reserved", COLUMN_BYTES },  { NULL, "quarantined", COLUMN_NUMBER },
+                { NULL, "subnet", COLUMN_STRING },        { NULL, "subnet-source", COLUMN_STRING },
+                { NULL, "ipv4-pool", COLUMN_STRING },
         };
         _cleanup_table_ Table *t = NULL;
         int r;
@@ -58,7 +66,7 @@ static int print_json(const HostStatus *s, uint64_t n_quarantined) {
                 return r;
         r = table_add(t, s->version, s->hypervisor, s->accelerator, s->image, (uint64_t) s->n_vms,
                       (uint64_t) s->cpus_total, (uint64_t) s->cpus_reserved, s->memory_total, s->memory_reserved,
-                      s->disk_total, s->disk_reserved, n_quarantined);
+                      s->disk_total, s->disk_reserved, n_quarantined, s->subnet, s->subnet_source, s->ipv4_pool);
         return r < 0 ? r : table_print_object(t);
 }
 
@@ -74,6 +82,9 @@ static void print_text(const HostStatus *s) {
         printf("%13s: %s%s%s\n", "Hypervisor", strna(s->hypervisor), isempty(s->accelerator) ? "" : ", ",
                strempty(s->accelerator));
         printf("%13s: %s\n", "Default image", isempty(s->image) ? "-" : s->image);
+        if (!isempty(s->subnet))
+                printf("%13s: %s (%s)%s%s\n", "Network", s->subnet, strna(s->subnet_source), isempty(s->ipv4_pool) ? "" : ", ",
+                       strempty(s->ipv4_pool));
         printf("%13s: %" PRIu32 "\n", "VMs", s->n_vms);
         printf("%13s: %" PRIu32 " of %" PRIu32 " promised, %" PRIu32 " left\n", "CPUs", s->cpus_reserved, s->cpus_total,
                s->cpus_total > s->cpus_reserved ? s->cpus_total - s->cpus_reserved : 0);

@@ -8,6 +8,7 @@
 #include "basic/parse-util.h"
 #include "basic/string-util.h"
 #include "basic/strv.h"
+#include "basic/time-util.h"
 
 #define OPTIONS_MAX 40
 #define LONG_BASE 256 /* what getopt_long() returns is this + the index of the option */
@@ -68,6 +69,28 @@ static int parse_positive_size(const char *value, uint64_t *ret) {
         return 0;
 }
 
+static int parse_rate(const char *value, uint64_t *ret) {
+        if (streq(value, "max") || streq(value, "infinity")) {
+                *ret = UINT64_MAX;
+                return 0;
+        }
+        return parse_positive_size(value, ret);
+}
+
+static int parse_delay(const char *value, uint64_t *ret) {
+        uint64_t u = USEC_INFINITY;
+        int r = 0;
+
+        if (!streq(value, "never"))
+                r = parse_usec(value, &u);
+        if (r < 0)
+                return r;
+        if (u == 0)
+                return -ERANGE;
+        *ret = u;
+        return 0;
+}
+
 static int store(const Option *o, const char *value) {
         switch (o->type) {
         case OPTION_FLAG:
@@ -91,6 +114,10 @@ static int store(const Option *o, const char *value) {
                 return parse_positive_size(value, o->target);
         case OPTION_USEC:
                 return parse_usec(value, o->target);
+        case OPTION_RATE:
+                return parse_rate(value, o->target);
+        case OPTION_DELAY:
+                return parse_delay(value, o->target);
         case OPTION_JSON:
                 return parse_json(value, o->target);
         case OPTION_IGNORED:
@@ -140,6 +167,23 @@ static const Option *find(const Option *const *options, size_t n, int c) {
         return NULL;
 }
 
+static const char *expected(OptionType type) {
+        switch (type) {
+        case OPTION_SIZE:
+                return "a size such as 512M or 2G";
+        case OPTION_USEC:
+                return "a time span such as 90s or 2min";
+        case OPTION_RATE:
+                return "a number of bytes per second such as 512K or 2M, or 'max'";
+        case OPTION_DELAY:
+                return "a time span such as 90s or 2min, or 'never'";
+        case OPTION_JSON:
+                return "'pretty' or 'short'";
+        default:
+                return "a number";
+        }
+}
+
 int parse_options(const Option *options, bool options_first, int argc, char **argv, int *ret_first) {
         const Option *all[OPTIONS_MAX];
         struct option long_options[OPTIONS_MAX + 1] = {};
@@ -160,10 +204,7 @@ int parse_options(const Option *options, bool options_first, int argc, char **ar
                         return r;
                 if (r < 0) {
                         fprintf(stderr, "Option --%s: '%s' is not %s.\n", o->name, optarg,
-                                r == -ERANGE ? "in range" :
-                                o->type == OPTION_SIZE ? "a size such as 512M or 2G" :
-                                o->type == OPTION_USEC ? "a time span such as 90s or 2min" :
-                                o->type == OPTION_JSON ? "'pretty' or 'short'" : "a number");
+                                r == -ERANGE ? "in range" : expected(o->type));
                         return -EINVAL;
                 }
         }

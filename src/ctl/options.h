@@ -16,6 +16,8 @@ typedef enum OptionType {
         OPTION_UINT64, /* uint64_t */
         OPTION_SIZE,   /* uint64_t, bytes: 512M, 2G */
         OPTION_USEC,   /* uint64_t, a time span: 90, 2min */
+        OPTION_RATE,   /* uint64_t, bytes a second: 2M; "max" is UINT64_MAX, and 0 stands for "not given" */
+        OPTION_DELAY,  /* uint64_t, a time span; "never" is UINT64_MAX, and 0 stands for "not given" */
         OPTION_JSON,   /* JsonMode, value optional */
         OPTION_IGNORED,
 } OptionType;

@@ -11,7 +11,7 @@
 
 #define STATES_MAX 8u
 
-static const char *const settled[] = { "configured", "running",      "suspended",
+static const char *const settled[] = { "configured", "running",      "suspended", "hibernated",
                                        "stopped",    "start-failed", "failed",    NULL };
 
 /* A verb that is not here (delete) has done its work when there is no VM. */
@@ -24,7 +24,8 @@ static const struct {
         { "start", { "running" } },
         { "restart", { "running" } },
         { "resume", { "running" } },
-        { "suspend", { "suspended" } },
+        { "suspend", { "suspended", "hibernated" } },
+        { "hibernate", { "hibernated" } },
         { "stop", { "configured", "stopped", "start-failed", "failed" } },
 };
 

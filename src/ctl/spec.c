@@ -43,8 +43,30 @@ static int append_string(sd_bus_message *m, const char *name, const char *value)
         return value ? append_variant(m, name, "s", value) : 0;
 }
 
-static int append_size(sd_bus_message *m, const char *name, uint64_t value) {
+static int append_number(sd_bus_message *m, const char *name, uint64_t value) {
         return value > 0 ? append_variant(m, name, "t", value) : 0;
+}
+
+int spec_append_rates(sd_bus_message *m) {
+        int r;
+
+        r = append_number(m, "NetworkReceiveMax", arg_spec.receive_max);
+        return r < 0 ? r : append_number(m, "NetworkTransmitMax", arg_spec.transmit_max);
+}
+
+int spec_append_idle(sd_bus_message *m) {
+        int r;
+
+        r = append_number(m, "IdleTimeoutUSec", arg_spec.idle_timeout);
+        return r < 0 ? r : append_number(m, "HibernateDelayUSec", arg_spec.hibernate_delay);
+}
+
+static int append_network(sd_bus_message *m) {
+        int r = 0;
+
+        if (arg_spec.no_network)
+                r = append_variant(m, "Network", "b", 0);
+        return r < 0 ? r : spec_append_rates(m);
 }
 
 static int append_entrypoint(sd_bus_message *m) {
@@ -86,6 +108,8 @@ int spec_check(char *const *command) {
                 return contradiction("--command and a command behind '--' are two commands: give one.");
         if (arg_spec.shell_command && arg_spec.entrypoint)
                 return contradiction("--command is all that runs: leave out --entrypoint, or give its arguments behind '--'.");
+        if (arg_spec.no_network && (arg_spec.receive_max > 0 || arg_spec.transmit_max > 0))
+                return contradiction("--no-network leaves nothing to limit: leave it out, or --receive-max and --transmit-max.");
         if (arg_spec.no_run && (arg_spec.shell_command || arg_spec.entrypoint || given))
                 return contradiction("--no-run runs nothing: leave it out, or the command.");
         if (arg_spec.entrypoint) {
@@ -122,9 +146,13 @@ int spec_append(sd_bus_message *m, char *const *command) {
         if (r >= 0 && arg_spec.cpus > 0)
                 r = append_variant(m, "CPUs", "u", arg_spec.cpus);
         if (r >= 0)
-                r = append_size(m, "Memory", arg_spec.memory);
+                r = append_number(m, "Memory", arg_spec.memory);
         if (r >= 0)
-                r = append_size(m, "Disk", arg_spec.disk);
+                r = append_number(m, "Disk", arg_spec.disk);
+        if (r >= 0)
+                r = append_network(m);
+        if (r >= 0)
+                r = spec_append_idle(m);
         if (r >= 0 && arg_spec.environment)
                 r = append_variant(m, "Environment", "as", arg_spec.environment);
         if (r >= 0 && arg_spec.no_run)

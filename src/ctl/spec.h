@@ -24,11 +24,23 @@ typedef struct Spec {
         const char *run_as;
         bool no_run;
         bool transient; /* create and run only */
+        bool no_network;
+        uint64_t receive_max, transmit_max;      /* 0: not given */
+        uint64_t idle_timeout, hibernate_delay; /* 0: not given */
         const char *kernel_arguments;
         const char *mock_script;
 } Spec;
 
 extern Spec arg_spec;
+
+/* Of set-resources and set-idle, too. */
+#define SPEC_RATE_OPTIONS                                                                                        \
+        { 0, "receive-max", "RATE", OPTION_RATE, &arg_spec.receive_max, "What it may receive, such as 2M a second" }, \
+        { 0, "transmit-max", "RATE", OPTION_RATE, &arg_spec.transmit_max, "What it may send, such as 2M a second" }
+
+#define SPEC_IDLE_OPTIONS                                                                                        \
+        { 0, "idle-timeout", "TIME", OPTION_DELAY, &arg_spec.idle_timeout, "Suspend it when idle for so long, or never" }, \
+        { 0, "hibernate-delay", "TIME", OPTION_DELAY, &arg_spec.hibernate_delay, "Hibernate it so long after that, or never" }
 
 /* What the VM consists of, and what runs in it. */
 #define SPEC_MACHINE_OPTIONS                                                                                     \
@@ -36,6 +48,9 @@ extern Spec arg_spec;
         { 0, "memory", "SIZE", OPTION_SIZE, &arg_spec.memory, "Memory of the guest, such as 512M" },             \
         { 0, "disk", "SIZE", OPTION_SIZE, &arg_spec.disk, "Size of the VM's own disk, such as 2G" },             \
         { 0, "hypervisor", "NAME", OPTION_STRING, &arg_spec.hypervisor, "qemu or mock" },                        \
+        { 0, "no-network", NULL, OPTION_FLAG, &arg_spec.no_network, "No network: the guest has lo alone" },      \
+        SPEC_RATE_OPTIONS,                                                                                       \
+        SPEC_IDLE_OPTIONS,                                                                                       \
         { 0, "kernel-arguments", "TEXT", OPTION_STRING, &arg_spec.kernel_arguments, "Added to the kernel's command line" }, \
         { 0, "mock-script", "TEXT", OPTION_STRING, &arg_spec.mock_script, "Behaviour of the mock hypervisor" }
 
@@ -63,6 +78,10 @@ int spec_check(char *const *command);
 /* Appends the spec; command is the one given as arguments (may be empty): the whole command, or with an entrypoint the
  * arguments of that. */
 int spec_append(sd_bus_message *m, char *const *command);
+
+/* Their entries of an a{sv}, as far as they were given. */
+int spec_append_rates(sd_bus_message *m);
+int spec_append_idle(sd_bus_message *m);
 
 /* One entry of an a{sv}. */
 int append_variant(sd_bus_message *m, const char *name, const char *type, ...);

@@ -33,6 +33,7 @@ static int json_type(ColumnType t) {
         case COLUMN_SIGNED:
         case COLUMN_BYTES:
         case COLUMN_TIMESPAN:
+        case COLUMN_LIMIT:
                 return SCOLS_JSON_NUMBER;
         case COLUMN_BOOLEAN:
                 return SCOLS_JSON_BOOLEAN;
@@ -120,7 +121,9 @@ static int cell_text(const Column *c, va_list *ap, char **ret) {
                 return *ret ? 0 : -ENOMEM;
         default:
                 v = va_arg(*ap, uint64_t);
-                if (c->type == COLUMN_TIME)
+                if (c->type == COLUMN_LIMIT && v == UINT64_MAX)
+                        s = "";
+                else if (c->type == COLUMN_TIME)
                         s = json ? format_timestamp(utc, v) : format_local_time(local, v);
                 else if (c->type == COLUMN_BYTES && !json)
                         s = format_bytes(bytes, v);

@@ -16,6 +16,7 @@ typedef enum ColumnType {
         COLUMN_BYTES,    /* uint64_t; 512M for people */
         COLUMN_TIME,     /* uint64_t, µs since the epoch; local time for people, RFC 3339 in JSON, 0: null */
         COLUMN_TIMESPAN, /* uint64_t, µs */
+        COLUMN_LIMIT,    /* uint64_t, of whatever; UINT64_MAX is "-" and null */
 } ColumnType;
 
 #define COLUMN_WRAP 1u      /* long text may be broken into lines */

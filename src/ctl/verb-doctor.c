@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* heroctl doctor: what keeps VMs from running here, as sentences that say what to do. The checks from outside
- * (is there a bus, a service, a polkit) are made here, the rest by the service. */
+ * (is there a bus, a service, a polkit, how is the host's network set up) are made here, the rest by the service. */
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,6 +12,7 @@
 #include "basic/string-util.h"
 #include "ctl/bus.h"
 #include "ctl/heroctl.h"
+#include "ctl/network-doctor.h"
 #include "ctl/sanitize.h"
 #include "ctl/table.h"
 
@@ -183,6 +184,43 @@ static int check_bus(Doctor *d) {
                     "systemd-machined registers a VM can hold up the whole bus for 25 s. Mended by the next boot.");
 }
 
+static int note_network(void *userdata, const char *check, const char *result, const char *sentence) {
+        return note(userdata, check, result, sentence);
+}
+
+typedef struct NetworkNeeds {
+        uint32_t n_vms;
+        char *ipv4_pool;
+} NetworkNeeds;
+
+static void network_needs_done(NetworkNeeds *n) {
+        free(n->ipv4_pool);
+}
+
+/* Without a service that says what it needs: for no VM yet, and as it is configured when nothing is. */
+static int check_network(Doctor *d, bool answers) {
+        static const PropertyMap properties[] = {
+                { "NVMs", "u", offsetof(NetworkNeeds, n_vms) },
+                { "IPv4Pool", "s", offsetof(NetworkNeeds, ipv4_pool) },
+                {},
+        };
+        _cleanup_(network_needs_done) NetworkNeeds needs = {};
+        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_close_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+        if (root < 0)
+                return negative_errno();
+        if (answers)
+                (void) bus_get_properties(d->bus, HERO_PATH, HERO_MANAGER, properties, &needs, &error);
+        return network_doctor(&(NetworkDoctor) {
+                .root = root,
+                .vms = needs.n_vms,
+                .ipv4 = !needs.ipv4_pool || needs.ipv4_pool[0],
+                .note = note_network,
+                .userdata = d,
+        });
+}
+
 static int examine(Doctor *d) {
         bool answers = false;
         int r;
@@ -198,6 +236,8 @@ static int examine(Doctor *d) {
                                "polkit is not there: only root can use VMs. Install the package polkitd.");
         if (r >= 0)
                 r = check_bus(d);
+        if (r >= 0)
+                r = check_network(d, answers);
         if (r >= 0 && answers)
                 r = ask_service(d);
         return r;

@@ -29,7 +29,14 @@ static int append(sd_bus_message *m) {
         for (size_t i = 0; i < ELEMENTSOF(numbers) && r >= 0; i++)
                 if (numbers[i].value > 0)
                         r = append_variant(m, numbers[i].key, "t", numbers[i].value);
+        if (r >= 0)
+                r = spec_append_rates(m);
         return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static bool nothing_given(void) {
+        return arg_cpus == 0 && arg_memory == 0 && arg_disk == 0 && arg_cpu_weight == 0 && arg_io_weight == 0 &&
+                arg_spec.receive_max == 0 && arg_spec.transmit_max == 0;
 }
 
 static int run(int argc, char **argv) {
@@ -39,8 +46,9 @@ static int run(int argc, char **argv) {
         _cleanup_bus_ sd_bus *bus = NULL;
         int r;
 
-        if (arg_cpus == 0 && arg_memory == 0 && arg_disk == 0 && arg_cpu_weight == 0 && arg_io_weight == 0) {
-                fprintf(stderr, "Nothing to set: give --cpus, --memory, --disk, --cpu-weight or --io-weight.\n");
+        if (nothing_given()) {
+                fprintf(stderr, "Nothing to set: give --cpus, --memory, --disk, --cpu-weight, --io-weight, --receive-max or "
+                                "--transmit-max.\n");
                 return STATUS_USAGE;
         }
         r = bus_connect(&bus);
@@ -62,14 +70,15 @@ static const Option options[] = {
         { 0, "disk", "SIZE", OPTION_SIZE, &arg_disk, "Size of the VM's own disk; it only grows" },
         { 0, "cpu-weight", "N", OPTION_UINT64, &arg_cpu_weight, "Share of busy CPUs, 1 to 10000 (100)" },
         { 0, "io-weight", "N", OPTION_UINT64, &arg_io_weight, "Share of busy disks, 1 to 10000 (100)" },
+        SPEC_RATE_OPTIONS,
         {},
 };
 
 const Verb verb_set_resources = {
         .name = "set-resources",
         .arguments = "VM",
-        .summary = "Change CPUs, memory, disk or weights of a VM",
-        .help = "\nWeights and the CPU limit act at once; CPUs, memory and disk at the next start.\n",
+        .summary = "Change CPUs, memory, disk, weights or network rates of a VM",
+        .help = "\nWeights, network rates and the CPU limit act at once; CPUs, memory and disk at the next start.\n",
         .options = options,
         .min = 1,
         .max = 1,

@@ -10,9 +10,10 @@
 
 static bool arg_force = false, arg_all = false;
 
-/* Which have a process, or will in a moment. */
+/* Which have a process, or will in a moment, or a guest that waits on disk. */
 static bool state_is_up(const char *state) {
-        static const char *const up[] = { "starting", "running", "suspending", "suspended", "resuming" };
+        static const char *const up[] = { "starting",    "running",    "suspending", "suspended",
+                                          "hibernating", "hibernated", "resuming" };
 
         for (size_t i = 0; i < ELEMENTSOF(up); i++)
                 if (streq(up[i], state))

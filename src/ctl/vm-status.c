@@ -16,6 +16,7 @@
 #include "ctl/heroctl.h"
 #include "ctl/log-tail.h"
 #include "ctl/sanitize.h"
+#include "ctl/sleep-text.h"
 #include "ctl/table.h"
 
 #define TRANSITIONS_SHOWN 5u
@@ -25,18 +26,21 @@ unsigned arg_status_lines = 10;
 
 typedef struct VMStatus {
         char *id, *name, *user, *image, *digest, *hypervisor, *accelerator, *state, *reason, *unit, *job,
-                *exit_reason;
+                *exit_reason, *tap, *mycelium_ip, *ip, *awake_reason;
         uint32_t cpus, pid, uid;
         uint64_t memory, disk, created, started, stopped, activity;
         uint64_t phases[5];
         uint64_t since; /* of the state: the last transition's time */
+        uint64_t receive_max, transmit_max;                                           /* UINT64_MAX: none */
+        uint64_t idle_timeout, hibernate_delay, idle_since, sleep_at, held_until; /* see sleep-text.h */
         bool agent, transient;
         int32_t exit_code;
 } VMStatus;
 
 static void vm_status_done(VMStatus *s) {
         char *strings[] = { s->id,          s->name,  s->user,   s->image, s->digest, s->hypervisor,
-                            s->accelerator, s->state, s->reason, s->unit,  s->job,   s->exit_reason };
+                            s->accelerator, s->state, s->reason, s->unit,  s->job,   s->exit_reason,
+                            s->tap,         s->mycelium_ip, s->ip, s->awake_reason };
 
         for (size_t i = 0; i < ELEMENTSOF(strings); i++)
                 free(strings[i]);
@@ -68,6 +72,17 @@ static const PropertyMap properties[] = {
         { "ExitCode", "i", offsetof(VMStatus, exit_code) },
         { "ExitReason", "s", offsetof(VMStatus, exit_reason) },
         { "Job", "o", offsetof(VMStatus, job) },
+        { "TAPDevice", "s", offsetof(VMStatus, tap) },
+        { "MyceliumIP", "s", offsetof(VMStatus, mycelium_ip) },
+        { "IPAddress", "s", offsetof(VMStatus, ip) },
+        { "NetworkReceiveMax", "t", offsetof(VMStatus, receive_max) },
+        { "NetworkTransmitMax", "t", offsetof(VMStatus, transmit_max) },
+        { "IdleTimeoutUSec", "t", offsetof(VMStatus, idle_timeout) },
+        { "HibernateDelayUSec", "t", offsetof(VMStatus, hibernate_delay) },
+        { "AwakeReason", "s", offsetof(VMStatus, awake_reason) },
+        { "IdleSinceTimestamp", "t", offsetof(VMStatus, idle_since) },
+        { "SleepTimestamp", "t", offsetof(VMStatus, sleep_at) },
+        { "HeldUntilTimestamp", "t", offsetof(VMStatus, held_until) },
         {},
 };
 
@@ -171,12 +186,68 @@ static void print_exit(const VMStatus *s) {
                 field("Last run", "%s", text);
 }
 
-static void print_fields(const VMStatus *s) {
+static void print_rates(const VMStatus *s) {
+        char receive[FORMAT_BYTES_MAX], transmit[FORMAT_BYTES_MAX];
+        bool receives = s->receive_max != UINT64_MAX, transmits = s->transmit_max != UINT64_MAX;
+
+        if (!receives && !transmits)
+                return;
+        field("Rates", "%s%s%s%s%s%s", receives ? "receives at most " : "",
+              receives ? format_bytes(receive, s->receive_max) : "", receives && transmits ? "/s, " : "",
+              transmits ? "sends at most " : "", transmits ? format_bytes(transmit, s->transmit_max) : "", "/s");
+}
+
+static void print_network(const VMStatus *s) {
+        if (isempty(s->tap) && isempty(s->mycelium_ip) && isempty(s->ip))
+                return;
+        field("Network", "%s", isempty(s->tap) ? "not connected" : s->tap);
+        if (!isempty(s->mycelium_ip) || !isempty(s->ip))
+                field("Addresses", "%s%s%s", strempty(s->mycelium_ip), isempty(s->mycelium_ip) || isempty(s->ip) ? "" : ", ",
+                      strempty(s->ip));
+        print_rates(s);
+}
+
+/* Nothing from a service that knows no sleep. */
+static int print_sleep(const VMStatus *s) {
+        const SleepStatus sleep = {
+                .state = s->state,
+                .awake_reason = s->awake_reason,
+                .since = s->since,
+                .idle_since = s->idle_since,
+                .sleep_at = s->sleep_at,
+                .held_until = s->held_until,
+                .idle_timeout = s->idle_timeout,
+                .hibernate_delay = s->hibernate_delay,
+                .has_address = !isempty(s->mycelium_ip) || !isempty(s->ip),
+        };
+        _cleanup_free_ char *text = NULL, *policy = NULL;
+        const char *label;
+        int r;
+
+        if (s->idle_timeout == 0)
+                return 0;
+        r = sleep_describe(&sleep, now_usec(CLOCK_REALTIME), &label, &text);
+        if (r < 0)
+                return r;
+        if (r > 0)
+                field(label, "%s", text);
+        policy = sleep_policy_describe(&sleep);
+        if (!policy)
+                return -ENOMEM;
+        field("When idle", "%s", policy);
+        return 0;
+}
+
+static int print_fields(const VMStatus *s) {
         char memory[FORMAT_BYTES_MAX], disk[FORMAT_BYTES_MAX], local[LOCAL_TIME_MAX];
+        int r;
 
         if (!isempty(s->user))
                 field("User", "%s", s->user);
         print_state(s);
+        r = print_sleep(s);
+        if (r < 0)
+                return r;
         if (!isempty(s->job) && !streq(s->job, "/"))
                 field("Job", "%s", s->job);
         field("Unit", "%s", strempty(s->unit));
@@ -188,6 +259,7 @@ static void print_fields(const VMStatus *s) {
               strempty(s->accelerator));
         field("Resources", "%" PRIu32 " CPU%s, %s memory, %s disk", s->cpus, s->cpus == 1 ? "" : "s",
               format_bytes(memory, s->memory), format_bytes(disk, s->disk));
+        print_network(s);
         if (s->transient)
                 field("Transient", "yes: deleted when it has ended");
         if (is_running(s))
@@ -196,6 +268,7 @@ static void print_fields(const VMStatus *s) {
         if (s->created > 0)
                 field("Created", "%s", format_local_time(local, s->created));
         print_exit(s);
+        return 0;
 }
 
 /* Asks for the transitions and looks at the last one; the reply is kept for printing them. */
@@ -293,7 +366,12 @@ static int print_json(const VMStatus *s) {
                 { NULL, "monitor-usec", COLUMN_TIMESPAN }, { NULL, "kernel-usec", COLUMN_TIMESPAN },
                 { NULL, "agent-usec", COLUMN_TIMESPAN }, { NULL, "exit-code", COLUMN_SIGNED },
                 { NULL, "exit-reason", COLUMN_STRING },  { NULL, "job", COLUMN_STRING },
-                { NULL, "transient", COLUMN_BOOLEAN },
+                { NULL, "transient", COLUMN_BOOLEAN },   { NULL, "tap-device", COLUMN_STRING },
+                { NULL, "mycelium-ip", COLUMN_STRING },  { NULL, "ip-address", COLUMN_STRING },
+                { NULL, "network-receive-max", COLUMN_LIMIT }, { NULL, "network-transmit-max", COLUMN_LIMIT },
+                { NULL, "idle-timeout-usec", COLUMN_LIMIT }, { NULL, "hibernate-delay-usec", COLUMN_LIMIT },
+                { NULL, "awake-reason", COLUMN_STRING }, { NULL, "idle-since", COLUMN_TIME },
+                { NULL, "sleeps", COLUMN_TIME },         { NULL, "held-until", COLUMN_TIME },
         };
         _cleanup_table_ Table *t = NULL;
         int r;
@@ -305,13 +383,15 @@ static int print_json(const VMStatus *s) {
                       (uint64_t) s->uid, s->image, s->digest, s->hypervisor, s->accelerator, (uint64_t) s->cpus, s->memory,
                       s->disk, s->created, s->started, s->stopped, s->activity, s->phases[0], s->phases[1], s->phases[2],
                       s->phases[3], s->phases[4], (int64_t) s->exit_code, s->exit_reason,
-                      streq_ptr(s->job, "/") ? NULL : s->job, (int) s->transient);
+                      streq_ptr(s->job, "/") ? NULL : s->job, (int) s->transient, s->tap, s->mycelium_ip, s->ip, s->receive_max,
+                      s->transmit_max, s->idle_timeout, s->hibernate_delay, s->awake_reason, s->idle_since,
+                      s->sleep_at == UINT64_MAX ? 0 : s->sleep_at, s->held_until);
         return r < 0 ? r : table_print_object(t);
 }
 
 int vm_status_print(sd_bus *bus, const char *path, bool *ret_running, sd_bus_error *error) {
         _cleanup_message_ sd_bus_message *transitions = NULL;
-        _cleanup_(vm_status_done) VMStatus s = { .exit_code = -1 };
+        _cleanup_(vm_status_done) VMStatus s = { .exit_code = -1, .receive_max = UINT64_MAX, .transmit_max = UINT64_MAX };
         size_t n;
         int r;
 
@@ -327,8 +407,9 @@ int vm_status_print(sd_bus *bus, const char *path, bool *ret_running, sd_bus_err
         if (arg_json != JSON_OFF)
                 return print_json(&s);
         printf("%s - %s\n", s.name, strna(s.id));
-        print_fields(&s);
-        r = print_transitions(transitions, n);
+        r = print_fields(&s);
+        if (r >= 0)
+                r = print_transitions(transitions, n);
         if (r < 0)
                 return r;
         r = print_console(bus, path, error);

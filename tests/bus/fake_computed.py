@@ -40,6 +40,7 @@ IMAGES, IMAGE_JOB = NAME + '.Images', NAME + '.ImageJob'
 PROPERTIES = 'org.freedesktop.DBus.Properties'
 T0 = 1_795_000_000_000_000
 MIB = 1 << 20
+UP = ('starting', 'running', 'suspending', 'suspended', 'hibernating', 'hibernated', 'resuming', 'stopping')
 CONSOLE = b'first line\r\n\x1b[2J\x1b]0;title\x07second \x1b[31mred\x1b[0m line\r\nthird\xff line\r\n'
 
 
@@ -257,6 +258,26 @@ class FakeVM(dbus.service.Object):
         return self.job('suspend', 'suspended')
 
     @dbus.service.method(VM, out_signature='o')
+    def Hibernate(self):
+        return self.job('hibernate', 'hibernated')
+
+    @dbus.service.method(VM)
+    def Touch(self):
+        self.manager.calls.append(f'Touch {self.name}')
+
+    @dbus.service.method(VM, in_signature='t')
+    def Hold(self, usec):
+        self.manager.calls.append(f'Hold {self.name} {usec}')
+
+    @dbus.service.method(VM, in_signature='a{sv}')
+    def SetIdlePolicy(self, policy):
+        for key, value in policy.items():
+            if key not in ('IdleTimeoutUSec', 'HibernateDelayUSec') or not isinstance(value, dbus.UInt64):
+                raise Error('InvalidArgument', f'the policy has an unknown or ill-typed key {key}')
+        self.manager.calls.append(f'SetIdlePolicy {self.name} ' + ' '.join(f'{k}={policy[k]}' for k in sorted(policy)))
+        self.spec.update(policy)
+
+    @dbus.service.method(VM, out_signature='o')
     def Resume(self):
         return self.job('resume', 'running')
 
@@ -268,10 +289,11 @@ class FakeVM(dbus.service.Object):
     @dbus.service.method(VM, in_signature='a{sv}')
     def SetResources(self, resources):
         known = {'CPUs': dbus.UInt32, 'Memory': dbus.UInt64, 'Disk': dbus.UInt64, 'CPUWeight': dbus.UInt64,
-                 'IOWeight': dbus.UInt64}
+                 'IOWeight': dbus.UInt64, 'NetworkReceiveMax': dbus.UInt64, 'NetworkTransmitMax': dbus.UInt64}
         for key, value in resources.items():
             if not isinstance(value, known[str(key)]):
                 raise Error('InvalidArgument', f'{key} has the wrong type')
+        self.spec.update(resources)
         self.manager.calls.append('SetResources ' + ' '.join(f'{k}={resources[k]}' for k in sorted(resources)))
 
     @dbus.service.method(VM, in_signature='t', out_signature='h')
@@ -296,6 +318,8 @@ class FakeVM(dbus.service.Object):
 
     @dbus.service.method(VM, in_signature='asa{sv}', out_signature='hhh')
     def Exec(self, command, options):
+        if self.state in ('suspended', 'hibernated'):
+            self.move('running', 'a command is to be executed')
         if self.state != 'running':
             raise Error('NoAgent', f"VM '{self.name}' has no agent")
         self.manager.calls.append(f'Exec {self.name} ' + repr([str(c) for c in command]) + f" {options.get('User', '')}")
@@ -354,6 +378,29 @@ class FakeVM(dbus.service.Object):
             GLib.timeout_add(int(timeout // 1000), answer, True)
         look()
 
+    def network(self):
+        if not self.spec.get('Network', True):
+            return {'TAPDevice': '', 'MyceliumIP': '', 'IPAddress': ''}
+        digits = self.id[:8]
+        return {'TAPDevice': f'tap-{digits}' if self.state in UP else '', 'MyceliumIP': f'fd12::{digits[:4]}:{digits[4:]}',
+                'IPAddress': '10.104.0.2/32'}
+
+    def sleep(self):
+        """By the name: busy-… has traffic, held-… is held, the others have been idle for two minutes."""
+        t, now, first = dbus.UInt64, int(time.time() * 1e6), self.name.split('-')[0]
+        busy, idle = first == 'busy', t(self.spec.get('IdleTimeoutUSec', 300 * 10**6))
+        running, never = self.state == 'running', t(2**64 - 1)
+        since = now - 123 * 10**6
+        ends = now + 3300 * 10**6 if self.state == 'suspended' else since + idle if running and not busy else never
+        return {
+            'IdleTimeoutUSec': idle, 'HibernateDelayUSec': t(self.spec.get('HibernateDelayUSec', 3600 * 10**6)),
+            'AwakeReason': '12 KB of network traffic in the last 10s' if busy and running else '',
+            'IdleSinceTimestamp': t(0 if busy or not running else since), 'SleepTimestamp': t(min(ends, 2**64 - 1)),
+            'HeldUntilTimestamp': t(now + 600 * 10**6 if first == 'held' else 0),
+            'NetworkReceiveMax': t(self.spec.get('NetworkReceiveMax', never)),
+            'NetworkTransmitMax': t(self.spec.get('NetworkTransmitMax', never)),
+        }
+
     def exit(self):
         """How the last run ended, by the first word of the name."""
         code, reason = {'absent': (127, 'not-executed'), 'ended': (3, 'exited'), 'hit': (137, 'signaled'),
@@ -385,7 +432,8 @@ class FakeVM(dbus.service.Object):
             'StartPhases': dbus.Struct([t(v if running else 0) for v in (5000, 9000, 60000, 1300000, 1500000)],
                                        signature='ttttt'),
             'StateDurations': dbus.Dictionary({'running': t(5)}, signature='st'),
-            'Transient': dbus.Boolean(self.spec.get('Transient', False)), **self.exit(), 'Job': dbus.ObjectPath('/'), 'SomethingNewer': dbus.Array([], signature='(ss)'),
+            'Transient': dbus.Boolean(self.spec.get('Transient', False)), **self.exit(), **self.network(), **self.sleep(),
+            'Job': dbus.ObjectPath('/'), 'SomethingNewer': dbus.Array([], signature='(ss)'),
         }
 
 
@@ -452,7 +500,9 @@ class Manager(dbus.service.Object):
                  'Hypervisor': dbus.String, 'User': dbus.String, 'Name': dbus.String, 'Command': dbus.Array,
                  'Environment': dbus.Array, 'WorkingDirectory': dbus.String, 'KernelArguments': dbus.String,
                  'MockScript': dbus.String, 'Entrypoint': dbus.Array, 'Arguments': dbus.Array, 'RunAs': dbus.String,
-                 'RunImage': dbus.Boolean, 'Transient': dbus.Boolean}
+                 'RunImage': dbus.Boolean, 'Transient': dbus.Boolean, 'Network': dbus.Boolean,
+                 'IdleTimeoutUSec': dbus.UInt64, 'HibernateDelayUSec': dbus.UInt64, 'NetworkReceiveMax': dbus.UInt64,
+                 'NetworkTransmitMax': dbus.UInt64}
         for key, value in spec.items():
             if key not in kinds or not isinstance(value, kinds[key]):
                 raise Error('InvalidArgument', f'the spec has an unknown or ill-typed key {key}')
@@ -510,6 +560,13 @@ class Manager(dbus.service.Object):
         return dbus.Array([(vm.name, str(vm.spec.get('User', '')), vm.state, 'busybox', 1, 256 * MIB,
                             dbus.ObjectPath(vm.path)) for _, vm in sorted(self.vms.items())], signature='(ssssuto)')
 
+    @dbus.service.method(MANAGER, in_signature='s', out_signature='sso')
+    def GetUserByAddress(self, address):
+        for vm in self.vms.values():
+            if address in (vm.network()['MyceliumIP'], '10.104.0.9') and vm.spec.get('User'):
+                return str(vm.spec['User']), vm.name, dbus.ObjectPath(vm.path)
+        raise Error('NoSuchUser', f"No VM has the address '{address}'.")
+
     @dbus.service.method(MANAGER, out_signature='a(ssso)')
     def ListUsers(self):
         return dbus.Array([(str(vm.spec['User']), vm.name, vm.state, dbus.ObjectPath(f'{ROOT}/user/{encode(vm.spec["User"])}'))
@@ -543,7 +600,8 @@ class Manager(dbus.service.Object):
         u, t = dbus.UInt32, dbus.UInt64
         return {'Version': '0.1', 'Hypervisor': 'qemu', 'Accelerator': 'tcg', 'DefaultImage': 'busybox',
                 'CPUsTotal': u(8), 'CPUsReserved': u(3), 'MemoryTotal': t(4096 * MIB), 'MemoryReserved': t(1024 * MIB),
-                'DiskTotal': t(100 * 1024 * MIB), 'DiskReserved': t(10 * 1024 * MIB), 'NVMs': u(len(self.vms))}
+                'DiskTotal': t(100 * 1024 * MIB), 'DiskReserved': t(10 * 1024 * MIB), 'NVMs': u(len(self.vms)),
+                'Subnet': 'fd12::/64', 'SubnetSource': 'local', 'IPv4Pool': os.environ.get('FAKE_POOL', '10.104.0.0/16')}
 
     @dbus.service.method(PROPERTIES, in_signature='ss', out_signature='v')
     def Get(self, interface, name):

@@ -3,6 +3,8 @@
 
 import ast
 import json
+import os
+import re
 import subprocess
 import time
 
@@ -12,10 +14,20 @@ from heroctl_fixtures import *
 def test_without_arguments_it_lists(bus):
     text = bus.text()
     assert text == bus.text('list')
-    assert text.splitlines()[0].split() == ['NAME', 'USER', 'STATE', 'IMAGE', 'CPUS', 'MEMORY']
-    assert 'alice    alice running   busybox    1   256M' in text
+    assert text.splitlines()[0].split() == ['NAME', 'USER', 'STATE', 'IMAGE', 'CPUS', 'MEMORY', 'ADDRESS']
+    assert 'alice    alice running   busybox    1   256M fd12::' in text
     assert text.endswith('\n10 VMs listed.\n')
     assert bus.text('list', '--users').endswith('\n1 user listed.\n')
+
+
+def test_a_long_list_has_every_address(bus):
+    for i in range(70):  # more than are asked for at a time
+        bus.text('create', f'many-{i}', '--no-wait', *(['--no-network'] if i % 2 else []))
+    vms = {v['name']: v for v in json.loads(bus.text('list', '--json'))}
+    assert len(vms) == 80
+    for i in range(70):
+        address = vms[f'many-{i}']['address']
+        assert (address is None) if i % 2 else address == json.loads(bus.text('status', f'many-{i}', '--json', check=3))['mycelium-ip']
 
 
 def test_no_legend_leaves_out_headings_and_total(bus):
@@ -33,7 +45,8 @@ def test_json_is_an_array_of_objects(bus):
     vms = json.loads(bus.text('list', '--json'))
     web = next(v for v in vms if v['name'] == 'web')
     assert web == {'name': 'web', 'user': None, 'state': 'running', 'image': 'busybox', 'cpus': 1, 'memory': 268435456,
-                   'object': '/org/hero/Compute/vm/web'}
+                   'address': web['address'], 'object': '/org/hero/Compute/vm/web'}
+    assert web['address'].startswith('fd12::')
     short = bus.text('list', '--json=short')
     assert short.count('\n') == 1 and json.loads(short) == vms
     assert json.loads(bus.text('list', '--users', '--json'))[0]['vm'] == 'alice'
@@ -76,6 +89,7 @@ def test_status_without_a_vm_is_the_host(bus):
     assert 'CPUs: 3 of 8 promised, 5 left' in text
     assert 'Memory: 1G of 4G promised, 3G left' in text
     assert 'lost: vm.json, line 3' in text
+    assert '      Network: fd12::/64 (local), 10.104.0.0/16\n' in text
     o = json.loads(bus.text('status', '--json'))
     assert o['memory-total'] == 4 << 30 and o['quarantined'] == 1
 
@@ -89,6 +103,21 @@ def test_create_passes_the_whole_spec(bus):
                     'Hypervisor': 'mock', 'Image': 'busybox', 'KernelArguments': 'quiet', 'Memory': str(512 << 20),
                     'MockScript': 'crash', 'User': 'bob', 'WorkingDirectory': '/srv'}
     assert 'configured' in bus.text('list')
+
+
+def test_network_and_sleep_are_part_of_the_spec(bus):
+    bus.text('create', 'new', '--receive-max=2M', '--transmit-max', 'max', '--idle-timeout=10min', '--hibernate-delay=never')
+    bus.text('provision', 'bob', '--no-network', '--idle-timeout', 'never')
+    bus.text('run', '-d', '--name=server', '--no-network', '--hibernate-delay=1h', 'busybox', 'true')
+    specs = [ast.literal_eval(c.removeprefix('spec ')) for c in bus.calls() if c.startswith('spec ')]
+    never = str(2**64 - 1)
+    assert specs[0] == {'NetworkReceiveMax': str(2 << 20), 'NetworkTransmitMax': never, 'IdleTimeoutUSec': '600000000',
+                        'HibernateDelayUSec': never}
+    assert specs[1] == {'Network': '0', 'IdleTimeoutUSec': never}
+    assert specs[2]['Network'] == '0' and specs[2]['HibernateDelayUSec'] == '3600000000'
+    for option in ('--receive-max=0', '--receive-max=never', '--idle-timeout=max', '--idle-timeout=0', '--transmit-max=much'):
+        assert 'Option --' in bus.error('create', 'x', option, check=2)
+    assert 'nothing to limit' in bus.error('create', 'x', '--no-network', '--receive-max=1M', check=2)
 
 
 def test_command_option_goes_to_a_shell(bus):
@@ -115,6 +144,76 @@ def test_lifecycle_verbs_take_several_names_and_prefixes(bus):
     bus.text('delete', '-f', 'db')
     assert bus.calls() == ['Start db', 'Start slow-1', 'Stop web 0', 'Stop db 1', 'Delete db 1']
     assert 'db' not in bus.text('list', '-q').split()
+
+
+def test_a_vm_sleeps_on_disk_and_wakes(bus):
+    bus.text('hibernate', 'web', 'dbus-1')
+    assert bus.text('wait', 'web', '--state=hibernated') == 'hibernated\n'
+    text = bus.text('status', 'web', check=3)
+    assert re.search('     Asleep: hibernated .* ago; wakes on the first packet\n', text)
+    assert bus.text('exec', 'web', 'echo', 'awake') == 'awake\n'
+    bus.text('resume', 'dbus-1')
+    assert bus.text('wait', 'dbus-1') == 'running\n'
+    bus.text('hibernate', 'web')
+    assert 'broken-1' in bus.error('hibernate', 'broken-1', check=1)
+    bus.text('stop', '--all')
+    assert 'Stop web 0' in bus.calls()
+
+
+def test_activity_can_be_told(bus):
+    bus.text('touch', 'web', 'db')
+    bus.text('hold', 'web', '2h')
+    bus.text('hold', 'web', '0')
+    bus.text('set-idle', 'web', '--idle-timeout=never')
+    bus.text('set-idle', 'web', '--idle-timeout=10min', '--hibernate-delay=never')
+    assert bus.calls() == ['Touch web', 'Touch db', 'Hold web 7200000000', 'Hold web 0',
+                           f'SetIdlePolicy web IdleTimeoutUSec={2**64 - 1}',
+                           f'SetIdlePolicy web HibernateDelayUSec={2**64 - 1} IdleTimeoutUSec=600000000']
+    bus.error('touch', 'nosuch', check=4)
+    bus.error('set-idle', 'web', check=2)
+    assert 'is not a time span' in bus.error('hold', 'web', 'long', check=2)
+
+
+def test_status_says_why_it_is_awake_and_when_it_sleeps(bus):
+    text = bus.text('status', 'web')
+    assert re.search(r'       Idle: since 2min [3-9]s, will be suspended in 2min 5\ds\n', text)
+    assert '  When idle: suspended after 5min 0s, hibernated 1h 0min later\n' in text
+    for name, line in (('busy-1', 'Awake: 12 KB of network traffic in the last 10s'),
+                       ('held-1', 'Awake: held for another 9min 5')):
+        bus.text('provision', name)
+        assert f'      {line}' in bus.text('status', name)
+    bus.text('set-idle', 'web', '--idle-timeout=never')
+    assert 'is not suspended by itself\n  When idle: never suspended\n' in bus.text('status', 'web').replace('\n\n', '\n')
+    assert re.search('Asleep: suspended .* ago, will be hibernated in 5.min .*s; wakes on the first packet',
+                     bus.text('status', 'dbus-1', check=3))
+
+
+def test_status_shows_the_network(bus):
+    bus.text('set-resources', 'web', '--receive-max=2M', '--transmit-max=512K')
+    text = bus.text('status', 'web')
+    assert re.search('    Network: tap-[0-9a-f]{8}\n  Addresses: fd12::[0-9a-f]{4}:[0-9a-f]{4}, 10.104.0.2/32\n'
+                     '      Rates: receives at most 2M/s, sends at most 512K/s\n', text)
+    bus.text('set-resources', 'web', '--receive-max=max')
+    assert 'Rates: sends at most 512K/s\n' in bus.text('status', 'web')
+    o = json.loads(bus.text('status', 'web', '--json'))
+    assert o['network-receive-max'] is None and o['network-transmit-max'] == 512 << 10
+    assert o['tap-device'].startswith('tap-') and o['ip-address'] == '10.104.0.2/32' and o['mycelium-ip'].startswith('fd12::')
+    assert o['idle-timeout-usec'] == 300000000 and o['awake-reason'] is None and o['held-until'] is None
+    assert o['idle-since'].startswith('20') and o['sleeps'].startswith('20')
+    bus.text('create', 'alone', '--no-network')
+    text = bus.text('status', 'alone', check=3)
+    assert 'Network' not in text and 'Addresses' not in text
+    alone = next(v for v in json.loads(bus.text('list', '--json')) if v['name'] == 'alone')
+    assert alone['address'] is None
+
+
+def test_whois(bus):
+    address = json.loads(bus.text('status', 'alice', '--json'))['mycelium-ip']
+    assert bus.text('whois', address, '--no-legend').split() == [address, 'alice', 'alice']
+    assert bus.text('whois', '10.104.0.9', '-q') == 'alice\n'
+    o = json.loads(bus.text('whois', address, '--json'))
+    assert o == {'address': address, 'user': 'alice', 'vm': 'alice', 'object': '/org/hero/Compute/vm/alice'}
+    assert 'No VM has the address' in bus.error('whois', 'fd12::77', check=4)
 
 
 def test_stop_all_stops_what_is_up_and_nothing_else(bus):
@@ -184,7 +283,7 @@ def test_a_service_that_is_restarted_during_a_job_undoes_it(bus):
 
 def test_a_service_that_is_restarted_during_a_job_finishes_it(bus):
     assert bus.text('provision', 'adopt-1') == 'adopt-1\n'
-    for verb in ('suspend', 'resume', 'restart', 'stop', 'start'):
+    for verb in ('suspend', 'hibernate', 'resume', 'restart', 'stop', 'start'):
         assert bus.text(verb, 'adopt-1') == ''
     assert bus.text('deprovision', 'adopt-1') == ''
     assert 'adopt-1' not in bus.text('list', '-q')
@@ -263,6 +362,8 @@ def test_doctor(bus, tmp_path):
         assert checks['systemd']['result'] == 'error' and checks['service']['result'] == 'ok'
         assert checks['images']['result'] == 'ok' and checks['polkit']['result'] == 'warning'
         assert checks['kvm']['result'] == 'warning'
+        assert checks['tun']['result'] == ('ok' if os.path.exists('/dev/net/tun') else 'error')
+        assert 'forwarding' in checks and 'nftables' in checks
     finally:
         sick.close()
 

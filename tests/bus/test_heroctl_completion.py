@@ -9,8 +9,9 @@ import subprocess
 from heroctl_fixtures import *
 
 SOURCE = HERE.parent.parent
-VERBS = ['provision', 'deprovision', 'list', 'status', 'run', 'create', 'start', 'stop', 'restart', 'suspend', 'resume', 'delete',
-         'set-resources', 'console', 'exec', 'logs', 'events', 'wait', 'image', 'doctor']
+VERBS = ['provision', 'deprovision', 'list', 'status', 'run', 'create', 'start', 'stop', 'restart', 'suspend', 'hibernate',
+         'resume', 'delete', 'set-resources', 'touch', 'hold', 'set-idle', 'console', 'exec', 'logs', 'events', 'wait', 'whois',
+         'image', 'doctor']
 
 
 def complete(bus, line, point=None):
@@ -44,6 +45,9 @@ def test_bash_completes_live_names_by_state(bus):
     assert 'db' in complete(bus, 'heroctl start ') and 'web' not in complete(bus, 'heroctl start ')
     assert complete(bus, 'heroctl resume ') == ['dbus-1']
     assert complete(bus, 'heroctl suspend ') == ['alice', 'web']
+    assert complete(bus, 'heroctl hibernate ') == ['alice', 'dbus-1', 'web']
+    assert complete(bus, 'heroctl hold w') == ['web'] and complete(bus, 'heroctl hold web ') == []
+    assert complete(bus, 'heroctl set-idle web --idle-timeout ') == ['never']
     assert complete(bus, 'heroctl start db slow') == ['slow-1']
     assert complete(bus, 'heroctl logs -n 5 -f w') == ['web']
     assert complete(bus, 'heroctl exec -it -u root w') == ['web']

@@ -23,6 +23,7 @@
 #include "ctl/relay.h"
 #include "ctl/run-words.h"
 #include "ctl/sanitize.h"
+#include "ctl/sleep-text.h"
 #include "ctl/terminal.h"
 
 static void three_escapes_within_a_second_are_found(void **state) {
@@ -169,6 +170,31 @@ static void options_reach_their_variables(void **state) {
         assert_string_equal(argv[8], "-q");
 }
 
+static void limits_have_words_for_none(void **state) {
+        static uint64_t rate = 0, delay = 0;
+        static const Option options[] = {
+                { 0, "rate", "RATE", OPTION_RATE, &rate, "" },
+                { 0, "delay", "TIME", OPTION_DELAY, &delay, "" },
+                {},
+        };
+        static const char *const bad[] = { "--rate=0", "--rate=never", "--delay=0", "--delay=max", "--delay=" };
+        char *none[] = { (char[]) { "test" }, (char[]) { "--rate=max" }, (char[]) { "--delay=never" }, NULL };
+        char *some[] = { (char[]) { "test" }, (char[]) { "--rate=2M" }, (char[]) { "--delay=2min" }, NULL };
+        int first;
+
+        assert_int_equal(parse_options(options, false, 3, none, &first), 0);
+        assert_true(rate == UINT64_MAX && delay == UINT64_MAX);
+        assert_int_equal(parse_options(options, false, 3, some, &first), 0);
+        assert_int_equal(rate, 2 << 20);
+        assert_int_equal(delay, 120000000);
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                char *argv[] = { (char[]) { "test" }, (char *) bad[i], NULL };
+
+                assert_int_equal(parse_options(options, false, 2, argv, &first), -EINVAL);
+        }
+        assert_int_equal(rate, 2 << 20);
+}
+
 static void options_first_leaves_the_rest_alone(void **state) {
         char *argv[] = { (char[]) { "test" }, (char[]) { "-q" }, (char[]) { "vm" }, (char[]) { "-q" }, (char[]) { "--nonsense" },
                          NULL };
@@ -176,6 +202,64 @@ static void options_first_leaves_the_rest_alone(void **state) {
 
         assert_int_equal(parse_options(NULL, true, 5, argv, &first), 0);
         assert_int_equal(first, 2);
+}
+
+#define MIN UINT64_C(60000000)
+
+static void sleep_is_explained(void **state) {
+        static const struct {
+                SleepStatus status;
+                const char *label, *text;
+        } table[] = {
+                { { .state = "running", .idle_since = 58 * MIN, .sleep_at = 63 * MIN },
+                  "Idle", "since 2min 0s, will be suspended in 3min 0s" },
+                { { .state = "running", .idle_since = 58 * MIN, .sleep_at = 60 * MIN },
+                  "Idle", "since 2min 0s, is about to be suspended" },
+                { { .state = "running", .idle_since = 58 * MIN, .sleep_at = UINT64_MAX },
+                  "Idle", "since 2min 0s, is not suspended by itself" },
+                { { .state = "running", .idle_since = 58 * MIN, .awake_reason = "x" }, "Awake", "x" },
+                { { .state = "running", .idle_since = 58 * MIN, .held_until = 60 * MIN + 5000000 },
+                  "Awake", "held for another 5s" },
+                { { .state = "running", .held_until = UINT64_MAX }, "Awake", "held until further notice" },
+                { { .state = "running", .idle_timeout = UINT64_MAX }, "Awake", "it is not suspended by itself" },
+                { { .state = "running" }, "Awake", "not known to be idle" },
+                { { .state = "suspended", .since = 59 * MIN, .sleep_at = 61 * MIN, .has_address = true },
+                  "Asleep", "suspended 1min 0s ago, will be hibernated in 1min 0s; wakes on the first packet" },
+                { { .state = "suspended", .since = 59 * MIN, .sleep_at = UINT64_MAX },
+                  "Asleep", "suspended 1min 0s ago; wakes when it is used" },
+                { { .state = "hibernating" }, "Asleep", "is being written to disk; wakes when it is used" },
+                { { .state = "hibernated", .has_address = true }, "Asleep", "hibernated 1h 0min ago; wakes on the first packet" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                _cleanup_free_ char *text = NULL;
+                const char *label;
+
+                assert_int_equal(sleep_describe(&table[i].status, 60 * MIN, &label, &text), 1);
+                assert_string_equal(label, table[i].label);
+                assert_string_equal(text, table[i].text);
+        }
+}
+
+static void who_does_not_run_is_neither_awake_nor_asleep(void **state) {
+        static const char *const states[] = { "configured", "starting", "suspending", "resuming", "stopped", "failed" };
+        const char *label;
+        char *text;
+
+        for (size_t i = 0; i < ELEMENTSOF(states); i++)
+                assert_int_equal(sleep_describe(&(SleepStatus) { .state = states[i] }, 60 * MIN, &label, &text), 0);
+}
+
+static void check_policy(uint64_t timeout, uint64_t delay, const char *expected) {
+        _cleanup_free_ char *text = sleep_policy_describe(&(SleepStatus) { .idle_timeout = timeout, .hibernate_delay = delay });
+
+        assert_string_equal(text, expected);
+}
+
+static void a_policy_is_told(void **state) {
+        check_policy(5 * MIN, 60 * MIN, "suspended after 5min 0s, hibernated 1h 0min later");
+        check_policy(5 * MIN, UINT64_MAX, "suspended after 5min 0s, never hibernated");
+        check_policy(UINT64_MAX, MIN, "never suspended");
 }
 
 typedef struct Ends {
@@ -342,6 +426,10 @@ int main(void) {
                 cmocka_unit_test(json_is_laid_out_as_promised),
                 cmocka_unit_test(options_reach_their_variables),
                 cmocka_unit_test(options_first_leaves_the_rest_alone),
+                cmocka_unit_test(limits_have_words_for_none),
+                cmocka_unit_test(sleep_is_explained),
+                cmocka_unit_test(who_does_not_run_is_neither_awake_nor_asleep),
+                cmocka_unit_test(a_policy_is_told),
                 cmocka_unit_test(a_flow_carries_everything_and_then_ends),
                 cmocka_unit_test(a_flow_notices_an_idle_reader_that_leaves),
                 cmocka_unit_test(an_entrypoint_is_a_word_or_json),

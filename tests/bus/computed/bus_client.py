@@ -113,6 +113,7 @@ class Call:
 def spec(**keys):
     """a{sv} as CreateVM() wants it."""
     types = {'CPUs': dbus.UInt32, 'Memory': dbus.UInt64, 'Disk': dbus.UInt64, 'CPUWeight': dbus.UInt64, 'IOWeight': dbus.UInt64,
+             'NetworkReceiveMax': dbus.UInt64, 'NetworkTransmitMax': dbus.UInt64,
              'Rows': dbus.UInt32, 'Columns': dbus.UInt32, 'TTY': dbus.Boolean,
              **{k: lambda v: dbus.Array(v, signature='s') for k in ('Entrypoint', 'Arguments')}, 'RunImage': dbus.Boolean,
              'Transient': lambda v: dbus.Boolean(v) if isinstance(v, bool) else dbus.String(v),

@@ -128,6 +128,8 @@ def edit(**keys):
     (edit(environment=['novalue']), ''),
     (edit(mock_script='explode'), ''),
     (edit(cpu_weight=10**6), ''),
+    (edit(receive_max=1), ''),
+    (edit(transmit_max=2**62), ''),
 ], ids=lambda v: None if callable(v) else v or '-')
 def test_a_record_with_an_impossible_value_is_quarantined(three, change, word):
     o = json.loads(three.record.read_text())

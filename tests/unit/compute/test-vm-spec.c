@@ -69,6 +69,10 @@ static void sizes_and_counts_out_of_bounds_are_refused(void **state) {
         assert_true(check((VmSpec) { .disk = 1 }) < 0);
         assert_true(check((VmSpec) { .cpu_weight = 10001 }) < 0);
         assert_true(check((VmSpec) { .hypervisor = (char *) "xen" }) < 0);
+        assert_int_equal(check((VmSpec) { .receive_max = 1024, .transmit_max = UINT64_MAX }), 0);
+        assert_int_equal(check((VmSpec) { .receive_max = VM_RATE_MAX }), 0);
+        assert_true(check((VmSpec) { .receive_max = 1023 }) < 0);
+        assert_true(check((VmSpec) { .transmit_max = VM_RATE_MAX + 1 }) < 0);
 }
 
 static void strings_that_could_mislead_somebody_are_refused(void **state) {
