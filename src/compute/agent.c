@@ -135,12 +135,16 @@ int agent_shutdown(Agent *a) {
 }
 
 int agent_set_time(Agent *a) {
+        uint8_t seed[GP_SEED_SIZE];
         static GpWriter w;
 
         if (!a || a->lost)
                 return -ENOTCONN;
         gp_writer_init(&w, GP_SET_TIME, 0);
         gp_writer_u64(&w, GP_FIELD_REALTIME, now_usec(CLOCK_REALTIME));
+        if (getrandom(seed, sizeof(seed), GRND_NONBLOCK) == sizeof(seed))
+                gp_writer_bytes(&w, GP_FIELD_SEED, seed, sizeof(seed));
+        explicit_bzero(seed, sizeof(seed));
         return agent_send(a, &w);
 }
 

@@ -32,7 +32,7 @@ Agent *agent_free(Agent *a); /* ends all sessions with "lost" */
 void agent_forget(Agent *a);
 
 int agent_shutdown(Agent *a);
-int agent_set_time(Agent *a);
+int agent_set_time(Agent *a); /* and random numbers, see GP_FIELD_SEED */
 
 typedef struct ExecOptions {
         char **command, **environment;

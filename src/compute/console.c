@@ -15,6 +15,7 @@
 #include "basic/time-util.h"
 #include "compute/fd-store.h"
 #include "compute/manager.h"
+#include "compute/vm-awake.h"
 #include "compute/vm-record.h"
 
 #define LOG_NAME "console.log"
@@ -220,6 +221,8 @@ static int on_input(sd_event_source *s, int fd, uint32_t revents, void *userdata
                 return 0;
         }
         vm_touch(a->console->vm);
+        if (a->input)
+                vm_awake(a->console->vm, "somebody types at its console.");
         k = a->input ? send(a->console->fd, buf, (size_t) n, MSG_NOSIGNAL | MSG_DONTWAIT) : n;
         if (k < 0) {
                 /* The guest does not read. A person's keys may be dropped rather than spin on them. */

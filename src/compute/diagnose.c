@@ -11,6 +11,7 @@
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
+#include "basic/strv.h"
 #include "basic/time-util.h"
 #include "image/kernel.h"
 #include "shared/bus-util.h"
@@ -111,9 +112,44 @@ static int check_quarantined(Manager *m, sd_bus_message *reply) {
         return r;
 }
 
+/* What other tables drop, no rule of ours can let through. */
+static int check_obstacles(Manager *m, sd_bus_message *reply) {
+        _cleanup_strv_free_ char **chains = NULL;
+        int r;
+
+        if (filter_obstacles(m->network.filter, &chains) < 0)
+                return tell(reply, "firewall", WARNING, "The rules of other firewalls cannot be read: %s",
+                            filter_error(m->network.filter));
+        r = strv_length(chains) > 0 ? 0 : tell(reply, "firewall", OK, "No other firewall keeps VMs from the network.");
+        STRV_FOREACH(c, chains)
+                if (r >= 0)
+                        r = tell(reply, "firewall", WARNING,
+                                 "The nftables chain '%s' drops what is forwarded from and to VMs. Let it accept iifname \"tap-*\", "
+                                 "oifname \"tap-*\" and oifname \"" WAKE_INTERFACE "\".", *c);
+        return r;
+}
+
+static int check_network(Manager *m, sd_bus_message *reply) {
+        const Network *n = &m->network;
+        char subnet[SUBNET_STRING_MAX];
+        int r;
+
+        if (!n->book)
+                return tell(reply, "network", OK, "VMs have no network (Enable=no in compute.conf).");
+        r = tell(reply, "network", OK, "Addresses of VMs are of %s (%s).", subnet_format(subnet, &n->subnet), n->source);
+        if (r >= 0 && n->mycelium && mycelium_result(n->mycelium) < 0 && mycelium_result(n->mycelium) != -EINPROGRESS)
+                r = tell(reply, "mycelium", WARNING, "mycelium at %s: %s. Without it VMs are reached from this host and by IPv4 only.",
+                         m->config.mycelium_url, mycelium_error_text(n->mycelium));
+        /* The device is there from the first VM on; until then there is nothing that could be in its way. */
+        if (r >= 0 && n->netlink && !n->wake_source)
+                r = tell(reply, "wake", ERROR, "The device " WAKE_INTERFACE " is gone; restart hero-computed, so that packets wake VMs.");
+        return r >= 0 && n->filter ? check_obstacles(m, reply) : r;
+}
+
 int diagnose(Manager *m, sd_bus_message *call) {
         static int (*const checks[])(Manager *m, sd_bus_message *reply) = {
-                check_hypervisor, check_kernel, check_kvm, check_cgroups, check_capacity, check_quarantined,
+                check_hypervisor, check_kernel, check_kvm, check_cgroups, check_capacity, check_network,
+                check_quarantined,
         };
         _cleanup_message_ sd_bus_message *reply = NULL;
         int r;

@@ -15,6 +15,7 @@
 #include "compute/agent-internal.h"
 #include "compute/fd-store.h"
 #include "compute/manager.h"
+#include "compute/vm-awake.h"
 
 /* What the guest may send ahead must fit into the socket with the kernel's overhead for small pieces, so that a
  * client which does not read never holds up the channel. */
@@ -114,6 +115,7 @@ void session_pump(Session *s) {
                         return;
                 if (n < 0)
                         n = 0;
+                vm_awake(a->vm, "somebody writes to a command in it.");
                 if (agent_send_data(a, GP_STDIN, s->stream, buf, (size_t) n) < 0)
                         return; /* the channel is full; its EPOLLOUT brings us back */
                 if (n == 0) {

@@ -5,6 +5,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
+#include <linux/random.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -126,12 +128,41 @@ static void on_resume(Guest *g, const uint8_t *payload, size_t n) {
         guest_send(g, w);
 }
 
+/* Counted as entropy, and used at once rather than when the kernel next comes to it. */
+static void add_seed(const void *seed, size_t n) {
+        struct {
+                struct rand_pool_info info;
+                uint8_t bytes[GP_SEED_SIZE];
+        } pool = { .info = { .entropy_count = GP_SEED_SIZE * 8, .buf_size = GP_SEED_SIZE } };
+        int fd;
+
+        if (n != GP_SEED_SIZE)
+                return;
+        memcpy(pool.bytes, seed, n);
+        fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return;
+        (void) ioctl(fd, RNDADDENTROPY, &pool);
+        (void) ioctl(fd, RNDRESEEDCRNG);
+        close(fd);
+}
+
+static void find_seed(const uint8_t *payload, size_t n) {
+        GpReader r;
+
+        gp_reader_init(&r, payload, n);
+        while (gp_reader_next(&r) > 0)
+                if (r.tag == GP_FIELD_SEED)
+                        add_seed(r.value, r.size);
+}
+
 static void on_set_time(Guest *g, const uint8_t *payload, size_t n) {
         uint64_t realtime;
 
         if (!find_u64(payload, n, GP_FIELD_REALTIME, &realtime))
                 return;
         boot_set_clock(realtime);
+        find_seed(payload, n);
         guest_send(g, guest_writer(GP_TIME_SET, 0));
 }
 

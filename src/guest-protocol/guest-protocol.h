@@ -39,7 +39,7 @@
 #include "basic/macro.h"
 
 #define GP_VERSION_MAJOR 1
-#define GP_VERSION_MINOR 2        /* 2: the network in BOOT */
+#define GP_VERSION_MINOR 2        /* 2: the network in BOOT, SEED */
 #define GP_PORT_NAME "org.hero.agent"
 
 #define GP_HEADER_SIZE 12u
@@ -55,6 +55,7 @@
 #define GP_HOSTS_MAX 64u
 #define GP_MTU_MIN 1280u        /* what IPv6 asks for */
 #define GP_MTU_MAX 65535u
+#define GP_SEED_SIZE 32u
 
 typedef enum GpType {
         /* guest → host */
@@ -85,7 +86,7 @@ typedef enum GpType {
         GP_SIGNAL = 68,      /* stream; fields: SIGNAL. Goes to the session's process group. */
         GP_CLOSE = 69,       /* stream: the client is gone. Guest: SIGHUP, after 5 s SIGKILL, and EXIT as ever. */
         GP_SHUTDOWN = 70,    /* fields: MODE */
-        GP_SET_TIME = 71,    /* fields: REALTIME */
+        GP_SET_TIME = 71,    /* fields: REALTIME, SEED; after the guest was paused or saved */
         GP_RESUME = 72,      /* fields: NONCE */
 
         /* both ways */
@@ -128,6 +129,8 @@ typedef enum GpField {
         GP_FIELD_MTU = 35,           /* u32: GP_MTU_MIN…GP_MTU_MAX */
         GP_FIELD_DNS_SERVER = 36,    /* 4 or 16 bytes, repeated, in order of preference; replaces /etc/resolv.conf */
         GP_FIELD_HOST = 37,          /* string, repeated: a further line of /etc/hosts, "ADDRESS NAME…"; printable ASCII */
+        GP_FIELD_SEED = 38,          /* GP_SEED_SIZE random bytes for the guest's kernel: a saved guest that is restored must not
+                                      * go on with the random numbers it had, nor twice with the same */
 } GpField;
 
 typedef enum GpShutdown {
