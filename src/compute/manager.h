@@ -11,6 +11,7 @@
 
 #include "compute/capacity.h"
 #include "compute/compute-config.h"
+#include "compute/idle.h"
 #include "compute/job.h"
 #include "compute/resources.h"
 #include "compute/signals.h"
@@ -61,6 +62,8 @@ struct Manager {
 
         Quarantine *quarantined;
         size_t n_quarantined, allocated_quarantined;
+
+        Idle idle;
 
         sd_event_source *reconcile_timer;
         bool reconciling;

@@ -12,6 +12,7 @@ int request_start(Vm *vm, Job **ret, sd_bus_error *error);
 int request_stop(Vm *vm, bool force, Job **ret, sd_bus_error *error);
 int request_restart(Vm *vm, Job **ret, sd_bus_error *error);
 int request_suspend(Vm *vm, Job **ret, sd_bus_error *error);
+int request_hibernate(Vm *vm, Job **ret, sd_bus_error *error);
 int request_resume(Vm *vm, Job **ret, sd_bus_error *error);
 int request_delete(Vm *vm, bool force, JobType type, Job **ret, sd_bus_error *error);
 /* A creation that the former daemon was in the middle of. */
@@ -19,3 +20,6 @@ int request_go_on(Vm *vm, sd_bus_error *error);
 /* Start or resume, whichever it needs. */
 int request_wake(Vm *vm, Job **ret, sd_bus_error *error);
 int request_set_resources(Vm *vm, const VmSpec *wanted, sd_bus_error *error);
+/* Those of idle_timeout and hibernate_delay that are given. */
+int request_set_idle_policy(Vm *vm, const VmSpec *wanted, sd_bus_error *error);
+int request_hold(Vm *vm, uint64_t usec, sd_bus_error *error);

@@ -13,6 +13,7 @@
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "basic/strv.h"
+#include "basic/time-util.h"
 #include "compute/manager.h"
 #include "shared/bus-util.h"
 #include "shared/log.h"
@@ -34,6 +35,14 @@ static int set_string(json_t *o, const char *key, const char *value) {
 
 static int set_uint(json_t *o, const char *key, uint64_t value) {
         return json_object_set_new(o, key, json_integer((json_int_t) value));
+}
+
+/* Of times and rates: absent for what is not given, -1 for infinity. */
+static int set_limit(json_t *o, const char *key, uint64_t value) {
+        if (value > 0)
+                return json_object_set_new(o, key, json_integer(value > INT64_MAX ? -1 : (json_int_t) value));
+        (void) json_object_del(o, key);
+        return 0;
 }
 
 static int set_strv(json_t *o, const char *key, char *const *l) {
@@ -108,6 +117,7 @@ static int set_spec(json_t *o, const Vm *vm) {
         return set_string(o, "user", s->user) | set_string(o, "image", s->image) |
                 set_string(o, "image_digest", vm->image_digest) | set_string(o, "hypervisor", vm->hypervisor->name) |
                 set_uint(o, "cpus", s->cpus) | set_uint(o, "memory", s->memory) | set_uint(o, "disk", s->disk) |
+                set_limit(o, "idle_timeout_usec", s->idle_timeout) | set_limit(o, "hibernate_delay_usec", s->hibernate_delay) |
                 set_uint(o, "cpu_weight", s->cpu_weight) | set_uint(o, "io_weight", s->io_weight) |
                 set_strv(o, "command", s->command) | set_strv(o, "environment", s->environment) |
                 set_list(o, "entrypoint", s->entrypoint) | set_list(o, "arguments", s->arguments) |
@@ -182,6 +192,7 @@ int vm_record_save(Vm *vm) {
                 set_string(o, "before", vm_state_to_string(vm->before)) | set_string(o, "reason", vm->reason) |
                 set_uint(o, "created", vm->created) | set_uint(o, "started", vm->started) |
                 set_uint(o, "stopped", vm->stopped) | set_uint(o, "last_activity", vm->last_activity) |
+                set_limit(o, "held_until", idle_held_until(vm)) |
                 json_object_set_new(o, "exit_code", json_integer(vm->exit_code)) |
                 set_string(o, "exit_reason", vm->exit_reason) | set_pulling(o, vm) |
                 json_object_set_new(o, "events", events_to_json(vm)) | set_runtime(o, vm);
@@ -213,6 +224,12 @@ static uint64_t get_uint(json_t *o, const char *key) {
         json_int_t v = json_integer_value(json_object_get(o, key));
 
         return v < 0 ? 0 : (uint64_t) v;
+}
+
+static uint64_t get_limit(json_t *o, const char *key) {
+        json_int_t v = json_integer_value(json_object_get(o, key));
+
+        return v < 0 ? UINT64_MAX : (uint64_t) v;
 }
 
 static int get_strv(json_t *o, const char *key, char ***ret) {
@@ -264,6 +281,8 @@ static int get_spec(json_t *o, VmSpec *s) {
         s->disk = get_uint(o, "disk");
         s->cpu_weight = get_uint(o, "cpu_weight");
         s->io_weight = get_uint(o, "io_weight");
+        s->idle_timeout = get_limit(o, "idle_timeout_usec");
+        s->hibernate_delay = get_limit(o, "hibernate_delay_usec");
         s->run_image = get_run_image(o);
         s->transient = json_is_true(json_object_get(o, "transient"));
         if (free_and_strdup(&s->user, get_string(o, "user")) < 0 || free_and_strdup(&s->image, get_string(o, "image")) < 0 ||
@@ -304,6 +323,13 @@ static int get_events(json_t *o, Vm *vm) {
                         vm->manager->next_sequence = (uint64_t) sequence + 1;
         }
         return 0;
+}
+
+static void get_hold(json_t *o, Vm *vm) {
+        uint64_t left = idle_hold_left(get_uint(o, "held_until"), now_usec(CLOCK_REALTIME));
+
+        if (left > 0)
+                vm->idle.clock.held = now_usec(CLOCK_BOOTTIME) + left;
 }
 
 static void get_runtime(json_t *o, VmRecordRuntime *ret) {
@@ -376,6 +402,7 @@ static int vm_from_json(Manager *m, const char *name, json_t *o, Vm **ret, char 
         vm->started = get_uint(o, "started");
         vm->stopped = get_uint(o, "stopped");
         vm->last_activity = get_uint(o, "last_activity");
+        get_hold(o, vm);
         vm->exit_code = get_exit_code(o);
         vm->pulling = get_string(o, "pulling_for") && s == VM_PROVISIONING;
         vm->pull_provisions = streq_ptr(get_string(o, "pulling_for"), "provision");

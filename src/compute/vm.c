@@ -132,6 +132,7 @@ VmRuntime *vm_runtime_new(Vm *vm) {
                 .monitor_fd = -EBADF,
                 .agent_fd = -EBADF,
                 .console_fd = -EBADF,
+                .cpu_stat_fd = -EBADF,
         };
         return vm->runtime = rt;
 }
@@ -155,6 +156,7 @@ void vm_runtime_free(Vm *vm) {
         safe_close(rt->monitor_fd);
         safe_close(rt->agent_fd);
         safe_close(rt->console_fd);
+        safe_close(rt->cpu_stat_fd);
         if (rt->uid != UID_INVALID)
                 uid_pool_give_back(vm->manager, rt->uid);
         free(rt->launch_why);
@@ -180,6 +182,7 @@ bool vm_agent_is_ready(const Vm *vm) {
 
 void vm_touch(Vm *vm) {
         vm->last_activity = now_usec(CLOCK_REALTIME);
+        vm->idle.used = now_usec(CLOCK_BOOTTIME);
 }
 
 static void vm_log_transition(Vm *vm, VmState from, VmState to) {
@@ -220,6 +223,7 @@ static void set_state(Vm *vm, VmState to, bool save, const char *format, va_list
                 vm_record_settle(vm);
         vm_log_transition(vm, from, to);
         vm_changed(vm, "State", "StateReason", NULL);
+        idle_vm_state_changed(vm);
         vm_waiters_wake(vm);
 }
 

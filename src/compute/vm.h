@@ -4,12 +4,14 @@
 /* A VM. Owned by the Manager, which finds it by name, id, user and scope. What it is (spec, state, history) lives
  * as long as the VM; what it needs while there is a VMM (runtime) only so long. */
 
+#include <netinet/in.h>
 #include <sys/queue.h>
 #include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
 #include <uthash.h>
 
 #include "compute/event-log.h"
+#include "compute/idle.h"
 #include "compute/image-config.h"
 #include "compute/lifecycle.h"
 #include "compute/vm-spec.h"
@@ -61,6 +63,7 @@ struct VmRuntime {
         bool executed:1, exited:1, stop_unit_sent:1, killed_by_us:1;
         unsigned stop_stage;
         sd_bus_slot *unregister_call;
+        int cpu_stat_fd;       /* of the scope's cgroup, once idle.c has read it */
         unsigned late_answers; /* of the monitor, which nobody waits for any more: vm-suspend.c */
 
         VmEnd end;
@@ -87,6 +90,11 @@ struct Vm {
         VmPhases phases;
         int exit_code;          /* of its command; -1: none */
         char *exit_reason;      /* see vm-exit.h; NULL: has not ended */
+
+        VmIdle idle;
+        int tap_ifindex;        /* 0: none */
+        struct in6_addr address6; /* likewise, all zero */
+        struct in_addr address4;
 
         Job *job;
         VmRuntime *runtime;

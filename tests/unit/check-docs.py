@@ -74,8 +74,8 @@ def check_configuration(name, parser):
         if m := re.match(r'\[(\w+)\]\n', part):
             section = m[1]
         elif m := re.match(r'\*(\w+)=\*\n', part):
-            default = re.search(r'Default:\s+(?:``)?([^\s`,]+?)(?:``|\.$|\.\n|,| )', part)
-            documented[section, m[1]] = default[1] if default else None
+            default = re.search(r'Default:\s+(?:``([^`]+)``|([^\s`,]+?)(?:\.$|\.\n|,| ))', part)
+            documented[section, m[1]] = default[1] or default[2] if default else None
     compare('key', keys, set(documented), f'{name}(5)')
     installed, section = {}, None
     for line in read(f'config/{name}').split('\n'):
