@@ -373,13 +373,11 @@ static int on_check(sd_event_source *s, uint64_t usec, void *userdata) {
                 },
         };
         Vm *vm, *next;
-        int r = 0;
 
         m->idle.left_over = false;
         HASH_ITER(hh_name, m->vms_by_name, vm, next)
-                r = MIN2(r, check_vm(&c, vm));
-        if (r < 0)
-                (void) log_oom(); /* those stay awake until the next time */
+                if (check_vm(&c, vm) < 0)
+                        (void) log_oom(); /* it stays awake until the next time */
         if (c.n_quiet > 0) {
                 look_at_flows(&c);
                 suspend_due(&c);
