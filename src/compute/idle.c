@@ -294,10 +294,12 @@ static void suspend(Check *c, Vm *vm) {
         log_vm_debug(vm, "VM '%s' has been idle for %s and is suspended.", vm->name,
                      format_timespan(idle, c->now - vm->idle.clock.active));
         r = request_suspend(vm, &j, &error);
-        if (r >= 0)
-                c->jobs++;
-        else
+        if (r < 0) {
                 log_vm_warning(vm, "VM '%s' is idle and cannot be suspended: %s", vm->name, error.message ?: strerror(-r));
+                return;
+        }
+        vm->idle.job = j->id;
+        c->jobs++;
 }
 
 static void hibernate(Check *c, Vm *vm) {
@@ -307,6 +309,7 @@ static void hibernate(Check *c, Vm *vm) {
 
         r = request_hibernate(vm, &j, &error);
         if (r >= 0) {
+                vm->idle.job = j->id;
                 c->jobs++;
                 return;
         }
@@ -431,7 +434,15 @@ void idle_vm_state_changed(Vm *vm) {
         arm_for(vm);
 }
 
+/* What is being done as the VM is idle, which it is not any more. */
+static void cancel(Vm *vm) {
+        if (vm->job && vm->job->id == vm->idle.job)
+                (void) job_cancel(vm->job, NULL);
+}
+
 void idle_vm_policy_changed(Vm *vm) {
+        if (vm->state != VM_SUSPENDED && idle_timeout(vm) == USEC_INFINITY)
+                cancel(vm);
         /* Nobody has looked at it while it was never to sleep. */
         if (vm->state == VM_RUNNING && (vm->idle.shown == IDLE_NEVER || vm->idle.shown == IDLE_CANNOT_SUSPEND) && may_suspend(vm))
                 idle_clock_start(&vm->idle.clock, now_usec(CLOCK_BOOTTIME), IDLE_TOUCHED);
@@ -451,6 +462,11 @@ void idle_config_changed(Manager *m, uint64_t old_timeout, uint64_t old_delay) {
         }
 }
 
+void idle_used(Vm *vm) {
+        vm->idle.used = now_usec(CLOCK_BOOTTIME);
+        cancel(vm);
+}
+
 void idle_touch(Vm *vm) {
         uint64_t now = now_usec(CLOCK_BOOTTIME);
 
@@ -463,6 +479,8 @@ void idle_touch(Vm *vm) {
 void idle_hold(Vm *vm, uint64_t usec) {
         bool held = vm->idle.shown == IDLE_HELD;
 
+        if (usec > 0)
+                cancel(vm);
         idle_clock_hold(&vm->idle.clock, now_usec(CLOCK_BOOTTIME), usec);
         announce(vm);
         if (held && vm->idle.shown == IDLE_HELD)

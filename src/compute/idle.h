@@ -23,6 +23,7 @@ typedef struct Idle {
 typedef struct VmIdle {
         IdleClock clock;
         uint64_t used;    /* CLOCK_BOOTTIME of vm_touch() */
+        uint32_t job;     /* the last one that was made because it was idle; 0: none */
         uint64_t asleep;  /* what its hibernation is counted from; likewise */
         IdleReason shown; /* AwakeReason, as it was last announced */
 } VmIdle;
@@ -37,6 +38,10 @@ void idle_vm_state_changed(Vm *vm);
 void idle_vm_policy_changed(Vm *vm);
 void idle_config_changed(Manager *m, uint64_t old_timeout, uint64_t old_delay);
 
+/* Somebody uses it through us (vm_touch() calls this), or is about to: there is a packet for it, say. A suspend for being idle
+ * that is under way is taken back; one that somebody asked for is not. Cheap. */
+void idle_used(Vm *vm);
+/* The same, and it is no signal that could have been left out. */
 void idle_touch(Vm *vm);
 void idle_hold(Vm *vm, uint64_t usec); /* 0 ends it */
 

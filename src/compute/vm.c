@@ -182,7 +182,7 @@ bool vm_agent_is_ready(const Vm *vm) {
 
 void vm_touch(Vm *vm) {
         vm->last_activity = now_usec(CLOCK_REALTIME);
-        vm->idle.used = now_usec(CLOCK_BOOTTIME);
+        idle_used(vm);
 }
 
 static void vm_log_transition(Vm *vm, VmState from, VmState to) {

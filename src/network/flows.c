@@ -76,7 +76,7 @@ static bool flow_is_open(struct nlmsghdr *h, struct nlattr *tuple) {
                 return false;
 
         default:
-                /* A question and its answer (DNS, the time) are no exchange: a guest that asks once a minute would never sleep. */
+                /* A question and its answer (DNS, the time) are none: a guest that asks once a minute would never sleep. */
                 status = nlmsg_find_attr(h, sizeof(struct nfgenmsg), CTA_STATUS);
                 if (status && nla_len(status) >= (int) sizeof(bits))
                         bits = be32toh(nla_get_u32(status));

@@ -263,6 +263,44 @@ def test_suspend_that_fails_is_tried_again_after_the_idle_time(host):
     assert time.time() - failed > SOON / SEC / 2
 
 
+@pytest.mark.parametrize('how', [('Touch',), ('Hold', 't', 60 * SEC), ('SetIdlePolicy', 'a{sv}', spec(IdleTimeoutUSec=NEVER))])
+def test_sign_of_life_takes_back_the_suspend_of_an_idle_vm(host, how):
+    host.systemd.behaviour['FreezeUnit'] = 'hold'
+    host.running(IdleTimeoutUSec=SOON)
+    run_until(lambda: host.systemd.held, 5)
+    host.root.vm('web', *how)
+    host.systemd.release()
+    host.wait_state('web', 'running')
+    assert host.root.transitions('web')[-2:] == [('running', 'suspending'), ('suspending', 'running')]
+    assert not host.systemd.units['hero-vm-web.scope'].is_frozen()
+
+
+def test_touch_does_not_take_back_a_suspend_that_somebody_asked_for(host):
+    host.running()
+    host.systemd.behaviour['FreezeUnit'] = 'hold'
+    job = host.root.vm('web', 'Suspend')
+    run_until(lambda: host.systemd.held)
+    host.root.vm('web', 'Touch')
+    host.systemd.release()
+    assert host.root.job(job) == ('done', '')
+
+
+def test_suspended_vm_says_when_it_will_be_hibernated_and_touch_and_hold_put_it_off(host):
+    host.running(HibernateDelayUSec=3600 * SEC)
+    assert host.root.do('web', 'Suspend') == ('done', '')
+    sleep = host.root.vm_get('web', 'SleepTimestamp')
+    if sleep == NEVER:
+        pytest.skip('the mock hypervisor cannot be hibernated')
+    assert abs(sleep / SEC - time.time() - 3600) < 5
+    run_for(0.2)
+    host.root.vm('web', 'Touch')
+    assert host.root.vm_get('web', 'SleepTimestamp') - sleep > 200 * MSEC
+    host.root.vm('web', 'Hold', 't', 7200 * SEC)
+    assert host.root.vm_get('web', 'SleepTimestamp') == host.root.vm_get('web', 'HeldUntilTimestamp')
+    host.root.vm('web', 'SetIdlePolicy', 'a{sv}', spec(HibernateDelayUSec=NEVER))
+    assert host.root.vm_get('web', 'SleepTimestamp') == NEVER
+
+
 def test_many_that_are_due_at_once_all_sleep_and_not_all_at_a_time(host):
     names = [f'vm-{i}' for i in range(24)]
     for name in names:
