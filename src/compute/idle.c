@@ -28,6 +28,8 @@
 #define LEFT_OVER_USEC (100 * USEC_PER_MSEC)
 /* A VM that may not be hibernated now, as the disk is full, say, is not asked for all the time. */
 #define RETRY_USEC (60 * USEC_PER_SEC)
+/* Reading the table of connections takes as long as there are many, whosever they are; so much of our time may go into it. */
+#define CONNECTIONS_SHARE 100u
 /* After what is to be done about VMs: input that waits to be read is activity. */
 #define PRIORITY (SD_EVENT_PRIORITY_NORMAL + 10)
 /* What two readings of two clocks may differ in without one of them having been set. */
@@ -230,6 +232,7 @@ static size_t addresses_of(const Vm *vm, FlowAddress ret[static 2]) {
 }
 
 static int read_flows(Check *c, FlowAddress *addresses, size_t n) {
+        uint64_t begun = now_usec(CLOCK_BOOTTIME), now;
         Idle *i = &c->manager->idle;
         int r = 0;
 
@@ -241,11 +244,28 @@ static int read_flows(Check *c, FlowAddress *addresses, size_t n) {
                 r = flows_find(i->connections, addresses, n);
         if (r < 0)
                 (void) log_debug_errno(r, "Cannot read the table of connections: %m");
+        now = now_usec(CLOCK_BOOTTIME);
+        i->connections_after = now + (now - begun) * CONNECTIONS_SHARE;
         return r;
 }
 
 static bool needs_flows(const Check *c, const Vm *vm) {
         return idle_clock_needs_flows(&vm->idle.clock, &c->settings, c->now, idle_timeout(vm));
+}
+
+/* It is too early to read them again: those that had one may have it still, and the others are due a little later. */
+static void put_off_flows(Check *c) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < c->n_quiet; i++) {
+                Vm *vm = c->quiet[i];
+
+                if (!needs_flows(c, vm))
+                        c->quiet[n++] = vm;
+                else if (vm->idle.clock.reason != IDLE_NOTHING)
+                        idle_clock_touch(&vm->idle.clock, c->now, vm->idle.clock.reason);
+        }
+        c->n_quiet = n;
 }
 
 static void look_at_flows(Check *c) {
@@ -382,7 +402,10 @@ static int on_check(sd_event_source *s, uint64_t usec, void *userdata) {
                 if (check_vm(&c, vm) < 0)
                         (void) log_oom(); /* it stays awake until the next time */
         if (c.n_quiet > 0) {
-                look_at_flows(&c);
+                if (c.now >= m->idle.connections_after)
+                        look_at_flows(&c);
+                else
+                        put_off_flows(&c);
                 suspend_due(&c);
         }
         hibernate_due(&c);

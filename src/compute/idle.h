@@ -16,6 +16,7 @@ typedef struct Idle {
         sd_event_source *timer;
         Netlink *links, *connections; /* opened when first needed */
         int64_t realtime_offset;      /* of CLOCK_REALTIME to CLOCK_BOOTTIME, see idle_to_realtime() */
+        uint64_t connections_after;   /* CLOCK_BOOTTIME, when they may be read again */
         bool left_over;               /* VMs are due for which there were too many others */
 } Idle;
 
