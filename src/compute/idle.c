@@ -360,7 +360,7 @@ static void hibernate_due(Check *c) {
 static int check_vm(Check *c, Vm *vm) {
         c->any = c->any || may_sleep(vm);
         if (vm->job) {
-                c->jobs += vm->job->type == JOB_SUSPEND;
+                c->jobs += vm->job->id == vm->idle.job;
                 return 0;
         }
         if (may_hibernate(vm) && c->now >= hibernation_time(vm)) {
