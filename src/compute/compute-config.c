@@ -9,6 +9,7 @@
 #include "basic/string-util.h"
 #include "basic/strv.h"
 #include "basic/time-util.h"
+#include "compute/idle-policy.h"
 #include "compute/vm-spec.h"
 #include "network/ipv4-pool.h"
 #include "network/mycelium.h"
@@ -55,6 +56,12 @@ int compute_config_defaults(ComputeConfig *c) {
                 .monitor_timeout = 10 * USEC_PER_SEC,
                 .console_history = UINT64_C(1) << 20,
                 .console_shell = true,
+                .idle_signals = IDLE_ALL_SIGNALS,
+                .idle_timeout = 5 * 60 * USEC_PER_SEC,
+                .hibernate_delay = 60 * 60 * USEC_PER_SEC,
+                .check_interval = 10 * USEC_PER_SEC,
+                .network_noise = 2048,
+                .cpu_threshold = 2,
         };
         if (set_string(&c->hypervisor, "qemu") < 0 || set_string(&c->slice, "machine-hero.slice") < 0 ||
             set_string(&c->image, "busybox") < 0 || set_string(&c->mycelium_url, MYCELIUM_URL) < 0 ||
@@ -96,6 +103,10 @@ typedef enum Kind {
         KIND_URL,
         KIND_ADDRESSES,
         KIND_WAKE,
+        KIND_INTERVAL,
+        KIND_SIGNALS,
+        KIND_NOISE,
+        KIND_PERCENT,
 } Kind;
 
 static const struct {
@@ -138,6 +149,12 @@ static const struct {
         { "Timeouts", "StopTimeoutSec", KIND_TIME, offsetof(ComputeConfig, stop_timeout) },
         { "Console", "HistorySize", KIND_SIZE, offsetof(ComputeConfig, console_history) },
         { "Console", "Shell", KIND_BOOLEAN, offsetof(ComputeConfig, console_shell) },
+        { "Idle", "IdleTimeoutSec", KIND_TIME, offsetof(ComputeConfig, idle_timeout) },
+        { "Idle", "HibernateDelaySec", KIND_TIME, offsetof(ComputeConfig, hibernate_delay) },
+        { "Idle", "CheckIntervalSec", KIND_INTERVAL, offsetof(ComputeConfig, check_interval) },
+        { "Idle", "Signals", KIND_SIGNALS, offsetof(ComputeConfig, idle_signals) },
+        { "Idle", "NetworkNoise", KIND_NOISE, offsetof(ComputeConfig, network_noise) },
+        { "Idle", "CPUThreshold", KIND_PERCENT, offsetof(ComputeConfig, cpu_threshold) },
 };
 
 static int why(char **ret, const char *sentence) {
@@ -203,6 +220,16 @@ static int assign_words(Kind kind, const char *value, char **p, char **ret_why) 
         if (kind == KIND_WAKE && wake_policy_parse(value, &policy) < 0)
                 return why(ret_why, "Must be words like \"tcp udp\", \"tcp:22 tcp:8000-8999 ping\", or none.");
         return set_string(p, value);
+}
+
+static int parse_percent(const char *s, double *ret) {
+        _cleanup_free_ char *number = NULL;
+        size_t n = strlen(s);
+
+        if (n == 0 || s[n - 1] != '%')
+                return -EINVAL;
+        number = strndup(s, n - 1);
+        return number ? parse_double(number, ret) : -ENOMEM;
 }
 
 static int assign_number(Kind kind, const char *value, void *p, char **ret_why) {
@@ -279,6 +306,29 @@ static int assign_number(Kind kind, const char *value, void *p, char **ret_why) 
                 if (parse_usec(value, &v) < 0 || v == 0)
                         return why(ret_why, "Must be a time, like 90, 500ms or 5min.");
                 *(uint64_t *) p = v;
+                return 0;
+
+        case KIND_INTERVAL:
+                if (parse_usec(value, &v) < 0 || v < 50 * USEC_PER_MSEC || v > 60 * 60 * USEC_PER_SEC)
+                        return why(ret_why, "Must be a time between 50ms and 1h.");
+                *(uint64_t *) p = v;
+                return 0;
+
+        case KIND_SIGNALS:
+                if (idle_signals_parse(value, p) < 0)
+                        return why(ret_why, "Must be one or more of network, cpu, sessions and flows.");
+                return 0;
+
+        case KIND_NOISE:
+                if (parse_size(value, &v) < 0 || v > (UINT64_C(1) << 30))
+                        return why(ret_why, "Must be a size between 0 and 1G.");
+                *(uint64_t *) p = v;
+                return 0;
+
+        case KIND_PERCENT:
+                if (parse_percent(value, &d) < 0 || d < 0.1 || d > 100 * VM_CPUS_MAX)
+                        return why(ret_why, "Must be between 0.1% and 6400% of one CPU.");
+                *(double *) p = d;
                 return 0;
 
         default:

@@ -49,6 +49,12 @@ typedef struct ComputeConfig {
         /* [Console] */
         uint64_t console_history;
         int console_shell;       /* boolean */
+
+        /* [Idle] */
+        unsigned idle_signals;   /* IdleSignal */
+        uint64_t idle_timeout, hibernate_delay, check_interval;
+        uint64_t network_noise;  /* bytes in a check_interval */
+        double cpu_threshold;    /* percent */
 } ComputeConfig;
 
 int compute_config_defaults(ComputeConfig *c);

@@ -76,6 +76,7 @@ static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
 static void on_adopted(Manager *m) {
         network_adopted(m);
         m->serving = true;
+        idle_begin(m);
         (void) reconcile_start(m);
         if (sd_bus_request_name_async(m->bus, NULL, COMPUTE_BUS_NAME, 0, on_name, m) < 0)
                 (void) sd_event_exit(m->event, EXIT_FAILURE);

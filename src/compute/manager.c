@@ -25,6 +25,7 @@ static void on_config_problem(const char *sentence, void *userdata) {
 }
 
 int manager_load_config(Manager *m) {
+        uint64_t timeout = m->config.idle_timeout, delay = m->config.hibernate_delay;
         ComputeConfig c;
         int r;
 
@@ -46,6 +47,7 @@ int manager_load_config(Manager *m) {
                 return log_error_errno(r, "Cannot find out what the host has: %m");
         resources_flush(m);
         network_reload(m);
+        idle_config_changed(m, timeout, delay);
         return 0;
 }
 
@@ -99,6 +101,7 @@ Manager *manager_free(Manager *m) {
         if (!m)
                 return NULL;
         signals_done(m);
+        idle_done(m);
         /* VMs stay: closing our ends of their sockets leaves PID 1's. */
         m->serving = false;
         HASH_ITER(hh_name, m->vms_by_name, vm, next)

@@ -11,6 +11,7 @@
 
 #include "compute/capacity.h"
 #include "compute/compute-config.h"
+#include "compute/idle.h"
 #include "compute/job.h"
 #include "compute/network.h"
 #include "compute/resources.h"
@@ -63,6 +64,8 @@ struct Manager {
 
         Quarantine *quarantined;
         size_t n_quarantined, allocated_quarantined;
+
+        Idle idle;
 
         sd_event_source *reconcile_timer;
         bool reconciling;

@@ -176,6 +176,10 @@ static const char *spec_difference(const Vm *vm, const VmSpec *s) {
                 return "KernelArguments";
         if (s->mock_script && !streq_ptr(s->mock_script, have->mock_script))
                 return "MockScript";
+        if (s->idle_timeout && s->idle_timeout != have->idle_timeout)
+                return "IdleTimeoutUSec";
+        if (s->hibernate_delay && s->hibernate_delay != have->hibernate_delay)
+                return "HibernateDelayUSec";
         return NULL;
 }
 
@@ -408,6 +412,10 @@ static int set_network_limits(Vm *vm, const VmSpec *w, sd_bus_error *error) {
         return sd_bus_error_setf(error, SD_BUS_ERROR_FAILED, "Cannot limit the network of VM '%s': %s.", vm->name, strerror(-r));
 }
 
+static int not_recorded(Vm *vm, int r, sd_bus_error *error) {
+        return sd_bus_error_setf(error, SD_BUS_ERROR_FAILED, "Cannot write the record of VM '%s': %s.", vm->name, strerror(-r));
+}
+
 int request_set_resources(Vm *vm, const VmSpec *w, sd_bus_error *error) {
         VmSpec *s = &vm->spec;
         bool limits;
@@ -432,10 +440,43 @@ int request_set_resources(Vm *vm, const VmSpec *w, sd_bus_error *error) {
         s->io_weight = w->io_weight ?: s->io_weight;
         r = vm_record_save(vm);
         if (r < 0)
-                return sd_bus_error_setf(error, SD_BUS_ERROR_FAILED, "Cannot write the record of VM '%s': %s.", vm->name,
-                                         strerror(-r));
+                return not_recorded(vm, r, error);
         if (limits && vm->runtime && vm->runtime->scope_up)
                 (void) scope_set_limits(vm, w->cpus > 0);
         vm_changed(vm, "CPUs", "Memory", "Disk", "NetworkReceiveMax", "NetworkTransmitMax", NULL);
+        return 0;
+}
+
+int request_set_idle_policy(Vm *vm, const VmSpec *w, sd_bus_error *error) {
+        uint64_t timeout = vm->spec.idle_timeout, delay = vm->spec.hibernate_delay;
+        int r;
+
+        vm->spec.idle_timeout = w->idle_timeout ?: timeout;
+        vm->spec.hibernate_delay = w->hibernate_delay ?: delay;
+        r = vm_record_save(vm);
+        if (r < 0) {
+                vm->spec.idle_timeout = timeout;
+                vm->spec.hibernate_delay = delay;
+                return not_recorded(vm, r, error);
+        }
+        vm_changed(vm, "IdleTimeoutUSec", "HibernateDelayUSec", NULL);
+        idle_vm_policy_changed(vm);
+        return 0;
+}
+
+int request_hold(Vm *vm, uint64_t usec, sd_bus_error *error) {
+        IdleClock before = vm->idle.clock;
+        int r;
+
+        if (usec > IDLE_HOLD_MAX)
+                return sd_bus_error_set(error, ERROR_INVALID_ARGUMENT,
+                                        "A VM can be held awake for at most 24 hours; for longer, set its IdleTimeoutUSec.");
+        idle_hold(vm, usec);
+        r = vm_record_save(vm);
+        if (r < 0) {
+                vm->idle.clock = before;
+                idle_vm_policy_changed(vm);
+                return not_recorded(vm, r, error);
+        }
         return 0;
 }

@@ -21,3 +21,6 @@ int request_go_on(Vm *vm, sd_bus_error *error);
 /* Start or resume, whichever it needs. */
 int request_wake(Vm *vm, Job **ret, sd_bus_error *error);
 int request_set_resources(Vm *vm, const VmSpec *wanted, sd_bus_error *error);
+/* Those of idle_timeout and hibernate_delay that are given. */
+int request_set_idle_policy(Vm *vm, const VmSpec *wanted, sd_bus_error *error);
+int request_hold(Vm *vm, uint64_t usec, sd_bus_error *error);

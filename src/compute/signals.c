@@ -24,7 +24,8 @@ struct SignalMessage {
 static const char *const properties[] = {
         "State",      "StateReason",      "AgentReady",       "PID",        "UID", "CPUs",   "Memory",
         "Disk",       "StartedTimestamp", "StoppedTimestamp", "ExitCode", "Job", "Accelerator", "ImageDigest",
-        "ExitReason", "MyceliumIP", "NetworkReceiveMax", "NetworkTransmitMax",
+        "ExitReason", "MyceliumIP", "NetworkReceiveMax", "NetworkTransmitMax", "AwakeReason", "IdleTimeoutUSec",
+        "HibernateDelayUSec",
 };
 
 static void emit_vm(Vm *vm) {

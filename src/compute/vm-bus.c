@@ -100,6 +100,31 @@ static int method_set_resources(sd_bus_message *message, Vm *vm, sd_bus_error *e
         return r < 0 ? r : sd_bus_reply_method_return(message, NULL);
 }
 
+static int method_touch(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        idle_touch(vm);
+        return sd_bus_reply_method_return(message, NULL);
+}
+
+static int method_hold(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        uint64_t usec;
+        int r;
+
+        r = sd_bus_message_read(message, "t", &usec);
+        if (r >= 0)
+                r = request_hold(vm, usec, error);
+        return r < 0 ? r : sd_bus_reply_method_return(message, NULL);
+}
+
+static int method_set_idle_policy(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        _cleanup_(vm_spec_done) VmSpec spec = {};
+        int r;
+
+        r = vm_spec_read(message, VM_SPEC_IDLE, &spec, error);
+        if (r >= 0)
+                r = request_set_idle_policy(vm, &spec, error);
+        return r < 0 ? r : sd_bus_reply_method_return(message, NULL);
+}
+
 static int console_error(Vm *vm, int r, sd_bus_error *error) {
         if (r == -EDQUOT)
                 return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED, "%u are attached to the console of VM '%s' already.",
@@ -288,6 +313,9 @@ static const VmMethod methods[] = {
         { "Resume", method_resume },
         { "Delete", method_delete },
         { "SetResources", method_set_resources },
+        { "Touch", method_touch },
+        { "Hold", method_hold },
+        { "SetIdlePolicy", method_set_idle_policy },
         { "OpenConsole", method_open_console },
         { "Exec", method_exec },
         { "Logs", method_logs },
@@ -353,6 +381,12 @@ GETTER(uid, "u", (uint32_t) (vm->runtime && vm->runtime->uid != UID_INVALID ? vm
 GETTER(exit_code, "i", (int32_t) vm->exit_code);
 GETTER(exit_reason, "s", strempty(vm->exit_reason));
 GETTER(tap_device, "s", vm->network.tap);
+GETTER(idle_timeout, "t", idle_timeout(vm));
+GETTER(hibernate_delay, "t", idle_hibernate_delay(vm));
+GETTER(awake_reason, "s", idle_awake_reason(vm, (char[IDLE_SENTENCE_MAX]) {}));
+GETTER(idle_since, "t", idle_since(vm));
+GETTER(sleep_time, "t", idle_sleep_time(vm));
+GETTER(held_until, "t", idle_held_until(vm));
 GETTER(transient, "b", vm->spec.transient);
 GETTER(job, "o", vm->job ? vm->job->path : "/");
 
@@ -423,6 +457,12 @@ static const sd_bus_vtable vm_vtable[] = {
                                 SD_BUS_RESULT("o", job), vm_method, UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("SetResources", SD_BUS_ARGS("a{sv}", resources),
                                 SD_BUS_NO_RESULT, vm_method, UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Touch", SD_BUS_NO_ARGS,
+                                SD_BUS_NO_RESULT, vm_method, UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Hold", SD_BUS_ARGS("t", usec),
+                                SD_BUS_NO_RESULT, vm_method, UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetIdlePolicy", SD_BUS_ARGS("a{sv}", policy),
+                                SD_BUS_NO_RESULT, vm_method, UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("OpenConsole", SD_BUS_ARGS("t", flags),
                                 SD_BUS_RESULT("h", console), vm_method, UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Exec", SD_BUS_ARGS("as", command, "a{sv}", options),
@@ -459,6 +499,12 @@ static const sd_bus_vtable vm_vtable[] = {
         SD_BUS_PROPERTY("StartedTimestamp", "t", NULL, offsetof(Vm, started), CHANGES),
         SD_BUS_PROPERTY("StoppedTimestamp", "t", NULL, offsetof(Vm, stopped), CHANGES),
         SD_BUS_PROPERTY("LastActivityTimestamp", "t", NULL, offsetof(Vm, last_activity), 0),
+        SD_BUS_PROPERTY("IdleTimeoutUSec", "t", get_idle_timeout, 0, CHANGES),
+        SD_BUS_PROPERTY("HibernateDelayUSec", "t", get_hibernate_delay, 0, CHANGES),
+        SD_BUS_PROPERTY("AwakeReason", "s", get_awake_reason, 0, CHANGES),
+        SD_BUS_PROPERTY("IdleSinceTimestamp", "t", get_idle_since, 0, 0),
+        SD_BUS_PROPERTY("SleepTimestamp", "t", get_sleep_time, 0, 0),
+        SD_BUS_PROPERTY("HeldUntilTimestamp", "t", get_held_until, 0, 0),
         SD_BUS_PROPERTY("StartPhases", "(ttttt)", get_start_phases, 0, 0),
         SD_BUS_PROPERTY("StateDurations", "a{st}", get_state_durations, 0, 0),
         SD_BUS_PROPERTY("ExitCode", "i", get_exit_code, 0, CHANGES),

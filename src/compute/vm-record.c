@@ -14,6 +14,7 @@
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "basic/strv.h"
+#include "basic/time-util.h"
 #include "compute/manager.h"
 #include "shared/bus-util.h"
 #include "shared/log.h"
@@ -37,10 +38,10 @@ static int set_uint(json_t *o, const char *key, uint64_t value) {
         return json_object_set_new(o, key, json_integer((json_int_t) value));
 }
 
-/* Absent when there is none. */
+/* Of times and rates: absent for what is not given, -1 for infinity. */
 static int set_limit(json_t *o, const char *key, uint64_t value) {
-        if (value > 0 && value < UINT64_MAX)
-                return set_uint(o, key, value);
+        if (value > 0)
+                return json_object_set_new(o, key, json_integer(value > INT64_MAX ? -1 : (json_int_t) value));
         (void) json_object_del(o, key);
         return 0;
 }
@@ -129,6 +130,7 @@ static int set_spec(json_t *o, const Vm *vm) {
         return set_string(o, "user", s->user) | set_string(o, "image", s->image) |
                 set_string(o, "image_digest", vm->image_digest) | set_string(o, "hypervisor", vm->hypervisor->name) |
                 set_uint(o, "cpus", s->cpus) | set_uint(o, "memory", s->memory) | set_uint(o, "disk", s->disk) |
+                set_limit(o, "idle_timeout_usec", s->idle_timeout) | set_limit(o, "hibernate_delay_usec", s->hibernate_delay) |
                 set_uint(o, "cpu_weight", s->cpu_weight) | set_uint(o, "io_weight", s->io_weight) |
                 set_limit(o, "receive_max", s->receive_max) | set_limit(o, "transmit_max", s->transmit_max) |
                 set_strv(o, "command", s->command) | set_strv(o, "environment", s->environment) |
@@ -214,6 +216,7 @@ int vm_record_save(Vm *vm) {
                 set_string(o, "before", vm_state_to_string(vm->before)) | set_string(o, "reason", vm->reason) |
                 set_uint(o, "created", vm->created) | set_uint(o, "started", vm->started) |
                 set_uint(o, "stopped", vm->stopped) | set_uint(o, "last_activity", vm->last_activity) |
+                set_limit(o, "held_until", idle_held_until(vm)) |
                 json_object_set_new(o, "exit_code", json_integer(vm->exit_code)) |
                 set_string(o, "exit_reason", vm->exit_reason) | set_pulling(o, vm) |
                 json_object_set_new(o, "events", events_to_json(vm)) | set_network(o, vm) | set_runtime(o, vm);
@@ -245,6 +248,12 @@ static uint64_t get_uint(json_t *o, const char *key) {
         json_int_t v = json_integer_value(json_object_get(o, key));
 
         return v < 0 ? 0 : (uint64_t) v;
+}
+
+static uint64_t get_limit(json_t *o, const char *key) {
+        json_int_t v = json_integer_value(json_object_get(o, key));
+
+        return v < 0 ? UINT64_MAX : (uint64_t) v;
 }
 
 static int get_strv(json_t *o, const char *key, char ***ret) {
@@ -296,8 +305,10 @@ static int get_spec(json_t *o, VmSpec *s) {
         s->disk = get_uint(o, "disk");
         s->cpu_weight = get_uint(o, "cpu_weight");
         s->io_weight = get_uint(o, "io_weight");
-        s->receive_max = get_uint(o, "receive_max");
-        s->transmit_max = get_uint(o, "transmit_max");
+        s->receive_max = get_limit(o, "receive_max");
+        s->transmit_max = get_limit(o, "transmit_max");
+        s->idle_timeout = get_limit(o, "idle_timeout_usec");
+        s->hibernate_delay = get_limit(o, "hibernate_delay_usec");
         s->run_image = get_run_image(o);
         s->no_network = json_is_false(json_object_get(o, "network"));
         s->transient = json_is_true(json_object_get(o, "transient"));
@@ -348,6 +359,13 @@ static int get_events(json_t *o, Vm *vm) {
                         vm->manager->next_sequence = (uint64_t) sequence + 1;
         }
         return 0;
+}
+
+static void get_hold(json_t *o, Vm *vm) {
+        uint64_t left = idle_hold_left(get_uint(o, "held_until"), now_usec(CLOCK_REALTIME));
+
+        if (left > 0)
+                vm->idle.clock.held = now_usec(CLOCK_BOOTTIME) + left;
 }
 
 static void get_runtime(json_t *o, VmRecordRuntime *ret) {
@@ -423,6 +441,7 @@ static int vm_from_json(Manager *m, const char *name, json_t *o, Vm **ret, char 
         vm->started = get_uint(o, "started");
         vm->stopped = get_uint(o, "stopped");
         vm->last_activity = get_uint(o, "last_activity");
+        get_hold(o, vm);
         vm->exit_code = get_exit_code(o);
         vm->pulling = get_string(o, "pulling_for") && s == VM_PROVISIONING;
         vm->pull_provisions = streq_ptr(get_string(o, "pulling_for"), "provision");

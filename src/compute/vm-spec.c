@@ -291,6 +291,12 @@ static int read_cpus(sd_bus_message *m, unsigned *ret, sd_bus_error *error) {
 }
 
 static int read_key(sd_bus_message *m, const char *key, VmSpecKeys keys, VmSpec *s, sd_bus_error *error) {
+        if (keys != VM_SPEC_RESOURCES && streq(key, "IdleTimeoutUSec"))
+                return read_u64(m, key, &s->idle_timeout, error);
+        if (keys != VM_SPEC_RESOURCES && streq(key, "HibernateDelayUSec"))
+                return read_u64(m, key, &s->hibernate_delay, error);
+        if (keys == VM_SPEC_IDLE)
+                return bad(error, "An idle policy has no '%s', only IdleTimeoutUSec and HibernateDelayUSec.", key);
         if (streq(key, "CPUs"))
                 return read_cpus(m, &s->cpus, error);
         if (streq(key, "Memory"))

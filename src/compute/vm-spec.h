@@ -71,6 +71,7 @@ typedef enum VmSpecKeys {
         VM_SPEC_CREATE,
         VM_SPEC_PROVISION,
         VM_SPEC_RESOURCES, /* SetResources() */
+        VM_SPEC_IDLE,      /* SetIdlePolicy() */
 } VmSpecKeys;
 int vm_spec_read(sd_bus_message *m, VmSpecKeys keys, VmSpec *ret, sd_bus_error *error);
 

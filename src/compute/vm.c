@@ -144,6 +144,7 @@ VmRuntime *vm_runtime_new(Vm *vm) {
                 .memory_fd = -EBADF,
                 .state_fd = -EBADF,
                 .image_fd = -EBADF,
+                .cpu_stat_fd = -EBADF,
         };
         return vm->runtime = rt;
 }
@@ -200,6 +201,7 @@ void vm_runtime_free(Vm *vm) {
         free(rt->vmm_version);
         free(rt->sleep_text);
         child_free(rt->hibernator);
+        safe_close(rt->cpu_stat_fd);
         if (rt->uid != UID_INVALID)
                 uid_pool_give_back(vm->manager, rt->uid);
         free(rt->launch_why);
@@ -229,6 +231,7 @@ bool vm_agent_is_ready(const Vm *vm) {
 
 void vm_touch(Vm *vm) {
         vm->last_activity = now_usec(CLOCK_REALTIME);
+        idle_used(vm);
 }
 
 static void vm_log_transition(Vm *vm, VmState from, VmState to) {
@@ -269,6 +272,7 @@ static void set_state(Vm *vm, VmState to, bool save, const char *format, va_list
                 vm_record_settle(vm);
         vm_log_transition(vm, from, to);
         vm_changed(vm, "State", "StateReason", NULL);
+        idle_vm_state_changed(vm);
         vm_waiters_wake(vm);
         if (!vm->job)
                 vm_awake_look(vm, 0, NULL);

@@ -4,12 +4,14 @@
 /* A VM. Owned by the Manager, which finds it by name, id, user and scope. What it is (spec, state, history) lives
  * as long as the VM; what it needs while there is a VMM (runtime) only so long. */
 
+#include <netinet/in.h>
 #include <sys/queue.h>
 #include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
 #include <uthash.h>
 
 #include "compute/event-log.h"
+#include "compute/idle.h"
 #include "compute/image-config.h"
 #include "compute/lifecycle.h"
 #include "compute/vm-network.h"
@@ -76,6 +78,7 @@ struct VmRuntime {
         unsigned stop_stage;
         unsigned tap_tries;    /* see vm-start.c */
         sd_bus_slot *unregister_call;
+        int cpu_stat_fd;       /* of the scope's cgroup, once idle.c has read it */
         unsigned late_answers; /* of the monitor, which nobody waits for any more: vm-suspend.c */
 
         VmEnd end;
@@ -105,6 +108,7 @@ struct Vm {
 
         VmNetwork network;
         int tap_ifindex;        /* 0: no TAP */
+        VmIdle idle;
 
         Job *job;
         VmRuntime *runtime;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* One route netlink socket, see the header. libnl's own error codes are fewer than errno's, so the error is taken
+/* One netlink socket, see the header. libnl's own error codes are fewer than errno's, so the error is taken
  * from the answer itself. */
 
 #include "network/netlink.h"
@@ -139,7 +139,7 @@ static int set_options(struct nl_sock *s) {
         return nl_socket_set_msg_buf_size(s, RECEIVE_SIZE) < 0 ? -ENOMEM : 0;
 }
 
-int netlink_open(Netlink **ret) {
+static int open_protocol(int protocol, Netlink **ret) {
         _cleanup_(netlink_closep) Netlink *nl = new0(Netlink, 1);
         int r;
 
@@ -152,13 +152,21 @@ int netlink_open(Netlink **ret) {
         if (r < 0)
                 return r;
         errno = 0;
-        if (nl_connect(nl->socket, NETLINK_ROUTE) < 0)
+        if (nl_connect(nl->socket, protocol) < 0)
                 return negative_errno();
         r = set_options(nl->socket);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(nl);
         return 0;
+}
+
+int netlink_open(Netlink **ret) {
+        return open_protocol(NETLINK_ROUTE, ret);
+}
+
+int netlink_open_netfilter(Netlink **ret) {
+        return open_protocol(NETLINK_NETFILTER, ret);
 }
 
 NetlinkMessage *netlink_message_new(int type, int flags, const void *fixed, size_t size) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* One route netlink socket in the namespace of whoever opens it.
+/* One netlink socket, for routes and links or for the packet filter's tables, in the namespace of whoever opens it.
  *
- * Every request is answered before the function returns, as the kernel works rtnetlink requests off within send()
+ * Every request is answered before the function returns, as the kernel works such requests off within send()
  * and recv(): nothing is waited for but the kernel's own lock, and never longer than a few seconds. Errors are the
  * kernel's very own as -errno, with its words where it has any; -ETIMEDOUT when there is no answer, -ENOBUFS when
  * an answer was lost. After an error the socket can be used again. */
@@ -16,6 +16,7 @@
 typedef struct Netlink Netlink;
 
 int netlink_open(Netlink **ret);
+int netlink_open_netfilter(Netlink **ret); /* NETLINK_NETFILTER instead of NETLINK_ROUTE */
 Netlink *netlink_close(Netlink *nl);
 DEFINE_TRIVIAL_CLEANUP_FUNC(Netlink *, netlink_close);
 

@@ -116,6 +116,7 @@ def spec(**keys):
              'NetworkReceiveMax': dbus.UInt64, 'NetworkTransmitMax': dbus.UInt64,
              'Rows': dbus.UInt32, 'Columns': dbus.UInt32, 'TTY': dbus.Boolean,
              **{k: lambda v: dbus.Array(v, signature='s') for k in ('Entrypoint', 'Arguments')}, 'RunImage': dbus.Boolean,
+             'IdleTimeoutUSec': dbus.UInt64, 'HibernateDelayUSec': dbus.UInt64,
              'Transient': lambda v: dbus.Boolean(v) if isinstance(v, bool) else dbus.String(v),
              'Command': lambda v: dbus.Array(v, signature='s'), 'Environment': lambda v: dbus.Array(v, signature='s')}
     return dbus.Dictionary({k: types.get(k, dbus.String)(v) for k, v in keys.items()}, signature='sv')

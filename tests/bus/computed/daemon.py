@@ -44,7 +44,7 @@ def die_with_the_test():
     check(LIBC.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0))
 
 
-def private_directories(directory, state_size=None):
+def private_directories(directory, state_size=None, cgroups=True):
     """In the child: /var/lib/hero-compute and the like become the test's, whether or not the machine has such. With a
     state_size the state is a file system of its own, which the test sees through /proc/PID/root."""
     check(LIBC.unshare(CLONE_NEWNS))
@@ -61,6 +61,13 @@ def private_directories(directory, state_size=None):
             mount('overlay', parent, 'overlay', 0, f'lowerdir={parent},upperdir={upper},workdir={work}')
             target.mkdir()
         mount(directory / name, target, None, MS_BIND)
+    for line in pathlib.Path('/proc/self/mounts').read_text().splitlines():
+        _, where, kind, *_ = line.split()
+        if cgroups and kind == 'cgroup2' and where != '/sys/fs/cgroup':
+            mount(where, '/sys/fs/cgroup', None, MS_BIND)  # where PID 1 has it, on a machine that has the old ones as well
+            break
+    if not cgroups:
+        mount('none', '/sys/fs/cgroup', 'tmpfs')
     if state_size:
         mount('state', '/var/lib/hero-compute', 'tmpfs', 0, f'size={state_size}')
     mount(directory / 'passwd', '/etc/passwd', None, MS_BIND)
@@ -175,6 +182,11 @@ AgentTimeoutSec=2
 ShutdownTimeoutSec=1
 PowerdownTimeoutSec=500ms
 StopTimeoutSec=2
+[Idle]
+IdleTimeoutSec=infinity
+HibernateDelaySec=infinity
+CheckIntervalSec=1h
+CPUThreshold=2%
 '''
 
 
@@ -194,6 +206,7 @@ class Daemon:
         self.pid = self.status = None
         self.before_start = lambda: None
         self.state_size = None
+        self.cgroups = True # to be seen where the daemon looks for them
         self.environment = {
             'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LANG': 'C.UTF-8', 'DBUS_SYSTEM_BUS_ADDRESS': address,
             'NOTIFY_SOCKET': str(self.notify.path), 'HERO_LOG_LEVEL': 'debug', 'HERO_LOG_TARGET': 'console',
@@ -234,7 +247,7 @@ class Daemon:
         die_with_the_test()
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         log = os.open(self.log_path, os.O_WRONLY | os.O_APPEND)
-        private_directories(self.directory, self.state_size)
+        private_directories(self.directory, self.state_size, self.cgroups)
         high = [(n, os.dup2(fd, 500 + i)) for i, (n, fd) in enumerate(stored)]
         for i, fd in enumerate((os.open('/dev/null', os.O_RDONLY), log, log)):
             os.dup2(fd, i)

@@ -14,7 +14,9 @@
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
+#include "basic/time-util.h"
 #include "compute/compute-config.h"
+#include "compute/idle-policy.h"
 
 static char dir[64], last_problem[1024];
 
@@ -99,13 +101,34 @@ static void an_unknown_key_is_named_with_its_section(void **state) {
         compute_config_done(&c);
 }
 
+static void idle_vms_sleep_as_the_file_says(void **state) {
+        ComputeConfig c;
+
+        write_file("compute.conf", "[Idle]\nIdleTimeoutSec=infinity\nHibernateDelaySec=90\nCheckIntervalSec=50ms\n"
+                                   "Signals=flows cpu\nNetworkNoise=0\nCPUThreshold=12.5%\n");
+        if (load(&c) != 0)
+                fail_msg("%s", last_problem);
+        assert_true(c.idle_timeout == USEC_INFINITY);
+        assert_int_equal(c.hibernate_delay, 90 * USEC_PER_SEC);
+        assert_int_equal(c.check_interval, 50 * USEC_PER_MSEC);
+        assert_int_equal(c.idle_signals, IDLE_FLOWS | IDLE_CPU);
+        assert_int_equal(c.network_noise, 0);
+        assert_true(c.cpu_threshold > 12.49 && c.cpu_threshold < 12.51);
+        compute_config_done(&c);
+}
+
 static void every_kind_of_wrong_value_is_refused(void **state) {
         static const char *const wrong[] = {
                 "[Compute]\nHypervisor=xen\n", "[Compute]\nAccelerator=hax\n", "[Compute]\nKernel=vmlinuz\n",
                 "[Compute]\nSlice=machine\n", "[Compute]\nVMsMax=0\n", "[Compute]\nUIDBase=1000\n",
                 "[Compute]\nRegisterMachines=perhaps\n", "[Defaults]\nImage=\n", "[Defaults]\nCPUs=65\n",
                 "[Defaults]\nDisk=1K\n", "[Capacity]\nCPUOvercommit=0\n", "[Timeouts]\nAgentTimeoutSec=0\n",
-                "[Timeouts]\nAgentTimeoutSec=5 parsecs\n", "[Console]\nHistorySize=1T\n", "Key=1\n", "[Broken\n", "nonsense\n",
+                "[Timeouts]\nAgentTimeoutSec=5 parsecs\n", "[Console]\nHistorySize=1T\n",
+                "[Idle]\nIdleTimeoutSec=0\n", "[Idle]\nHibernateDelaySec=never\n", "[Idle]\nCheckIntervalSec=49ms\n",
+                "[Idle]\nCheckIntervalSec=infinity\n", "[Idle]\nSignals=\n", "[Idle]\nSignals=network, cpu\n",
+                "[Idle]\nNetworkNoise=2G\n", "[Idle]\nCPUThreshold=2\n", "[Idle]\nCPUThreshold=0%\n",
+                "[Idle]\nCPUThreshold=%\n",
+                "Key=1\n", "[Broken\n", "nonsense\n",
         };
 
         for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
@@ -159,6 +182,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_drop_in_wins_over_the_file_and_later_names_over_earlier, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_wrong_value_is_named_with_file_line_and_key_and_the_rest_holds, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_unknown_key_is_named_with_its_section, setup, teardown),
+                cmocka_unit_test_setup_teardown(idle_vms_sleep_as_the_file_says, setup, teardown),
                 cmocka_unit_test_setup_teardown(every_kind_of_wrong_value_is_refused, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_shipped_file_says_the_defaults, setup, teardown),
         };
