@@ -20,7 +20,9 @@
 
 #define MEMORY_IMAGE_NAME "hibernation.img"
 
-/* The program that writes one, and the fds it wants: see hibernate-main.c. */
+/* The program that writes one, and the fds it wants: see hibernate-main.c. It may have just finished when it is told to end, and
+ * then the image is there: who does not want it any more removes it when the program has ended, and trusts no image but one
+ * that a record says is good. Only one at a time for a VM. */
 #define MEMORY_IMAGE_CHILD "hero-hibernate"
 enum {
         MEMORY_IMAGE_CHILD_MEMORY_FD = 3,
