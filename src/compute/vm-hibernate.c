@@ -123,8 +123,11 @@ static void to_disk_failed(Vm *vm, int error, const char *text) {
                 vm_restore_gone(vm, r, restore);
 }
 
-/* In memory, and on its way back: to who called it. */
+/* In memory, and on its way back: to who called it. Who writes the image is told to stop, and not waited for: with a large memory
+ * that would take a while, in which the kernel still writes what it had been given. */
 static void called_back(Vm *vm) {
+        if (vm->runtime->hibernator)
+                (void) child_signal(vm->runtime->hibernator, SIGTERM);
         vm_set_state(vm, VM_HIBERNATED, "Called back on its way to the disk.");
         vm->wake_wanted = true;
         job_step_done(vm, -ECANCELED, "The hibernation was canceled.");
@@ -150,17 +153,26 @@ static void on_disk(Vm *vm) {
         job_step_done(vm, 0, NULL);
 }
 
+static void remove_image(Vm *vm) {
+        _cleanup_close_ int dir_fd = vm_directory_open(vm, false);
+
+        if (dir_fd >= 0)
+                (void) unlinkat(dir_fd, MEMORY_IMAGE_NAME, 0);
+}
+
 static void on_written(int status, const char *output, void *userdata) {
         _cleanup_free_ char *text = strndup(output, strcspn(output, "\n"));
         Vm *vm = userdata;
 
         vm->runtime->hibernator = NULL;
-        if (vm->state != VM_HIBERNATING)
+        if (vm->state != VM_HIBERNATING) {
+                /* Called back, and its memory is another one by now. */
+                if (status == 0)
+                        remove_image(vm);
                 return;
+        }
         if (status == 0)
-                on_disk(vm); /* also when it is called back just now: it wakes from there */
-        else if (vm->wake_wanted || (vm->job && vm->job->canceled))
-                called_back(vm);
+                on_disk(vm);
         else
                 to_disk_failed(vm, status < 0 ? status : -EIO, isempty(text) ? "hero-hibernate failed." : text);
 }
@@ -231,6 +243,11 @@ static int hibernate_begin(Vm *vm, char **ret_text) {
                 *ret_text = strprintf("VM '%s' is %s and cannot be hibernated.", vm->name, vm_state_to_string(vm->state));
                 return -EBADFD;
         }
+        if (vm->runtime->hibernator) {
+                *ret_text = strdup("The image that was being written when it was called back the last time is not given up yet; try "
+                                   "again in a moment.");
+                return -EBUSY;
+        }
         if (is_in_memory(vm)) {
                 vm_set_state(vm, VM_HIBERNATING, "Going on with its way to the disk.");
                 write_image(vm);
@@ -249,14 +266,11 @@ static int hibernate_begin(Vm *vm, char **ret_text) {
 static void hibernate_cancel(Vm *vm) {
         /* What waits for the VMM looks at Job.canceled, within milliseconds. */
         if (vm->runtime->hibernator)
-                (void) child_signal(vm->runtime->hibernator, SIGTERM);
+                called_back(vm);
 }
 
 void vm_hibernate_discard(Vm *vm) {
-        _cleanup_close_ int dir_fd = vm_directory_open(vm, false);
-
-        if (dir_fd >= 0)
-                (void) unlinkat(dir_fd, MEMORY_IMAGE_NAME, 0);
+        remove_image(vm);
         fd_store_remove_state(vm);
 }
 
