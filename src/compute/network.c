@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <systemd/sd-id128.h>
@@ -211,14 +212,16 @@ static void on_wake(const struct in6_addr *address, const PacketInfo *packet, vo
         vm_awake_packet(vm, packet);
 }
 
+static void remake_wake(Manager *m);
+
 static int on_wake_readable(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
         Manager *m = userdata;
         int r;
 
         r = wake_dispatch(m->network.wake);
         if (r < 0 && r != -EAGAIN) {
-                log_error_errno(r, "The device " WAKE_INTERFACE " is gone, sleeping VMs are not woken by packets any more: %m");
-                m->network.wake_source = sd_event_source_disable_unref(m->network.wake_source);
+                log_warning_errno(r, "The device " WAKE_INTERFACE " is gone, which wakes VMs; making it again: %m");
+                remake_wake(m);
         }
         return 0;
 }
@@ -264,6 +267,24 @@ static void add_host_address(Manager *m) {
                 return;
         a.bytes[15] = 1;
         (void) link_add_address(n->netlink, n->wake_ifindex, &a, 128);
+}
+
+/* Somebody removed it. What it held is lost, those who wait say it again. */
+static void remake_wake(Manager *m) {
+        _cleanup_free_ char *text = NULL;
+        Network *n = &m->network;
+
+        n->wake_source = sd_event_source_disable_unref(n->wake_source);
+        n->wake = wake_free(n->wake);
+        fd_store_remove("wake");
+        if (open_wake(m, &text) < 0) {
+                log_error("%s Sleeping VMs are not woken by packets until it is there; trying again in a minute.", strna(text));
+                return;
+        }
+        add_host_address(m);
+        for (Vm *vm = m->vms_by_name; vm; vm = vm->hh_name.next)
+                if (vm->network.asleep)
+                        (void) vm_network_sleep(vm);
 }
 
 static int open_all(Manager *m, char **ret_text) {
@@ -347,6 +368,50 @@ void network_adopted(Manager *m) {
                 log_error("Cannot install the nftables table '" FILTER_TABLE "': %s", filter_error(n->filter));
         n->filter_installed = true;
         remove_leftovers(m);
+}
+
+static int compare_routes(const void *a, const void *b) {
+        return memcmp(&((const Route *) a)->to, &((const Route *) b)->to, sizeof(Subnet));
+}
+
+static bool has_route(const Route *routes, size_t n, const Address *a, int ifindex) {
+        const Route key = { .to = { .address = *a, .prefix = address_bits(a) } }, *found;
+
+        if (a->family == 0)
+                return true;
+        found = n > 0 ? bsearch(&key, routes, n, sizeof(*routes), compare_routes) : NULL;
+        return found && found->ifindex == ifindex;
+}
+
+/* Whoever flushes routes, or manages them all, takes ours away. */
+static void check_routes(Manager *m) {
+        Network *n = &m->network;
+        _cleanup_free_ Route *routes = NULL;
+        size_t k = 0;
+
+        if (route_list(n->netlink, &routes, &k) < 0)
+                return;
+        if (k > 0)
+                qsort(routes, k, sizeof(*routes), compare_routes);
+        for (Vm *vm = m->vms_by_name; vm; vm = vm->hh_name.next) {
+                const VmNetwork *v = &vm->network;
+                int ifindex = v->asleep ? n->wake_ifindex : vm->tap_ifindex;
+
+                if (ifindex == 0 || !v->filtered || vm->job ||
+                    (has_route(routes, k, &v->address6, ifindex) && has_route(routes, k, &v->address4, ifindex)))
+                        continue;
+                log_vm_warning(vm, "Somebody removed the routes to VM '%s'; setting them again.", vm->name);
+                (void) vm_network_set_routes(vm);
+        }
+        (void) route_cover(n->netlink, &n->subnet);
+}
+
+void network_check(Manager *m) {
+        if (!m->network.netlink)
+                return;
+        if (!m->network.wake_source)
+                remake_wake(m);
+        check_routes(m);
 }
 
 int network_need_subnet(Vm *vm) {

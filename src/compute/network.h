@@ -57,6 +57,9 @@ int network_open(Manager *m, char **ret_text);
 /* After the adoption: the filter is installed, and what is left of VMs that are no more is removed. */
 void network_adopted(Manager *m);
 
+/* Once in a while: routes and device are still there, or are made again. */
+void network_check(Manager *m);
+
 /* 1: the subnet is known. 0: the VM is called again by vm_start_resource(). */
 int network_need_subnet(Vm *vm);
 

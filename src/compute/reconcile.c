@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Once a minute: what PID 1 has against what we have. Events normally tell everything; this is for what no event told of. A VM
+/* Once a minute: what PID 1 and the kernel's routes have against what we have. Events normally tell everything; this is for what no event told of. A VM
  * with a job is its job's and is not looked at. */
 
 #include "compute/reconcile.h"
@@ -83,6 +83,7 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *userdata) {
         if (!m->reconciling)
                 m->reconciling = bus_call_async(m->bus, NULL, SYSTEMD_BUS_NAME, SYSTEMD_OBJECT, SYSTEMD_MANAGER_INTERFACE,
                                                 "ListUnitsByPatterns", on_units, m, "asas", 0, 1, "hero-vm-*.scope") >= 0;
+        network_check(m);
         (void) sd_event_source_set_time_relative(s, RECONCILE_INTERVAL);
         return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }

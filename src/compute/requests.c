@@ -168,6 +168,8 @@ static const char *spec_difference(const Vm *vm, const VmSpec *s) {
                 return "RunAs";
         if (s->run_image != RUN_IMAGE_DEFAULT && (s->run_image == RUN_NOTHING) != (have->run_image == RUN_NOTHING))
                 return "RunImage";
+        if (s->network_given && s->no_network != have->no_network)
+                return "Network";
         if (s->environment && !strv_equal(s->environment, have->environment))
                 return "Environment";
         if (s->working_directory && !streq_ptr(s->working_directory, have->working_directory))

@@ -324,6 +324,10 @@ void vm_network_wake(Vm *vm) {
                 (void) wake_release(vm->manager->network.wake, &a[i]);
 }
 
+int vm_network_set_routes(Vm *vm) {
+        return set_routes(vm, vm->network.asleep ? vm->manager->network.wake_ifindex : vm->tap_ifindex);
+}
+
 void vm_network_rest(Vm *vm) {
         struct in6_addr a[2];
         size_t n;

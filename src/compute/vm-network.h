@@ -52,6 +52,9 @@ void vm_network_down(Vm *vm);
 /* A VM of the former daemon. tap_fd may be negative. */
 void vm_network_adopt(Vm *vm, int tap_fd);
 
+/* To where they lead now. */
+int vm_network_set_routes(Vm *vm);
+
 /* From here on packets for it are held, and wake it. */
 int vm_network_sleep(Vm *vm);
 /* Since then something came to its TAP: a packet that was on its way already. */

@@ -247,12 +247,12 @@ static int read_run_image(sd_bus_message *m, RunImage *ret, sd_bus_error *error)
         return r;
 }
 
-static int read_network(sd_bus_message *m, bool *ret, sd_bus_error *error) {
+static int read_network(sd_bus_message *m, VmSpec *s, sd_bus_error *error) {
         int r, b;
 
         r = bus_read_variant(m, "Network", "b", &b, error);
-        if (r >= 0)
-                *ret = !b;
+        s->network_given = r >= 0;
+        s->no_network = r >= 0 && !b;
         return r;
 }
 
@@ -336,7 +336,7 @@ static int read_key(sd_bus_message *m, const char *key, VmSpecKeys keys, VmSpec 
         if (streq(key, "Environment"))
                 return read_strv(m, key, &s->environment, error);
         if (streq(key, "Network"))
-                return read_network(m, &s->no_network, error);
+                return read_network(m, s, error);
         if (streq(key, "Transient"))
                 return read_transient(m, keys, &s->transient, error);
         if (streq(key, "WorkingDirectory"))

@@ -43,6 +43,7 @@ typedef struct VmSpec {
         char *kernel_arguments;
         char *mock_script;
         bool no_network; /* has none, not even a TAP */
+        bool network_given;
         uint64_t receive_max, transmit_max; /* bytes a second, as the guest sees it; 0: not given, UINT64_MAX: no limit */
         uint64_t idle_timeout, hibernate_delay; /* µs; 0: not given, UINT64_MAX: never */
         bool transient;  /* deleted when it has ended: transient.c */
