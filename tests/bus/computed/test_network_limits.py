@@ -25,7 +25,7 @@ def set_limits(host, **keys):
 def test_a_vm_has_no_limits_unless_they_are_given(host):
     assert host.root.provision('alice') == ('done', '')
     assert limits(host) == (NONE, NONE)
-    assert 'receive_max' not in record(host) and 'transmit_max' not in record(host)
+    assert record(host)['receive_max'] == -1 and 'transmit_max' not in record(host)
     assert host.root.provision('alice', NetworkReceiveMax=NONE) == ('done', '')
 
 
@@ -38,7 +38,7 @@ def test_limits_are_kept_over_a_restart_and_can_be_lifted(host):
     assert limits(host) == (2 * MIB, MIB)
     set_limits(host, NetworkReceiveMax=NONE)
     assert limits(host) == (NONE, MIB)
-    assert 'receive_max' not in record(host) and record(host)['transmit_max'] == MIB
+    assert record(host)['receive_max'] == -1 and record(host)['transmit_max'] == MIB
     host.daemon.stop()
     host.daemon.start()
     assert limits(host) == (NONE, MIB)
