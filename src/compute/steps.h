@@ -39,7 +39,7 @@ void vm_give_memory_back(Vm *vm);
 /* vm-restore.c. Begins to bring a guest back that sleeps without a VMM; ends in job_step_done(). */
 int vm_restore_begin(Vm *vm, char **ret_text);
 void vm_restore_resource(Vm *vm, int error, const char *text);
-void vm_restore_ready(Vm *vm); /* the monitor is */
+void vm_restore_ready(Vm *vm); /* the monitor is, or the memory: nothing until both are */
 void vm_restore_gone(Vm *vm, int error, const char *text); /* it came to nothing: the guest sleeps on */
 
 /* A step that the former daemon was in the middle of: goes on, or back. */

@@ -137,7 +137,7 @@ void vm_restore_ready(Vm *vm) {
         VmRuntime *rt = vm->runtime;
         int r;
 
-        if (vm->failure < 0)
+        if (vm->failure < 0 || !rt->executed || !rt->monitor_ready)
                 return;
         r = check_version(vm, &text);
         if (r >= 0)

@@ -111,6 +111,8 @@ static int on_launched(sd_event_source *s, int fd, uint32_t revents, void *userd
         vm->phases.executed = now_usec(CLOCK_MONOTONIC);
         if (vm->job)
                 job_set_word(vm->job, "boot");
+        if (rt->restoring)
+                vm_restore_ready(vm);
         return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
@@ -87,15 +88,39 @@ static int prepare(Launch *l, const LaunchFilter *filter) {
         return r;
 }
 
-/* After the release: the memory is then charged to the VM. By the uid of the VM, and with nothing that uid must not have. */
-static int load(Launch *l) {
+/* By the uid of the VM, in its scope, and with nothing that uid must not have. The daemon hears how it went, and has the VMM look at
+ * the memory only then. */
+static void load(Launch *l) {
         _cleanup_free_ char *why = NULL;
+        int r;
+
+        r = memory_image_load(l->image_fd, l->memory_fd, &why);
+        if (r < 0)
+                (void) launch_refused(l, r, why ?: "Cannot load the guest's memory.");
+        l->report.loaded = r >= 0;
+        report(l);
+}
+
+/* After the release: the memory is then charged to the VM. Beside the VMM, which needs as long to get ready; by a process that is
+ * not its child, for nobody there would reap it. */
+static int load_beside(Launch *l) {
+        _cleanup_free_ char *why = NULL;
+        pid_t pid;
         int r;
 
         if (l->n_load == 0)
                 return 0;
-        r = memory_image_load(l->image_fd, l->memory_fd, &why);
-        return r < 0 ? launch_refused(l, r, why ?: "Cannot load the guest's memory.") : 0;
+        r = memory_image_check_new(l->memory_fd, &why);
+        if (r < 0)
+                return launch_refused(l, r, why ?: "Cannot load the guest's memory.");
+        pid = fork();
+        if (pid < 0)
+                return launch_failed(l, errno, "Cannot make a process that loads the guest's memory");
+        if (pid > 0)
+                return waitpid(pid, NULL, 0) < 0 ? launch_failed(l, errno, "Cannot wait for who loads the guest's memory") : 0;
+        if (fork() == 0)
+                load(l);
+        _exit(0); /* when the second fork failed, the end of the socket tells the daemon that nothing was loaded */
 }
 
 static void execute(Launch *l) {
@@ -134,7 +159,7 @@ void launch_process(const Launch *root, int control_fd, const LaunchFilter *filt
         if (l.report.error == 0 && prepare(&l, filter) >= 0) {
                 if (!wait_for_release(&l))
                         _exit(0);
-                if (load(&l) >= 0)
+                if (load_beside(&l) >= 0)
                         execute(&l);
         }
         report(&l);

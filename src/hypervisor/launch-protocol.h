@@ -18,9 +18,9 @@
  *
  * with N_FDS + N_LOAD + 1 fds attached: the VMM's, which become 3 … 3 + N_FDS - 1 of it; for a guest that slept on disk
  * (N_LOAD is 2, else 0) the memory image and the memory to fill from it; then the write end of the errors pipe. The process
- * builds its sandbox and waits for the second: one LAUNCH_GO byte. Only then, in the VM's scope, it fills the memory. Process →
- * daemon: one LaunchReport with error 0 immediately before execve(), or one with an error and a sentence, which may come before
- * the release. */
+ * builds its sandbox and waits for the second: one LAUNCH_GO byte. Process → daemon: one LaunchReport with error 0 immediately
+ * before execve(), or one with an error and a sentence, which may come before the release. For a guest that slept on disk
+ * there is another one, of a process that fills the memory beside the VMM, in its scope, from the release on. */
 
 #include <stdint.h>
 
@@ -46,6 +46,7 @@ typedef struct LaunchReply {
 } LaunchReply;
 
 typedef struct LaunchReport {
-        int32_t error;  /* errno; 0: about to execute the VMM */
-        char text[252]; /* a sentence */
+        int32_t error;  /* errno; 0: about to execute the VMM, or: */
+        int32_t loaded; /* 1: the memory is filled */
+        char text[248]; /* a sentence */
 } LaunchReport;

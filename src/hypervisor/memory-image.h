@@ -75,5 +75,8 @@ int memory_image_check(const MemoryImage *image, const char *id, const char *vmm
 /* The devices, as a new memfd at its beginning, for Hypervisor.load(). */
 int memory_image_read_state(int image_fd, int *ret_fd, char **ret_why);
 
-/* Fills memory_fd, which must be new (all zeros) and of just the size. After a failure it is of no use. */
+/* Pages that are not in an image must be zeros already: to be called before anybody else may touch the memory. */
+int memory_image_check_new(int memory_fd, char **ret_why);
+
+/* Fills memory_fd, which must be new and of just the size. After a failure it is of no use. */
 int memory_image_load(int image_fd, int memory_fd, char **ret_why);

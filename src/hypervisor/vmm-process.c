@@ -158,6 +158,7 @@ int vmm_process_spawn(const VmmCommand *command, const VmmSandbox *sandbox, uid_
                 .pidfd = process.pidfd,
                 .control_fd = process.control_fd,
                 .errors_fd = TAKE_FD(errors),
+                .loading = command->load,
         };
         return 0;
 }
@@ -188,19 +189,23 @@ int vmm_process_result(VmmProcess *p, char **ret_text) {
                                 return 0;
                         return failed(p, negative_errno(), "The connection to the VMM's launcher broke.", ret_text);
                 }
-                if (n == 0 && p->executing) {
+                if (n == 0 && p->executing && !p->loading) {
                         p->control_fd = safe_close(p->control_fd);
                         return 1;
                 }
                 if (n == 0)
-                        return failed(p, -EPIPE, "The VMM's launcher ended before it started the VMM.", ret_text);
+                        return failed(p, -EPIPE, p->executing ? "The guest's memory was not loaded." :
+                                                                "The VMM's launcher ended before it started the VMM.", ret_text);
                 if ((size_t) n < sizeof(report))
                         return failed(p, -EBADMSG, "The VMM's launcher spoke nonsense.", ret_text);
                 if (report.error != 0) {
                         report.text[sizeof(report.text) - 1] = 0;
                         return failed(p, report.error > 0 ? -report.error : -EIO, report.text, ret_text);
                 }
-                p->executing = true;
+                if (report.loaded)
+                        p->loading = false;
+                else
+                        p->executing = true;
         }
 }
 

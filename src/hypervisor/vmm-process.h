@@ -24,6 +24,7 @@ typedef struct VmmProcess {
         int control_fd; /* until the launcher has reported */
         int errors_fd;  /* what launcher and VMM write to stdout and stderr; bounded by the pipe, never blocks them */
         bool executing; /* the launcher announced its exec */
+        bool loading;   /* the guest's memory is being loaded beside it */
 } VmmProcess;
 
 #define VMM_PROCESS_NULL \
@@ -35,7 +36,7 @@ int vmm_process_spawn(const VmmCommand *command, const VmmSandbox *sandbox, uid_
 
 int vmm_process_release(VmmProcess *p);
 
-/* To be called when control_fd is readable. 1: the VMM was executed; 0: not yet; -errno: it failed and
+/* To be called when control_fd is readable. 1: the VMM was executed, and its memory loaded if it slept; 0: not yet; -errno: it failed and
  * *ret_text (allocated, may stay NULL) is a sentence that says at what. Closes control_fd unless 0. */
 int vmm_process_result(VmmProcess *p, char **ret_text);
 

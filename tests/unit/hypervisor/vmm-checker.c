@@ -2,7 +2,7 @@
 
 /* Plays the VMM in test-vmm-process.c: static, so that it needs nothing in its root, and writes to fd 3 what it
  * finds itself in, one "word: …" per line. Argument "complain": writes to stderr and fails. "wait": lives on
- * until fd 3 is closed on the other side. "memory": writes what is in fd 4, its memory, instead. */
+ * until fd 3 is closed on the other side. "memory": waits for a byte on fd 3 and writes what is in fd 4, its memory, instead. */
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -105,8 +105,11 @@ static void look_around(void) {
 /* As a VMM has it: mapped, shared, to be written to. */
 static int show_memory(void) {
         struct stat st;
-        char *p;
+        char *p, c;
 
+        /* Not before it is told to, as it is loaded meanwhile. */
+        if (read(3, &c, 1) != 1)
+                return 0;
         if (fstat(4, &st) < 0)
                 return 1;
         p = mmap(NULL, (size_t) st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, 4, 0);
