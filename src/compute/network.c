@@ -45,8 +45,7 @@ static int use_subnet(Manager *m, const Subnet *s, const char *source) {
                 return 0;
         n->subnet = *s;
         for (Vm *vm = m->vms_by_name; vm; vm = vm->hh_name.next)
-                if (!vm_state_is_active(vm->state) || vm->state == VM_STARTING)
-                        vm_network_readdress(vm);
+                vm_network_readdress(vm);
         if (!n->netlink)
                 return 0;
         /* Those that run keep the addresses they know, and with them the cover. */
@@ -383,6 +382,18 @@ static bool has_route(const Route *routes, size_t n, const Address *a, int ifind
         return found && found->ifindex == ifindex;
 }
 
+/* Of subnets that were ours before, and that no VM has an address of any more. */
+static void remove_covers(Manager *m, const Route *routes, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                bool used = routes[i].ifindex != 0 || subnet_equal(&routes[i].to, &m->network.subnet);
+
+                for (Vm *vm = m->vms_by_name; vm && !used; vm = vm->hh_name.next)
+                        used = vm->network.filtered && subnet_contains(&routes[i].to, &vm->network.address6);
+                if (!used)
+                        (void) route_uncover(m->network.netlink, &routes[i].to);
+        }
+}
+
 /* Whoever flushes routes, or manages them all, takes ours away. */
 static void check_routes(Manager *m) {
         Network *n = &m->network;
@@ -404,6 +415,7 @@ static void check_routes(Manager *m) {
                 (void) vm_network_set_routes(vm);
         }
         (void) route_cover(n->netlink, &n->subnet);
+        remove_covers(m, routes, k);
 }
 
 void network_check(Manager *m) {

@@ -107,8 +107,10 @@ void vm_awake_look(Vm *vm, int error, const char *text) {
                 vm->wake_wanted = false;
         if (vm->state == VM_RUNNING)
                 go_on(vm);
-        else if (!vm_state_is_active(vm->state) || (error < 0 && !vm->wake_wanted && vm_is_asleep(vm)))
+        else if (!vm_state_is_active(vm->state) || (error < 0 && !vm->wake_wanted && vm_is_asleep(vm))) {
                 fail_calls(vm, text ?: vm->reason);
+                vm_network_rest(vm); /* the next packet is another try */
+        }
         if (vm->wake_wanted && vm_is_asleep(vm) && !vm->job)
                 resume(vm);
 }

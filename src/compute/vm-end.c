@@ -249,6 +249,7 @@ static void vm_gone(Vm *vm) {
                 text = TAKE_PTR(end);
         }
         vm_changed(vm, "PID", "UID", "AgentReady", "StoppedTimestamp", NULL);
+        vm_network_readdress(vm);
         if (!vm->job)
                 transient_look(vm, 0);
         else

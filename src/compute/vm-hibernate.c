@@ -253,6 +253,10 @@ static int hibernate_begin(Vm *vm, char **ret_text) {
                 write_image(vm);
                 return 0;
         }
+        if (vm->wake_wanted) {
+                *ret_text = strdup("The hibernation was canceled: the VM is wanted awake.");
+                return -ECANCELED;
+        }
         r = check_hibernation(vm, ret_text);
         if (r < 0)
                 return r;

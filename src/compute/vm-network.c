@@ -36,35 +36,40 @@ bool vm_network_is_wanted(const Vm *vm) {
         return vm->manager->network.book && !vm->spec.no_network;
 }
 
-void vm_network_readdress(Vm *vm) {
-        _cleanup_free_ char *key = NULL;
-        Network *n = &vm->manager->network;
-        bool first;
-        Address a;
-
-        if (!vm->network.assigned)
-                return;
-        key = book_key(vm);
-        if (!key || address_book_address(n->book, key, &n->subnet, &a) < 0 || address_equal(&a, &vm->network.address6))
-                return;
-        first = vm->network.address6.family == 0;
-        vm->network.address6 = a;
-        if (!first)
-                vm_changed(vm, "MyceliumIP", NULL);
+static bool guest_knows_address(const Vm *vm) {
+        return vm->network.filtered || (vm_state_is_active(vm->state) && vm->state != VM_STARTING);
 }
 
-static int assign_ipv4(Vm *vm) {
+static int take_ipv4(Vm *vm) {
         Network *n = &vm->manager->network;
         VmNetwork *v = &vm->network;
         int r;
 
-        if (!n->pool)
+        if (!n->pool) {
+                v->address4 = (Address) {};
                 return 0;
+        }
         /* What the record says; another one when the pool is another than it was. */
         r = v->address4.family ? ipv4_pool_claim(n->pool, vm->id, &v->address4) : -EADDRNOTAVAIL;
         if (r == -EADDRNOTAVAIL || r == -EADDRINUSE)
                 r = ipv4_pool_take(n->pool, vm->id, &v->address4);
-        return r;
+        return r == -EEXIST ? 0 : r;
+}
+
+void vm_network_readdress(Vm *vm) {
+        _cleanup_free_ char *key = NULL;
+        Network *n = &vm->manager->network;
+        Address a, before = vm->network.address6;
+
+        if (!vm->network.assigned || guest_knows_address(vm))
+                return;
+        (void) take_ipv4(vm);
+        key = book_key(vm);
+        if (!key || address_book_address(n->book, key, &n->subnet, &a) < 0 || address_equal(&a, &before))
+                return;
+        vm->network.address6 = a;
+        if (before.family != 0)
+                vm_changed(vm, "MyceliumIP", NULL);
 }
 
 int vm_network_assign(Vm *vm, sd_bus_error *error) {
@@ -81,7 +86,10 @@ int vm_network_assign(Vm *vm, sd_bus_error *error) {
         r = address_book_take(n->book, key, &v->address_counter);
         if (r < 0)
                 return r;
-        r = assign_ipv4(vm);
+        if (!guest_knows_address(vm))
+                r = take_ipv4(vm);
+        else if (n->pool && v->address4.family)
+                (void) ipv4_pool_claim(n->pool, vm->id, &v->address4); /* of another pool: it is its own until it stops */
         if (r < 0) {
                 address_book_give_back(n->book, key);
                 return r != -EDQUOT ? r : sd_bus_error_set(error, ERROR_NO_CAPACITY,
@@ -240,7 +248,6 @@ void vm_network_down(Vm *vm) {
                 v->filtered = false;
         }
         fd_store_close_after(vm->manager, vm_network_take_tap(vm));
-        vm_network_readdress(vm);
 }
 
 static bool has_tap(const Vm *vm) {

@@ -33,7 +33,7 @@ uint32_t vm_tap_id(const char *id);
 int vm_network_assign(Vm *vm, sd_bus_error *error);
 void vm_network_give_back(Vm *vm);
 
-/* Of the subnet as it is now, for a VM that does not run. */
+/* Of the subnet and the pool as they are now, unless there is a guest that knows its addresses already. */
 void vm_network_readdress(Vm *vm);
 
 bool vm_network_is_wanted(const Vm *vm);

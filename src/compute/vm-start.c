@@ -336,6 +336,7 @@ static int start_network(Vm *vm, int *ret_fd, char **ret_text) {
         *ret_fd = -EBADF;
         if (!vm->network.assigned)
                 return 1;
+        vm_network_readdress(vm);
         r = vm_network_up(vm, ret_fd, ret_text);
         if (r != -EEXIST || rt->tap_tries++ >= TAP_TRIES)
                 return r < 0 ? r : 1;
