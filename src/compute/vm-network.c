@@ -53,11 +53,20 @@ void vm_network_readdress(Vm *vm) {
                 vm_changed(vm, "MyceliumIP", NULL);
 }
 
-static int assign_ipv4(Vm *vm) {
+static bool is_of_the_pool(const Network *n, const Address *a) {
+        return n->pool && subnet_contains(&n->pool_subnet, a);
+}
+
+static int assign_ipv4(Vm *vm, bool running) {
         Network *n = &vm->manager->network;
         VmNetwork *v = &vm->network;
         int r;
 
+        if (v->address4.family && !is_of_the_pool(n, &v->address4)) {
+                if (running)
+                        return 0;
+                v->address4 = (Address) {};
+        }
         if (!n->pool)
                 return 0;
         /* What the record says; another one when the pool is another than it was. */
@@ -71,6 +80,7 @@ int vm_network_assign(Vm *vm, sd_bus_error *error) {
         _cleanup_free_ char *key = NULL;
         Network *n = &vm->manager->network;
         VmNetwork *v = &vm->network;
+        bool running;
         int r;
 
         if (!vm_network_is_wanted(vm))
@@ -81,7 +91,8 @@ int vm_network_assign(Vm *vm, sd_bus_error *error) {
         r = address_book_take(n->book, key, &v->address_counter);
         if (r < 0)
                 return r;
-        r = assign_ipv4(vm);
+        running = vm_state_is_active(vm->state);
+        r = assign_ipv4(vm, running);
         if (r < 0) {
                 address_book_give_back(n->book, key);
                 return r != -EDQUOT ? r : sd_bus_error_set(error, ERROR_NO_CAPACITY,
@@ -90,7 +101,9 @@ int vm_network_assign(Vm *vm, sd_bus_error *error) {
         }
         v->assigned = true;
         tap_name(v->tap, vm_tap_id(vm->id));
-        vm_network_readdress(vm);
+        /* A guest that runs has those it was started with, whatever the subnet is by now. */
+        if (!running || !v->address6.family)
+                vm_network_readdress(vm);
         return 0;
 }
 
@@ -231,7 +244,9 @@ int vm_network_take_tap(Vm *vm) {
 }
 
 void vm_network_down(Vm *vm) {
+        Network *n = &vm->manager->network;
         VmNetwork *v = &vm->network;
+        Address before = v->address6;
 
         if (v->filtered) {
                 remove_routes(vm);
@@ -240,7 +255,13 @@ void vm_network_down(Vm *vm) {
                 v->filtered = false;
         }
         fd_store_close_after(vm->manager, vm_network_take_tap(vm));
+        if (!v->assigned)
+                return;
         vm_network_readdress(vm);
+        if (v->address4.family && !is_of_the_pool(n, &v->address4) && assign_ipv4(vm, false) < 0)
+                log_vm_warning(vm, "VM '%s' has no IPv4 address: all of IPv4Pool= are taken.", vm->name);
+        if (before.family && !subnet_contains(&n->subnet, &before))
+                network_uncover_unused(vm->manager);
 }
 
 static bool has_tap(const Vm *vm) {

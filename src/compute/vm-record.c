@@ -97,14 +97,15 @@ static int set_transient(json_t *o, bool transient) {
 
 static int set_network(json_t *o, const Vm *vm) {
         const VmNetwork *v = &vm->network;
-        char buf[ADDRESS_STRING_MAX];
+        char buf4[ADDRESS_STRING_MAX], buf6[ADDRESS_STRING_MAX];
 
         if (vm->spec.no_network)
                 return json_object_set_new(o, "network", json_false());
         if (!v->assigned)
                 return 0;
-        return json_object_set_new(o, "network", json_pack("{s:I, s:s*}", "address_counter", (json_int_t) v->address_counter, "ipv4",
-                                                           v->address4.family ? address_format(buf, &v->address4) : NULL));
+        return json_object_set_new(o, "network", json_pack("{s:I, s:s*, s:s*}", "address_counter", (json_int_t) v->address_counter,
+                                                           "ipv4", v->address4.family ? address_format(buf4, &v->address4) : NULL,
+                                                           "ipv6", v->address6.family ? address_format(buf6, &v->address6) : NULL));
 }
 
 static json_t *events_to_json(const Vm *vm) {
@@ -324,13 +325,19 @@ static int get_spec(json_t *o, VmSpec *s) {
         return 0;
 }
 
+static void get_address(json_t *o, const char *key, int family, Address *ret) {
+        const char *text = get_string(o, key);
+
+        if (text && (address_parse(text, ret) < 0 || ret->family != family))
+                *ret = (Address) {};
+}
+
 static void get_network(json_t *o, VmNetwork *v) {
         json_t *j = json_object_get(o, "network");
-        const char *address = get_string(j, "ipv4");
 
         v->address_counter = (uint32_t) MIN2(get_uint(j, "address_counter"), (uint64_t) UINT32_MAX);
-        if (address && (address_parse(address, &v->address4) < 0 || v->address4.family != AF_INET))
-                v->address4 = (Address) {};
+        get_address(j, "ipv4", AF_INET, &v->address4);
+        get_address(j, "ipv6", AF_INET6, &v->address6);
 }
 
 static int get_events(json_t *o, Vm *vm) {
