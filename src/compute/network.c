@@ -34,6 +34,27 @@
 #define FILTER_REPAIRS_MAX 10u
 #define FILTER_REPAIRS_USEC (10 * USEC_PER_SEC)
 
+static bool subnet_is_used(Manager *m, const Subnet *s) {
+        if (subnet_equal(s, &m->network.subnet))
+                return true;
+        for (Vm *vm = m->vms_by_name; vm; vm = vm->hh_name.next)
+                if (vm->network.assigned && subnet_contains(s, &vm->network.address6))
+                        return true;
+        return false;
+}
+
+void network_uncover_unused(Manager *m) {
+        Network *n = &m->network;
+        _cleanup_free_ Route *routes = NULL;
+        size_t n_routes = 0;
+
+        if (!n->netlink || route_list(n->netlink, &routes, &n_routes) < 0)
+                return;
+        for (size_t i = 0; i < n_routes; i++)
+                if (routes[i].ifindex == 0 && !subnet_is_used(m, &routes[i].to))
+                        (void) route_uncover(n->netlink, &routes[i].to);
+}
+
 static int use_subnet(Manager *m, const Subnet *s, const char *source) {
         Network *n = &m->network;
         char text[SUBNET_STRING_MAX];
@@ -49,6 +70,7 @@ static int use_subnet(Manager *m, const Subnet *s, const char *source) {
         if (!n->netlink)
                 return 0;
         /* Those that run keep the addresses they know, and with them the cover. */
+        network_uncover_unused(m);
         r = route_cover(n->netlink, s);
         if (r < 0)
                 log_warning_errno(r, "Cannot make the unreachable route for %s: %m", subnet_format(text, s));
@@ -94,6 +116,8 @@ int network_init(Manager *m) {
 void network_reload(Manager *m) {
         /* It was checked when it was read. */
         (void) wake_policy_parse(m->config.wake_policy, &m->network.wake_policy);
+        if (m->network.mycelium)
+                (void) mycelium_refresh(m->network.mycelium);
 }
 
 void network_done(Manager *m) {
@@ -350,12 +374,10 @@ static void remove_leftovers(Manager *m) {
                                 (void) tap_remove(n->netlink, taps[i].name);
                         }
         if (route_list(n->netlink, &routes, &n_routes) >= 0)
-                for (size_t i = 0; i < n_routes; i++) {
-                        if (routes[i].ifindex == 0 && !subnet_equal(&routes[i].to, &n->subnet))
-                                (void) route_uncover(n->netlink, &routes[i].to);
-                        else if (routes[i].ifindex > 0 && !network_find_vm(m, &routes[i].to.address))
+                for (size_t i = 0; i < n_routes; i++)
+                        if (routes[i].ifindex > 0 && !network_find_vm(m, &routes[i].to.address))
                                 (void) route_remove(n->netlink, &routes[i].to.address, routes[i].ifindex);
-                }
+        network_uncover_unused(m);
 }
 
 void network_adopted(Manager *m) {
@@ -382,18 +404,6 @@ static bool has_route(const Route *routes, size_t n, const Address *a, int ifind
         return found && found->ifindex == ifindex;
 }
 
-/* Of subnets that were ours before, and that no VM has an address of any more. */
-static void remove_covers(Manager *m, const Route *routes, size_t n) {
-        for (size_t i = 0; i < n; i++) {
-                bool used = routes[i].ifindex != 0 || subnet_equal(&routes[i].to, &m->network.subnet);
-
-                for (Vm *vm = m->vms_by_name; vm && !used; vm = vm->hh_name.next)
-                        used = vm->network.filtered && subnet_contains(&routes[i].to, &vm->network.address6);
-                if (!used)
-                        (void) route_uncover(m->network.netlink, &routes[i].to);
-        }
-}
-
 /* Whoever flushes routes, or manages them all, takes ours away. */
 static void check_routes(Manager *m) {
         Network *n = &m->network;
@@ -415,7 +425,7 @@ static void check_routes(Manager *m) {
                 (void) vm_network_set_routes(vm);
         }
         (void) route_cover(n->netlink, &n->subnet);
-        remove_covers(m, routes, k);
+        network_uncover_unused(m);
 }
 
 void network_check(Manager *m) {

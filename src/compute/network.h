@@ -48,7 +48,7 @@ typedef struct Network {
 /* Books and subnet, which need nothing of the kernel. After the configuration was read, once. */
 int network_init(Manager *m);
 void network_done(Manager *m);
-/* The configuration was read again: of it, only what wakes a VM holds from now on. */
+/* The configuration was read again: of it, only what wakes a VM holds from now on. mycelium is asked again. */
 void network_reload(Manager *m);
 
 /* All the rest. 0 also when it is open already; -errno with a sentence in *ret_text. */
@@ -59,6 +59,9 @@ void network_adopted(Manager *m);
 
 /* Once in a while: routes and device are still there, or are made again. */
 void network_check(Manager *m);
+
+/* Removes the unreachable routes of subnets that were, but for such that running VMs still have addresses of. */
+void network_uncover_unused(Manager *m);
 
 /* 1: the subnet is known. 0: the VM is called again by vm_start_resource(). */
 int network_need_subnet(Vm *vm);

@@ -407,6 +407,8 @@ static int set_network_limits(Vm *vm, const VmSpec *w, sd_bus_error *error) {
                 return 0;
         vm->spec.receive_max = receive;
         vm->spec.transmit_max = transmit;
+        /* One direction may be limited by now, and what is not promised is not to stay. */
+        (void) vm_network_set_limits(vm);
         if (r == -EOPNOTSUPP)
                 return sd_bus_error_setf(error, SD_BUS_ERROR_NOT_SUPPORTED,
                                          "The kernel lacks one of the modules sch_tbf, sch_ingress, cls_matchall and act_police, "

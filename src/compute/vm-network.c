@@ -70,6 +70,8 @@ void vm_network_readdress(Vm *vm) {
         vm->network.address6 = a;
         if (before.family != 0)
                 vm_changed(vm, "MyceliumIP", NULL);
+        if (before.family != 0 && !subnet_contains(&n->subnet, &before))
+                network_uncover_unused(vm->manager); /* it may have been the last one of a subnet that was */
 }
 
 int vm_network_assign(Vm *vm, sd_bus_error *error) {
@@ -98,6 +100,7 @@ int vm_network_assign(Vm *vm, sd_bus_error *error) {
         }
         v->assigned = true;
         tap_name(v->tap, vm_tap_id(vm->id));
+        /* A guest that runs has those it was started with, whatever the subnet is by now. */
         vm_network_readdress(vm);
         return 0;
 }

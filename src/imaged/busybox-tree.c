@@ -41,8 +41,6 @@ static const struct {
           "nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n" },
         { "etc/group", 0644, "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n" },
         { "etc/shadow", 0600, "root:*:::::::\nnobody:*:::::::\n" },
-        { "etc/hostname", 0644, "hero\n" },
-        { "etc/hosts", 0644, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n" },
         { "etc/nsswitch.conf", 0644, "passwd: files\ngroup: files\nhosts: files dns\n" },
         { "etc/shells", 0644, "/bin/sh\n/bin/ash\n" },
         { "etc/profile", 0644,
