@@ -140,5 +140,39 @@ typedef struct Guest {
 
 int vmm_restore(const Pattern *p, const Guest *g, Vmm *ret, uint64_t *ret_usec, uint64_t *ret_loaded_usec);
 
+/* by-hand-network.c */
+typedef struct HandNetwork {
+        int home;         /* the namespace we are in */
+        int hand, tap;    /* one with a TAP, for a VMM by hand */
+        int outside;      /* one that reaches our VM through home; -1 */
+        int hand_outside; /* … and one that reaches the VMM by hand's through hand; -1 */
+} HandNetwork;
+
+int hand_network_new(Client *c, const char *vm, bool outside, HandNetwork *ret);
+void hand_network_done(HandNetwork *n);
+int enter_namespace(int fd);
+
+/* A process in a namespace of its own, which does what the guest does, behind a veth pair whose other end is in the one where we are. */
+#define VETH_ADDRESS "fd00:bf::2"
+int veth_server_new(uint64_t bytes, pid_t *ret);
+
+/* traffic.c: with a guest, or something else, that has a service or two. */
+#define HTTP_PORT 8080
+#define SINK_PORT 9001
+struct sockaddr_in6;
+struct sockaddr_in6 vm_address(Client *c, const char *vm);
+int first_byte(const struct sockaddr_in6 *a, const char *name, uint64_t *ret_usec); /* reported unless name is NULL */
+int download(const struct sockaddr_in6 *a, const char *name, uint64_t *ret_bytes);
+int upload(const struct sockaddr_in6 *a, const char *name, uint64_t bytes);
+int echoes(const struct sockaddr_in6 *a, const char *name, unsigned count); /* of ICMPv6 */
+int serve(uint64_t bytes); /* what the guest's programs do; does not return */
+
 /* sleep.c */
 int verb_sleep(Client *c, char **argv);
+/* What it has written to its memory image and its disk, for one by hand. */
+int copy_overlay(void);
+int open_image(void);
+int first_sleep(Client *c, Pattern *ret); /* hibernated, and woken: the pattern of one that loads */
+
+/* network.c */
+int verb_network(Client *c, char **argv);

@@ -288,6 +288,7 @@ static const struct {
         { "restart", 2, verb_restart },     /* COUNT EXECS */
         { "image", 2, verb_image },         /* REFERENCE COUNT */
         { "sleep", 3, verb_sleep },         /* MEMORY-MIB USED-MIB COUNT */
+        { "network", 1, verb_network },     /* COUNT */
 };
 
 int main(int argc, char *argv[]) {

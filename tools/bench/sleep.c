@@ -3,12 +3,11 @@
 /* Sleep and what wakes from it, with a real guest that serves HTTP: each transition from the call, the first byte of a
  * connection in each state, and a restore by hand of the very same image in turns. */
 
-#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,8 +20,6 @@
 #include "hypervisor/memory-image.h"
 
 #define NAME "bench"
-#define PORT 8080
-#define ANSWER_TIMEOUT_MSEC 20000
 #define GONE_TIMEOUT_MSEC 20000
 #define QUIET_USEC (10 * USEC_PER_SEC)
 #define SETTLE_USEC 200000
@@ -32,37 +29,6 @@
 
 static void settle(void) {
         (void) usleep(SETTLE_USEC);
-}
-
-static struct sockaddr_in6 server_address(Client *c) {
-        struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_port = htons(PORT) };
-        _cleanup_free_ char *text = NULL;
-
-        if (vm_get_string(c, NAME, "MyceliumIP", &text) >= 0)
-                (void) inet_pton(AF_INET6, text, &a.sin6_addr);
-        return a;
-}
-
-/* Connects, asks, and reads the first byte of the answer. */
-static int first_byte(const struct sockaddr_in6 *a, const char *name) {
-        static const char request[] = "GET / HTTP/1.0\r\n\r\n";
-        const struct timeval timeout = { .tv_sec = ANSWER_TIMEOUT_MSEC / 1000 };
-        uint64_t start = now_usec(CLOCK_MONOTONIC);
-        _cleanup_close_ int fd = -EBADF;
-        char byte, rest[4096];
-
-        fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd < 0)
-                return -errno;
-        (void) setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-        (void) setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-        if (connect(fd, (const struct sockaddr *) a, sizeof(*a)) < 0 || write(fd, request, sizeof(request) - 1) < 0 ||
-            read(fd, &byte, 1) != 1)
-                return complain(-errno, "%s: no answer from the guest", name);
-        report(name, now_usec(CLOCK_MONOTONIC) - start);
-        while (read(fd, rest, sizeof(rest)) > 0)
-                ;
-        return 0;
 }
 
 /* When the guest went on, by the daemon's own account. */
@@ -160,7 +126,7 @@ static int hibernate_into_memory(Client *c) {
         return r;
 }
 
-static int copy_overlay(void) {
+int copy_overlay(void) {
         int fd;
 
         if (system("cp --sparse=always " OVERLAY " " OVERLAY_COPY) != 0)
@@ -170,22 +136,41 @@ static int copy_overlay(void) {
         return fd < 0 ? complain(-errno, "cannot open " OVERLAY_COPY) : fd;
 }
 
+int open_image(void) {
+        int fd = open(IMAGE, O_RDONLY | O_CLOEXEC);
+
+        return fd < 0 ? complain(-errno, "cannot open " IMAGE) : fd;
+}
+
+static int hand_byte(const HandNetwork *n, const struct sockaddr_in6 *a, uint64_t *ret_usec) {
+        int r, q;
+
+        r = enter_namespace(n->hand);
+        if (r >= 0)
+                r = first_byte(a, NULL, ret_usec);
+        q = enter_namespace(n->home);
+        return r < 0 ? r : q;
+}
+
 /* Restores the image that is there: with everything that is read from it, and with what is in memory already. */
-static int restore_by_hand(const Pattern *p) {
+static int restore_by_hand(const Pattern *p, const HandNetwork *n, const struct sockaddr_in6 *a) {
         _cleanup_close_ int image = open(IMAGE, O_RDONLY | O_CLOEXEC), memory = -EBADF, state = -EBADF, overlay = copy_overlay();
         _cleanup_free_ char *why = NULL;
-        uint64_t usec, loaded;
+        uint64_t usec, loaded, byte;
         Vmm v;
         int r;
 
         if (image < 0 || overlay < 0)
                 return complain(-errno, "cannot open " IMAGE);
-        r = vmm_restore(p, &(Guest) { image, -EBADF, -EBADF, overlay, -EBADF }, &v, &usec, &loaded);
+        r = vmm_restore(p, &(Guest) { image, -EBADF, -EBADF, overlay, n->tap }, &v, &usec, &loaded);
+        if (r >= 0)
+                r = hand_byte(n, a, &byte);
         vmm_done(&v);
         if (r < 0)
                 return r;
         report("hand-load", loaded);
         report("hand-disk", usec);
+        report("hand-byte-disk", usec + byte);
         settle();
 
         safe_close(overlay);
@@ -198,10 +183,14 @@ static int restore_by_hand(const Pattern *p) {
                 r = memory_image_load(image, memory, &why);
         if (r < 0)
                 return complain(r, "%s", strna(why));
-        r = vmm_restore(p, &(Guest) { -EBADF, memory, state, overlay, -EBADF }, &v, &usec, NULL);
-        vmm_done(&v);
+        r = vmm_restore(p, &(Guest) { -EBADF, memory, state, overlay, n->tap }, &v, &usec, NULL);
         if (r >= 0)
+                r = hand_byte(n, a, &byte);
+        vmm_done(&v);
+        if (r >= 0) {
                 report("hand-memory", usec);
+                report("hand-byte-memory", usec + byte);
+        }
         settle();
         return r;
 }
@@ -214,7 +203,7 @@ static int serve_in_guest(Client *c, unsigned fill_mib) {
                         "{ [ %u = 0 ] || { mkdir -p /run/fill && mount -t tmpfs -o size=%um none /run/fill && "
                         "dd if=/dev/urandom of=/run/fill/seed bs=1M count=4 && "
                         "for i in $(seq %u); do cat /run/fill/seed >>/run/fill/all || exit 1; done; }; }",
-                        PORT, fill_mib, fill_mib + 16, fill_mib / 4);
+                        HTTP_PORT, fill_mib, fill_mib + 16, fill_mib / 4);
         return vm_shell(c, NAME, script);
 }
 
@@ -273,8 +262,7 @@ static int quiet(Client *c) {
 static int frozen_round(Client *c, const struct sockaddr_in6 *a) {
         int r;
 
-        r = first_byte(a, "byte-running");
-        settle();
+        r = first_byte(a, "byte-running", NULL);
         if (r >= 0)
                 r = call(c, "Suspend", "suspend");
         if (r >= 0)
@@ -282,75 +270,80 @@ static int frozen_round(Client *c, const struct sockaddr_in6 *a) {
         if (r >= 0)
                 r = call(c, "Suspend", "suspend");
         if (r >= 0)
-                r = first_byte(a, "byte-frozen");
-        settle();
+                r = first_byte(a, "byte-frozen", NULL);
         return r;
 }
 
-/* The pattern is that of a VMM that was restored: there is none before the first time. */
-static int hibernated_round(Client *c, const struct sockaddr_in6 *a, Pattern *p) {
-        uint64_t called;
+int first_sleep(Client *c, Pattern *ret) {
         pid_t pid;
         int r;
 
         r = call(c, "Suspend", NULL);
         if (r >= 0)
-                r = hibernate(c, p->argv ? "gone" : "gone-first", p->argv ? "disk" : "disk-first");
-        if (r >= 0 && p->argv)
-                r = restore_by_hand(p);
+                r = hibernate(c, "gone-first", "disk-first");
         if (r >= 0)
-                r = call(c, "Resume", p->argv ? "wake-disk" : NULL);
-        if (r >= 0 && !p->argv) {
+                r = call(c, "Resume", NULL);
+        if (r >= 0)
                 r = vm_get_pid(c, NAME, &pid);
-                if (r >= 0)
-                        r = pattern_new(pid, p);
-                if (r >= 0)
-                        r = report_used(c, p);
-                return r;
-        }
+        return r < 0 ? r : pattern_new(pid, ret);
+}
+
+static int hibernated_round(Client *c, const struct sockaddr_in6 *a, const Pattern *p, const HandNetwork *n) {
+        uint64_t called;
+        int r;
+
+        r = call(c, "Suspend", NULL);
+        if (r >= 0)
+                r = hibernate(c, "gone", "disk");
+        if (r >= 0)
+                r = restore_by_hand(p, n, a);
+        if (r >= 0)
+                r = call(c, "Resume", "wake-disk");
         if (r >= 0)
                 r = call(c, "Suspend", NULL);
         if (r >= 0)
                 r = hibernate_into_memory(c);
         called = now_usec(CLOCK_REALTIME);
         if (r >= 0)
-                r = first_byte(a, "byte-memory");
+                r = first_byte(a, "byte-memory", NULL);
         if (r >= 0)
                 r = report_awake(c, "wake-memory", called);
-        settle();
         if (r >= 0)
                 r = hibernate(c, "gone-running", "disk-running");
-        if (r >= 0)
-                r = first_byte(a, "byte-disk");
-        settle();
-        return r;
+        return r < 0 ? r : first_byte(a, "byte-disk", NULL);
 }
 
 int verb_sleep(Client *c, char **argv) {
         uint64_t memory = strtoull(argv[0], NULL, 10) << 20;
         unsigned fill = (unsigned) strtoul(argv[1], NULL, 10), count = (unsigned) strtoul(argv[2], NULL, 10);
         Pattern p = { .kernel_fd = -EBADF, .initrd_fd = -EBADF, .root_fd = -EBADF };
+        HandNetwork n = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF };
         struct sockaddr_in6 a;
         int r;
 
         r = user_provision(c, NAME, "qemu", memory, NULL);
         if (r < 0)
                 return r;
-        a = server_address(c);
+        a = vm_address(c, NAME);
         r = serve_in_guest(c, fill);
         if (r >= 0)
-                r = first_byte(&a, "byte-first");
+                r = hand_network_new(c, NAME, false, &n);
         if (r >= 0)
-                r = hibernated_round(c, &a, &p);
+                r = first_byte(&a, "byte-first", NULL);
         if (r >= 0)
-                r = first_byte(&a, "byte-first");
+                r = first_sleep(c, &p);
+        if (r >= 0)
+                r = report_used(c, &p);
+        if (r >= 0)
+                r = first_byte(&a, "byte-first", NULL);
         for (unsigned i = 0; r >= 0 && i < count; i++) {
                 r = frozen_round(c, &a);
                 if (r >= 0)
-                        r = hibernated_round(c, &a, &p);
+                        r = hibernated_round(c, &a, &p, &n);
         }
         if (r >= 0)
                 r = quiet(c);
         pattern_done(&p);
+        hand_network_done(&n);
         return r < 0 ? r : user_deprovision(c, NAME);
 }
