@@ -15,6 +15,7 @@
 #include "basic/close-later.h"
 #include "basic/fd-pass.h"
 #include "basic/fd-util.h"
+#include "basic/low-fd.h"
 #include "basic/string-util.h"
 #include "compute/agent.h"
 #include "compute/console.h"
@@ -243,9 +244,14 @@ int fd_store_receive(FdStore *ret) {
 
         *ret = (FdStore) {};
         n = sd_listen_fds_with_names(true, &names);
-        for (int i = 0; i < n; i++)
-                if (store_unpack(ret, names[i], SD_LISTEN_FDS_START + i) < 0)
+        if (n <= 0)
+                (void) low_fd_keep();
+        for (int i = 0; i < n; i++) {
+                int fd = SD_LISTEN_FDS_START + i;
+
+                if (store_unpack(ret, names[i], i == 0 ? low_fd_from(fd) : fd) < 0)
                         r = -ENOMEM;
+        }
         free(names);
         return n < 0 ? n : r;
 }

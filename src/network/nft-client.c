@@ -7,6 +7,7 @@
 #include <nftables/libnftables.h>
 
 #include "basic/alloc-util.h"
+#include "basic/low-fd.h"
 #include "basic/string-util.h"
 
 struct NftClient {
@@ -16,10 +17,14 @@ struct NftClient {
 
 int nft_client_new(NftClient **ret) {
         _cleanup_(nft_client_freep) NftClient *c = NULL;
+        int r;
 
         c = new0(NftClient, 1);
         if (!c)
                 return -ENOMEM;
+        r = low_fd_next(); /* libnftables waits for its socket with select() */
+        if (r < 0)
+                return r;
         c->context = nft_ctx_new(NFT_CTX_DEFAULT);
         if (!c->context)
                 return -ENOMEM;
@@ -34,6 +39,7 @@ NftClient *nft_client_free(NftClient *c) {
                 return NULL;
         if (c->context)
                 nft_ctx_free(c->context);
+        (void) low_fd_keep(); /* for another one */
         return mfree(c);
 }
 

@@ -47,6 +47,7 @@ struct Client {
         Item *active[WIDTH_MAX];
         unsigned n_active;
         const char *image; /* of the VMs that vm_create_and_start makes; NULL: the built-in one */
+        bool no_network;   /* … and they have none */
         int error;
         pid_t *children; /* in the scopes made by hand */
         size_t n_children, allocated_children;
@@ -92,19 +93,24 @@ int unit_call(Client *c, const char *member, const char *unit);
 /* vms.c: mock VMs bench-0, bench-1, … */
 extern const Kind vm_create_and_start, vm_delete;
 int vm_get_pid(Client *c, const char *name, pid_t *ret);
+int vm_get_string(Client *c, const char *name, const char *property, char **ret);
+int vm_last_transition(Client *c, const char *name, const char *to, uint64_t *ret_realtime);
 int vm_call(Client *c, const char *name, const char *member, uint64_t *ret_usec); /* waits for the job */
-int user_provision(Client *c, const char *user, const char *hypervisor, uint64_t *ret_usec);
+int vm_request(Client *c, const char *name, const char *member);                  /* does not */
+int user_provision(Client *c, const char *user, const char *hypervisor, uint64_t memory, uint64_t *ret_usec); /* 0: as ever */
 int user_deprovision(Client *c, const char *user);
 int image_open(Client *c, const char *reference, uint64_t *ret_usec);
 int vm_report_phases(Client *c, const char *name);
 int vm_exec(Client *c, const char *name); /* "true", and its exit status */
+int vm_shell(Client *c, const char *name, const char *script);
 int vms_count(Client *c, unsigned *ret);  /* by GetManagedObjects */
 
 /* by-hand.c: the VMM of a running VM, as a pattern for starting the same by hand. */
 typedef struct Pattern {
         char **argv;
         int kernel_fd, initrd_fd, root_fd;
-        int kernel, initrd, root, overlay, monitor, console, agent; /* fd numbers in argv; -1: none */
+        int kernel, initrd, root, overlay, monitor, console, agent, memory, tap; /* fd numbers in argv; -1: none */
+        uint64_t memory_size;
         bool mock;
 } Pattern;
 
@@ -125,3 +131,48 @@ int vmm_boot(const Pattern *p, Vmm *ret);
 int vmm_greet(Vmm *v);
 int vmm_pause(Vmm *v, bool pause);
 void vmm_done(Vmm *v);
+
+/* A VMM that is to load a guest (the pattern is of one that did so), and the guest goes on: from a memory image, or from a memory and
+ * a state that are in memory (image_fd -1). The TAP may be -1: one that leads nowhere. */
+typedef struct Guest {
+        int image_fd, memory_fd, state_fd, overlay_fd, tap_fd;
+} Guest;
+
+int vmm_restore(const Pattern *p, const Guest *g, Vmm *ret, uint64_t *ret_usec, uint64_t *ret_loaded_usec);
+
+/* by-hand-network.c */
+typedef struct HandNetwork {
+        int home;         /* the namespace we are in */
+        int hand, tap;    /* one with a TAP, for a VMM by hand */
+        int outside;      /* one that reaches our VM through home; -1 */
+        int hand_outside; /* … and one that reaches the VMM by hand's through hand; -1 */
+} HandNetwork;
+
+int hand_network_new(Client *c, const char *vm, bool outside, HandNetwork *ret);
+void hand_network_done(HandNetwork *n);
+int enter_namespace(int fd);
+
+/* A process in a namespace of its own, which does what the guest does, behind a veth pair whose other end is in the one where we are. */
+#define VETH_ADDRESS "fd00:bf::2"
+int veth_server_new(uint64_t bytes, pid_t *ret);
+
+/* traffic.c: with a guest, or something else, that has a service or two. */
+#define HTTP_PORT 8080
+#define SINK_PORT 9001
+struct sockaddr_in6;
+struct sockaddr_in6 vm_address(Client *c, const char *vm);
+int first_byte(const struct sockaddr_in6 *a, const char *name, uint64_t *ret_usec); /* reported unless name is NULL */
+int download(const struct sockaddr_in6 *a, const char *name, uint64_t *ret_bytes);
+int upload(const struct sockaddr_in6 *a, const char *name, uint64_t bytes);
+int echoes(const struct sockaddr_in6 *a, const char *name, unsigned count); /* of ICMPv6 */
+int serve(uint64_t bytes); /* what the guest's programs do; does not return */
+
+/* sleep.c */
+int verb_sleep(Client *c, char **argv);
+/* What it has written to its memory image and its disk, for one by hand. */
+int copy_overlay(void);
+int open_image(void);
+int first_sleep(Client *c, Pattern *ret); /* hibernated, and woken: the pattern of one that loads */
+
+/* network.c */
+int verb_network(Client *c, char **argv);

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* The floor of starting a guest: the command line of a VMM that runs, executed again by hand, with the same files and
- * with sockets of our own, and the least that brings the guest's agent to "ready". */
+ * with sockets, a memory and a TAP of our own, and the least that brings the guest's agent to "ready", or a saved guest to
+ * go on. */
 
 #include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -19,6 +24,7 @@
 #include "basic/time-util.h"
 #include "bench.h"
 #include "guest-protocol/guest-protocol.h"
+#include "hypervisor/memory-image.h"
 #include "storage/overlay.h"
 
 #define BOOT_TIMEOUT_MSEC 120000
@@ -35,6 +41,16 @@ static int number_after(char *const *argv, const char *with, const char *before)
                         return atoi(p + strlen(before));
         }
         return -1;
+}
+
+static uint64_t size_of_memory(char *const *argv) {
+        STRV_FOREACH(a, argv) {
+                const char *p = strstr(*a, "id=mem,") ? strstr(*a, "size=") : NULL;
+
+                if (p)
+                        return strtoull(p + strlen("size="), NULL, 10) * 1024;
+        }
+        return 0;
 }
 
 static int open_of_process(pid_t pid, int fd) {
@@ -86,20 +102,25 @@ int pattern_new(pid_t pid, Pattern *ret) {
         p.monitor = p.mock ? number_after(p.argv, "monitor=", "monitor=") : number_after(p.argv, "id=monitor", "fd=");
         p.console = p.mock ? number_after(p.argv, "console=", "console=") : number_after(p.argv, "id=console", "fd=");
         p.agent = p.mock ? number_after(p.argv, "agent=", "agent=") : number_after(p.argv, "id=agent", "fd=");
-        p.kernel = p.initrd = p.root = p.overlay = -1;
+        p.kernel = p.initrd = p.root = p.overlay = p.memory = p.tap = -1;
         if (!p.mock) {
                 p.root = number_after(p.argv, "node-name=root", "/dev/fdset/");
                 p.overlay = number_after(p.argv, "node-name=overlay", "/dev/fdset/");
+                p.memory = number_after(p.argv, "id=mem,", "/proc/self/fd/");
+                p.memory_size = size_of_memory(p.argv);
+                p.tap = number_after(p.argv, "tap,id=", "fd=");
                 STRV_FOREACH(a, p.argv) {
                         if (streq(*a, "-kernel") && a[1])
                                 p.kernel = atoi(a[1] + strlen("/proc/self/fd/"));
                         if (streq(*a, "-initrd") && a[1])
                                 p.initrd = atoi(a[1] + strlen("/proc/self/fd/"));
                 }
-                p.kernel_fd = open_of_process(pid, p.kernel);
-                p.initrd_fd = open_of_process(pid, p.initrd);
+                if (p.kernel >= 0) /* not where a saved guest was loaded */
+                        p.kernel_fd = open_of_process(pid, p.kernel);
+                if (p.initrd >= 0)
+                        p.initrd_fd = open_of_process(pid, p.initrd);
                 p.root_fd = open_by_suffix(pid, ".squashfs");
-                if (p.kernel_fd < 0 || p.initrd_fd < 0 || p.root_fd < 0)
+                if ((p.kernel >= 0 && p.kernel_fd < 0) || (p.initrd >= 0 && p.initrd_fd < 0) || p.root_fd < 0)
                         return complain(-errno, "cannot open the kernel, initrd or root of process %i", pid);
         }
         *ret = p;
@@ -142,9 +163,42 @@ static int hand(int fd, int number) {
         return dup2(fd, number) < 0 ? -errno : 0;
 }
 
-static void child(const Pattern *p, int overlay, const int theirs[3]) {
-        const int from[] = { p->kernel_fd, p->initrd_fd, p->root_fd, overlay, theirs[0], theirs[1], theirs[2] };
-        const int to[] = { p->kernel, p->initrd, p->root, p->overlay, p->monitor, p->console, p->agent };
+/* A TAP that is down and leads nowhere. */
+static int make_tap(void) {
+        struct ifreq q = { .ifr_name = "bench%d", .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+        int fd;
+
+        fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+        if (fd < 0 || ioctl(fd, TUNSETIFF, &q) < 0) {
+                int r = complain(-errno, "cannot make a TAP");
+
+                safe_close(fd);
+                return r;
+        }
+        return fd;
+}
+
+static int make_memory(const Pattern *p) {
+        int fd;
+
+        fd = memfd_create("by-hand", MFD_CLOEXEC);
+        if (fd < 0 || ftruncate(fd, (off_t) p->memory_size) < 0) {
+                int r = complain(-errno, "cannot make a memory");
+
+                safe_close(fd);
+                return r;
+        }
+        return fd;
+}
+
+/* What is made for one VMM. */
+typedef struct Things {
+        int overlay, memory, tap;
+} Things;
+
+static void child(const Pattern *p, const Things *t, const int theirs[3]) {
+        const int from[] = { p->kernel_fd, p->initrd_fd, p->root_fd, t->overlay, t->memory, t->tap, theirs[0], theirs[1], theirs[2] };
+        const int to[] = { p->kernel, p->initrd, p->root, p->overlay, p->memory, p->tap, p->monitor, p->console, p->agent };
         int safe[ELEMENTSOF(from)], null;
 
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -158,6 +212,28 @@ static void child(const Pattern *p, int overlay, const int theirs[3]) {
                 (void) hand(safe[k], to[k]);
         (void) execv(p->argv[0], p->argv);
         _exit(127);
+}
+
+static int vmm_execute(const Pattern *p, const Things *t, Vmm *ret) {
+        int pairs[3][2], theirs[3];
+
+        *ret = (Vmm) { .mock = p->mock };
+        for (int k = 0; k < 3; k++) {
+                if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pairs[k]) < 0)
+                        return -errno;
+                theirs[k] = pairs[k][1];
+        }
+        ret->monitor = pairs[0][0];
+        ret->console = pairs[1][0];
+        ret->agent = pairs[2][0];
+        ret->pid = fork();
+        if (ret->pid < 0)
+                return -errno;
+        if (ret->pid == 0)
+                child(p, t, theirs);
+        for (int k = 0; k < 3; k++)
+                safe_close(theirs[k]);
+        return 0;
 }
 
 static int agent_frame(Vmm *v, uint8_t *buf, size_t *n, GpType *ret) {
@@ -227,36 +303,38 @@ static int wait_ready(Vmm *v, uint64_t start) {
         }
 }
 
-int vmm_boot(const Pattern *p, Vmm *ret) {
-        _cleanup_close_ int overlay = -EBADF;
-        int pairs[3][2], theirs[3], r;
-        uint64_t start;
+static int make_things(const Pattern *p, Things *ret) {
+        *ret = (Things) { -EBADF, -EBADF, -EBADF };
+        if (p->overlay >= 0)
+                ret->overlay = make_overlay();
+        if (p->memory >= 0)
+                ret->memory = make_memory(p);
+        if (p->tap >= 0)
+                ret->tap = make_tap();
+        return (p->overlay >= 0 && ret->overlay < 0) || (p->memory >= 0 && ret->memory < 0) || (p->tap >= 0 && ret->tap < 0) ? -EIO : 0;
+}
 
-        *ret = (Vmm) { .mock = p->mock };
-        if (p->overlay >= 0) {
-                overlay = make_overlay();
-                if (overlay < 0)
-                        return overlay;
-        }
+static void things_done(Things *t) {
+        safe_close(t->overlay);
+        safe_close(t->memory);
+        safe_close(t->tap);
+}
+
+int vmm_boot(const Pattern *p, Vmm *ret) {
+        uint64_t start;
+        Things t;
+        int r;
+
+        *ret = (Vmm) { .monitor = -EBADF, .console = -EBADF, .agent = -EBADF };
+        r = make_things(p, &t);
         start = now_usec(CLOCK_MONOTONIC);
-        for (int k = 0; k < 3; k++) {
-                if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pairs[k]) < 0)
-                        return -errno;
-                theirs[k] = pairs[k][1];
-        }
-        ret->monitor = pairs[0][0];
-        ret->console = pairs[1][0];
-        ret->agent = pairs[2][0];
-        ret->pid = fork();
-        if (ret->pid < 0)
-                return -errno;
-        if (ret->pid == 0)
-                child(p, overlay, theirs);
-        for (int k = 0; k < 3; k++)
-                safe_close(theirs[k]);
-        r = wait_ready(ret, start);
+        if (r >= 0)
+                r = vmm_execute(p, &t, ret);
+        if (r >= 0)
+                r = wait_ready(ret, start);
         if (r >= 0)
                 report("by-hand", now_usec(CLOCK_MONOTONIC) - start);
+        things_done(&t);
         return r;
 }
 
@@ -316,4 +394,86 @@ int vmm_pause(Vmm *v, bool pause) {
                          strprintf("{\"execute\":\"%s\"}\n", pause ? "stop" : "cont");
         r = text ? write_all(v->monitor, text, strlen(text)) : -ENOMEM;
         return r < 0 ? r : monitor_wait(v, v->mock ? " ok" : "\"return\"");
+}
+
+static int command(Vmm *v, const char *text) {
+        int r;
+
+        r = write_all(v->monitor, text, strlen(text));
+        return r < 0 ? r : monitor_wait(v, "\"return\"");
+}
+
+static int hand_over(Vmm *v, int fd) {
+        static const char text[] = "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"state\"}}\n";
+        union {
+                struct cmsghdr header;
+                uint8_t buf[CMSG_SPACE(sizeof(int))];
+        } control = {};
+        struct iovec iov = { (char *) text, sizeof(text) - 1 };
+        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+        struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+
+        h->cmsg_level = SOL_SOCKET;
+        h->cmsg_type = SCM_RIGHTS;
+        h->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(h), &fd, sizeof(fd));
+        if (sendmsg(v->monitor, &m, 0) < 0)
+                return -errno;
+        return monitor_wait(v, "\"return\"");
+}
+
+static int load_state(Vmm *v, int state_fd) {
+        int r;
+
+        r = vmm_greet(v);
+        if (r >= 0)
+                r = lseek(state_fd, 0, SEEK_SET) < 0 ? -errno : hand_over(v, state_fd);
+        if (r >= 0)
+                r = command(v, "{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":["
+                               "{\"capability\":\"x-ignore-shared\",\"state\":true},{\"capability\":\"events\",\"state\":true}]}}\n");
+        if (r >= 0)
+                r = command(v, "{\"execute\":\"migrate-incoming\",\"arguments\":{\"uri\":\"fd:state\"}}\n");
+        return r < 0 ? r : monitor_wait(v, "\"completed\"");
+}
+
+static int load_image(const Pattern *p, const Guest *g, Things *t, int *ret_state_fd) {
+        _cleanup_free_ char *why = NULL;
+        int r;
+
+        t->memory = make_memory(p);
+        if (t->memory < 0)
+                return t->memory;
+        r = memory_image_read_state(g->image_fd, ret_state_fd, &why);
+        if (r >= 0)
+                r = memory_image_load(g->image_fd, t->memory, &why);
+        return r < 0 ? complain(r, "the memory image: %s", strna(why)) : 0;
+}
+
+int vmm_restore(const Pattern *p, const Guest *g, Vmm *ret, uint64_t *ret_usec, uint64_t *ret_loaded_usec) {
+        _cleanup_close_ int own_memory = -EBADF, own_state = -EBADF, own_tap = -EBADF;
+        Things t = { g->overlay_fd, g->memory_fd, g->tap_fd };
+        uint64_t start;
+        int r = 0;
+
+        *ret = (Vmm) { .monitor = -EBADF, .console = -EBADF, .agent = -EBADF };
+        if (p->tap >= 0 && t.tap < 0) {
+                t.tap = own_tap = make_tap();
+                if (t.tap < 0)
+                        return t.tap;
+        }
+        start = now_usec(CLOCK_MONOTONIC);
+        if (g->image_fd >= 0) {
+                r = load_image(p, g, &t, &own_state);
+                own_memory = t.memory;
+        }
+        if (ret_loaded_usec)
+                *ret_loaded_usec = now_usec(CLOCK_MONOTONIC) - start;
+        if (r >= 0)
+                r = vmm_execute(p, &t, ret);
+        if (r >= 0)
+                r = load_state(ret, own_state >= 0 ? own_state : g->state_fd);
+        if (r >= 0)
+                r = vmm_pause(ret, false);
+        *ret_usec = now_usec(CLOCK_MONOTONIC) - start;
+        return r;
 }

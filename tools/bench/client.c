@@ -203,6 +203,7 @@ static int finished(Item *i) {
 
 int client_ask(Client *c, const char *what, sd_bus_message *m, uint64_t *ret_usec) {
         const Kind kind = { what, NULL, finished };
+        uint64_t start;
         Item *i;
         int r;
 
@@ -210,8 +211,15 @@ int client_ask(Client *c, const char *what, sd_bus_message *m, uint64_t *ret_use
         if (!i)
                 return -ENOMEM;
         snprintf(i->name, sizeof(i->name), "%s", what);
+        /* From before it is sent: who sends may have to wait for a processor, while it is being answered. */
+        start = i->began;
         r = item_ask(i, m);
-        return r < 0 ? complain(r, "%s", what) : client_run(c, &kind, NULL, 0, 0, 1, ret_usec);
+        if (r < 0)
+                return complain(r, "%s", what);
+        r = client_run(c, &kind, NULL, 0, 0, 1, NULL);
+        if (ret_usec)
+                *ret_usec = now_usec(CLOCK_MONOTONIC) - start;
+        return r;
 }
 
 static int count_units(Client *c, const char *pattern, unsigned *ret) {

@@ -17,6 +17,10 @@ static unsigned number(const char *s) {
         return (unsigned) strtoul(s, NULL, 10);
 }
 
+static bool yes(const char *s) {
+        return streq(s, "yes");
+}
+
 static int clear(Client *c, unsigned first, unsigned count) {
         int r;
 
@@ -30,6 +34,7 @@ static int verb_latency(Client *c, char **argv) {
         char name[64];
         int r = 0;
 
+        c->no_network = !yes(argv[1]);
         for (unsigned i = 0; r >= 0 && i < count; i++) {
                 r = client_run(c, &scope_create, "bare", i, 1, 1, NULL);
                 if (r >= 0)
@@ -50,6 +55,7 @@ static int verb_rate(Client *c, char **argv) {
         uint64_t usec;
         int r;
 
+        c->no_network = !yes(argv[2]);
         cpu_times(&before);
         r = client_run(c, &scope_create, NULL, 0, count, width, &usec);
         if (r < 0)
@@ -69,6 +75,7 @@ static int verb_rate(Client *c, char **argv) {
 }
 
 static int verb_populate(Client *c, char **argv) {
+        c->no_network = !yes(argv[1]);
         return client_run(c, &vm_create_and_start, NULL, 0, number(argv[0]), WIDTH_MAX / 2, NULL);
 }
 
@@ -80,7 +87,7 @@ static int reference(Client *c, const char *hypervisor, Pattern *ret) {
         pid_t pid;
         int r;
 
-        r = user_provision(c, USER_NAME, hypervisor, NULL);
+        r = user_provision(c, USER_NAME, hypervisor, 0, NULL);
         if (r >= 0)
                 r = vm_get_pid(c, USER_NAME, &pid);
         return r < 0 ? r : pattern_new(pid, ret);
@@ -113,7 +120,7 @@ static int verb_provision(Client *c, char **argv) {
                         r = client_settle(c, "hero-vm-*.scope");
                 rest();
                 if (r >= 0)
-                        r = user_provision(c, USER_NAME, argv[0], &usec);
+                        r = user_provision(c, USER_NAME, argv[0], 0, &usec);
                 if (r < 0)
                         break;
                 report("ours", usec);
@@ -272,14 +279,16 @@ static const struct {
         int n_arguments;
         int (*run)(Client *c, char **argv);
 } verbs[] = {
-        { "latency", 1, verb_latency },     /* COUNT */
-        { "rate", 2, verb_rate },           /* COUNT WIDTH */
-        { "populate", 1, verb_populate },   /* COUNT */
+        { "latency", 2, verb_latency },     /* COUNT NETWORK */
+        { "rate", 3, verb_rate },           /* COUNT WIDTH NETWORK */
+        { "populate", 2, verb_populate },   /* COUNT NETWORK */
         { "clear", 1, verb_clear },         /* COUNT */
         { "provision", 2, verb_provision }, /* HYPERVISOR COUNT */
         { "suspend", 2, verb_suspend },     /* HYPERVISOR COUNT */
         { "restart", 2, verb_restart },     /* COUNT EXECS */
         { "image", 2, verb_image },         /* REFERENCE COUNT */
+        { "sleep", 3, verb_sleep },         /* MEMORY-MIB USED-MIB COUNT */
+        { "network", 1, verb_network },     /* COUNT */
 };
 
 int main(int argc, char *argv[]) {

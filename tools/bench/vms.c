@@ -12,7 +12,7 @@
 #include "bench.h"
 #include "shared/bus-util.h"
 
-#define EXEC_TIMEOUT_MSEC 20000
+#define EXEC_TIMEOUT_MSEC 60000
 
 static int vm_message(Client *c, const char *name, const char *member, sd_bus_message **ret) {
         _cleanup_message_ sd_bus_message *m = NULL;
@@ -38,8 +38,9 @@ static int create_begin(Item *i) {
         r = sd_bus_message_new_method_call(i->client->bus, &m, COMPUTE_BUS_NAME, COMPUTE_OBJECT, COMPUTE_MANAGER_INTERFACE,
                                            "CreateVM");
         if (r >= 0)
-                r = sd_bus_message_append(m, "sa{sv}", i->name, 4, "Hypervisor", "s", "mock", "Memory", "t", BENCH_MEMORY,
-                                          "Disk", "t", BENCH_DISK, "Image", "s", i->client->image ?: "busybox");
+                r = sd_bus_message_append(m, "sa{sv}", i->name, 5, "Hypervisor", "s", "mock", "Memory", "t", BENCH_MEMORY,
+                                          "Disk", "t", BENCH_DISK, "Image", "s", i->client->image ?: "busybox",
+                                          "Network", "b", !i->client->no_network);
         return r < 0 ? r : item_ask(i, m);
 }
 
@@ -79,14 +80,28 @@ int vm_call(Client *c, const char *name, const char *member, uint64_t *ret_usec)
         return r < 0 ? r : client_ask(c, member, m, ret_usec);
 }
 
-int user_provision(Client *c, const char *user, const char *hypervisor, uint64_t *ret_usec) {
+int vm_request(Client *c, const char *name, const char *member) {
+        _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
+        sd_bus_message *m;
+        int r;
+
+        r = vm_message(c, name, member, &m);
+        if (r < 0)
+                return r;
+        r = sd_bus_call(c->bus, m, 0, &e, NULL);
+        sd_bus_message_unref(m);
+        return r < 0 ? complain(r, "%s: %s", member, strna(e.message)) : 0;
+}
+
+int user_provision(Client *c, const char *user, const char *hypervisor, uint64_t memory, uint64_t *ret_usec) {
         sd_bus_message *m;
         int r;
 
         r = sd_bus_message_new_method_call(c->bus, &m, COMPUTE_BUS_NAME, COMPUTE_OBJECT, COMPUTE_MANAGER_INTERFACE,
                                            "ProvisionUser");
         if (r >= 0)
-                r = sd_bus_message_append(m, "sa{sv}", user, 1, "Hypervisor", "s", hypervisor);
+                r = memory == 0 ? sd_bus_message_append(m, "sa{sv}", user, 1, "Hypervisor", "s", hypervisor) :
+                                  sd_bus_message_append(m, "sa{sv}", user, 2, "Hypervisor", "s", hypervisor, "Memory", "t", memory);
         return r < 0 ? r : client_ask(c, "ProvisionUser", m, ret_usec);
 }
 
@@ -132,6 +147,20 @@ int vm_get_pid(Client *c, const char *name, pid_t *ret) {
         return r < 0 ? r : pid == 0 ? complain(0, "%s has no VMM", name) : 0;
 }
 
+int vm_get_string(Client *c, const char *name, const char *property, char **ret) {
+        _cleanup_message_ sd_bus_message *m = NULL;
+        const char *s = NULL;
+        int r;
+
+        r = get_property(c, name, property, "s", &m);
+        if (r >= 0)
+                r = sd_bus_message_read(m, "s", &s);
+        if (r < 0)
+                return r;
+        *ret = strdup(s);
+        return *ret ? 0 : -ENOMEM;
+}
+
 int vm_report_phases(Client *c, const char *name) {
         static const char *const phases[] = { "phase-scope", "phase-executed", "phase-monitor", "phase-hello", "phase-ready" };
         _cleanup_message_ sd_bus_message *m = NULL;
@@ -150,7 +179,25 @@ int vm_report_phases(Client *c, const char *name) {
         return r;
 }
 
-int vm_exec(Client *c, const char *name) {
+int vm_last_transition(Client *c, const char *name, const char *to, uint64_t *ret_realtime) {
+        _cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
+        const char *state;
+        uint64_t when;
+        int r;
+
+        *ret_realtime = 0;
+        r = vm_message(c, name, "GetTransitions", &m);
+        if (r >= 0)
+                r = sd_bus_call(c->bus, m, 0, NULL, &reply);
+        if (r >= 0)
+                r = sd_bus_message_enter_container(reply, 'a', "(ttsss)");
+        while (r >= 0 && (r = sd_bus_message_read(reply, "(ttsss)", NULL, &when, NULL, &state, NULL)) > 0)
+                if (streq(state, to))
+                        *ret_realtime = when;
+        return r < 0 ? complain(r, "GetTransitions of %s", name) : 0;
+}
+
+static int vm_execute(Client *c, const char *name, char **argv) {
         _cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
         _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
         int stdio, errors, control, r;
@@ -160,7 +207,9 @@ int vm_exec(Client *c, const char *name) {
 
         r = vm_message(c, name, "Exec", &m);
         if (r >= 0)
-                r = sd_bus_message_append(m, "asa{sv}", 1, "true", 0);
+                r = sd_bus_message_append_strv(m, argv);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "a{sv}", 0);
         if (r >= 0)
                 r = sd_bus_call(c->bus, m, 0, &e, &reply);
         if (r >= 0)
@@ -173,6 +222,14 @@ int vm_exec(Client *c, const char *name) {
         n = read(control, line, sizeof(line) - 1);
         line[n > 0 ? n : 0] = 0;
         return streq(line, "exit 0") ? 0 : complain(0, "exec in %s: '%s'", name, line);
+}
+
+int vm_exec(Client *c, const char *name) {
+        return vm_execute(c, name, (char *[]) { (char *) "true", NULL });
+}
+
+int vm_shell(Client *c, const char *name, const char *script) {
+        return vm_execute(c, name, (char *[]) { (char *) "sh", (char *) "-c", (char *) script, NULL });
 }
 
 int vms_count(Client *c, unsigned *ret) {

@@ -4,11 +4,13 @@
  * bob, one of nobody, and the outside. */
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/icmp6.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +18,7 @@
 
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
+#include "basic/low-fd.h"
 #include "basic/string-util.h"
 #include "basic/strv.h"
 #include "basic/time-util.h"
@@ -584,6 +587,31 @@ static void the_table_outlives_the_daemon(void **state) {
         assert_int_equal(filter_check(filter), 1);
 }
 
+/* libnftables waits with select(), in which such a number is the end of the process. */
+static void so_many_fds_as_a_thousand_vms_have_do_no_harm(void **state) {
+        const struct rlimit many = { 4096, 4096 };
+        Filter *f, *g = NULL;
+        int null, last;
+
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &many), 0);
+        assert_int_equal(low_fd_keep(), 0);
+        null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        do
+                last = dup(null);
+        while (last >= 0 && last < 2000);
+        assert_int_equal(last, 2000);
+
+        for (int i = 0; i < 2; i++) {
+                assert_int_equal(filter_new(&f), 0);
+                assert_int_equal(filter_new(&g), -EMFILE);
+                add_all(f);
+                assert_int_equal(filter_install(f), 0);
+                assert_int_equal(filter_check(f), 1);
+                f = filter_free(f);
+        }
+        assert_int_equal(close_range((unsigned) null, (unsigned) last, 0), 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, install, uninstall)
 
 int main(void) {
@@ -612,6 +640,7 @@ int main(void) {
                 TEST(a_thousand_taps_come_and_go_and_leave_nothing),
                 TEST(a_thousand_adopted_taps_are_one_transaction),
                 TEST(the_table_outlives_the_daemon),
+                TEST(so_many_fds_as_a_thousand_vms_have_do_no_harm),
         };
 
         return cmocka_run_group_tests(tests, setup, teardown);
