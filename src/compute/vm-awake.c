@@ -19,8 +19,14 @@ struct VmCall {
         vm_call_t handler;
 };
 
+/* Also where it could not be written to the disk and goes back to being suspended. */
 static bool is_falling_asleep(const Vm *vm) {
-        return vm->state == VM_SUSPENDING || vm->state == VM_HIBERNATING;
+        return vm->state == VM_SUSPENDING || vm->state == VM_HIBERNATING ||
+                (vm->state == VM_RESUMING && vm->runtime && vm->runtime->to_suspended);
+}
+
+bool vm_awake_is_needed(const Vm *vm) {
+        return vm->job && is_falling_asleep(vm);
 }
 
 static void resume(Vm *vm) {
@@ -43,7 +49,7 @@ void vm_awake(Vm *vm, const char *why) {
                 log_vm_debug(vm, "VM '%s' is %s and is woken: %s", vm->name, vm_state_to_string(vm->state), why);
         vm->wake_wanted = true;
         /* What it is called back from looks whether it was canceled; or is past that, and then it is resumed. */
-        if (is_falling_asleep(vm) && vm->job)
+        if (vm->job && (is_falling_asleep(vm) || vm->job->type == JOB_HIBERNATE))
                 (void) job_cancel(vm->job, NULL);
         if (vm_is_asleep(vm) && !vm->job)
                 resume(vm);
