@@ -12,18 +12,17 @@
 #include "compute/manager.h"
 #include "compute/steps.h"
 #include "compute/vm-exit.h"
-#include "compute/vm-record.h"
 #include "compute/vm-wait.h"
 #include "shared/log.h"
 
-/* Only said once: a daemon after us has it from the record. */
+/* Only said once: a daemon after us has it from the record, which is written with what there is to tell of the VM. */
 static void take_version(Vm *vm, VmmMonitor *m) {
         const char *version = vm->hypervisor->version ? vm->hypervisor->version(m) : NULL;
 
         if (!version || streq_ptr(vm->runtime->vmm_version, version) || free_and_strdup(&vm->runtime->vmm_version, version) < 0)
                 return;
         vm->unsaved = true;
-        vm_record_settle(vm);
+        vm_changed(vm, "Accelerator", NULL);
 }
 
 static void on_monitor(VmmMonitor *m, VmmEvent event, void *userdata) {
