@@ -3,8 +3,10 @@
 #include "basic/close-later.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
@@ -15,27 +17,41 @@
 #define CLOSER_STACK (64u * 1024u)
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static int *waiting;
+typedef struct Waiting {
+        int fd;
+        bool memory;
+} Waiting;
+
+static Waiting *waiting;
 static size_t n_waiting, allocated_waiting;
 static unsigned n_closers;
 
-static int next_fd(void) {
-        int fd = -EBADF;
+static bool next(Waiting *ret) {
+        bool found;
 
         (void) pthread_mutex_lock(&lock);
-        if (n_waiting > 0)
-                fd = waiting[--n_waiting];
+        found = n_waiting > 0;
+        if (found)
+                *ret = waiting[--n_waiting];
         else
                 n_closers--;
         (void) pthread_mutex_unlock(&lock);
-        return fd;
+        return found;
+}
+
+static void close_now(Waiting w) {
+        struct stat st;
+
+        if (w.memory && fstat(w.fd, &st) >= 0)
+                (void) fallocate(w.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st.st_size);
+        safe_close(w.fd);
 }
 
 static void *closer(void *userdata) {
-        int fd;
+        Waiting w;
 
-        while ((fd = next_fd()) >= 0)
-                safe_close(fd);
+        while (next(&w))
+                close_now(w);
         return NULL;
 }
 
@@ -59,12 +75,12 @@ static int start_closer(void) {
         return -r;
 }
 
-static bool hand_over(int fd) {
+static bool hand_over(Waiting w) {
         bool taken = false;
 
         (void) pthread_mutex_lock(&lock);
         if (GREEDY_REALLOC(waiting, allocated_waiting, n_waiting + 1)) {
-                waiting[n_waiting++] = fd;
+                waiting[n_waiting++] = w;
                 taken = true;
                 if (n_closers < CLOSERS_MAX) {
                         n_closers++;
@@ -78,8 +94,16 @@ static bool hand_over(int fd) {
         return taken;
 }
 
-int close_later(int fd) {
-        if (fd >= 0 && !hand_over(fd))
-                safe_close(fd);
+static int later(Waiting w) {
+        if (w.fd >= 0 && !hand_over(w))
+                close_now(w);
         return -EBADF;
+}
+
+int close_later(int fd) {
+        return later((Waiting) { .fd = fd });
+}
+
+int close_memory_later(int fd) {
+        return later((Waiting) { .fd = fd, .memory = true });
 }

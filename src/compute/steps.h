@@ -44,6 +44,8 @@ void vm_give_memory_back(Vm *vm);
 int vm_restore_begin(Vm *vm, char **ret_text);
 void vm_restore_resource(Vm *vm, int error, const char *text);
 void vm_restore_ready(Vm *vm); /* the monitor is, or the memory: nothing until both are */
+/* error is of reading hibernation.img, and says that it cannot be used. */
+bool vm_restore_is_bad_image(const Vm *vm, int error);
 void vm_restore_gone(Vm *vm, int error, const char *text); /* it came to nothing: the guest sleeps on */
 
 /* A step that the former daemon was in the middle of: goes on, or back. */

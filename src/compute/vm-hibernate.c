@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
+#include "basic/close-later.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "basic/time-util.h"
@@ -142,7 +143,7 @@ void vm_give_memory_back(Vm *vm) {
         VmRuntime *rt = vm->runtime;
         int tap_fd = vm_network_take_tap(vm);
 
-        rt->memory_fd = safe_close(rt->memory_fd);
+        rt->memory_fd = close_memory_later(rt->memory_fd);
         rt->state_fd = safe_close(rt->state_fd);
         rt->image_fd = safe_close(rt->image_fd);
         fd_store_remove_state(vm);

@@ -25,6 +25,11 @@
 #include "shared/bus-util.h"
 #include "shared/log.h"
 
+bool vm_restore_is_bad_image(const Vm *vm, int error) {
+        return vm->runtime->restoring && vm->runtime->image_fd >= 0 &&
+                (error == -EBADMSG || error == -EPROTONOSUPPORT || error == -ESTALE || error == -EINVAL);
+}
+
 void vm_restore_gone(Vm *vm, int error, const char *text) {
         _cleanup_free_ char *why = strdup(text ?: strerror(-error));
         VmRuntime *rt = vm->runtime;
@@ -146,7 +151,7 @@ void vm_restore_ready(Vm *vm) {
         if (r >= 0)
                 r = vm->hypervisor->load(rt->monitor, rt->state_fd, on_loaded, vm);
         if (r < 0)
-                vm_start_fail(vm, r, text);
+                vm_start_fail(vm, vm_restore_is_bad_image(vm, r) ? -ESTALE : r, text);
 }
 
 static void restore_continue(Vm *vm) {

@@ -104,7 +104,7 @@ static int on_launched(sd_event_source *s, int fd, uint32_t revents, void *userd
         rt->control_source = sd_event_source_disable_unref(rt->control_source);
         if (r < 0) {
                 text = strprintf("The %s VMM could not be started: %s", vm->hypervisor->name, why ?: strerror(-r));
-                vm_start_fail(vm, -ENOTRECOVERABLE, text);
+                vm_start_fail(vm, vm_restore_is_bad_image(vm, r) ? -ESTALE : -ENOTRECOVERABLE, text);
                 return 0;
         }
         rt->executed = true;

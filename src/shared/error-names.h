@@ -32,6 +32,7 @@
 #define ERROR_CANCELED HERO_ERROR "Canceled"                     /* ECANCELED */
 #define ERROR_NOT_CANCELABLE HERO_ERROR "NotCancelable"          /* EINPROGRESS */
 #define ERROR_IMPORT_FAILED HERO_ERROR "ImportFailed"            /* EBADMSG: not a usable tar or archive of images */
+#define ERROR_BAD_MEMORY_IMAGE HERO_ERROR "BadMemoryImage"       /* ESTALE: of a hibernated VM; torn, or another VMM's */
 #define ERROR_PULL_FAILED HERO_ERROR "PullFailed"                 /* ECONNABORTED: the registry refuses, is not reachable, or broken */
 
 /* The name for ±errno: ours where there is one, else the one sd-bus has (never NULL). sd_bus_error_set_errno() knows

@@ -26,7 +26,7 @@ static void every_name_of_ours_survives_the_way_to_errno_and_back(void **state) 
                 assert_int_equal(sd_bus_error_get_errno(&error), e);
                 sd_bus_error_free(&error);
         }
-        assert_int_equal(n, 27);
+        assert_int_equal(n, 28);
 }
 
 static void what_is_not_ours_is_what_everybody_knows(void **state) {
