@@ -26,6 +26,8 @@ int vm_start_wait_for_agent(Vm *vm);
 
 /* A VMM for the VM, in its scope: what a start and a wake from hibernation have in common. -errno and *ret_text: nothing was
  * begun; later failures come to vm_start_fail(). */
+/* The VM's TAP, if it has a network. 0: that of its last run is on its way out, and again() is called in a moment. */
+int vm_start_network(Vm *vm, sd_event_time_handler_t again, int *ret_fd, char **ret_text);
 int vm_launch(Vm *vm, int tap_fd, int root_fd, int kernel_fd, int initrd_fd, char **ret_text);
 
 /* vm-hibernate.c. The VMM of a guest that was saved is gone. */

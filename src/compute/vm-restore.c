@@ -148,6 +148,16 @@ void vm_restore_ready(Vm *vm) {
                 vm_start_fail(vm, r, text);
 }
 
+static void restore_continue(Vm *vm);
+
+static int on_tap_gone(sd_event_source *s, uint64_t usec, void *userdata) {
+        Vm *vm = userdata;
+
+        vm_disarm_timer(vm);
+        restore_continue(vm);
+        return 0;
+}
+
 static void restore_continue(Vm *vm) {
         _cleanup_free_ char *text = NULL;
         VmRuntime *rt = vm->runtime;
@@ -158,9 +168,11 @@ static void restore_continue(Vm *vm) {
                 r = resources_need_image(vm, vm->image_digest ?: vm->spec.image, &digest, &root_fd, NULL, &text);
         if (r == 0)
                 return;
-        if (r > 0 && vm->network.assigned)
-                r = vm_network_up(vm, &tap_fd, &text);
-        if (r >= 0)
+        if (r > 0)
+                r = vm_start_network(vm, on_tap_gone, &tap_fd, &text);
+        if (r == 0)
+                return;
+        if (r > 0)
                 r = vm_launch(vm, tap_fd, root_fd, -EBADF, -EBADF, &text);
         if (r < 0)
                 vm_start_fail(vm, r, text);

@@ -319,15 +319,7 @@ static int start_gather(Vm *vm, int *ret_root, int *ret_kernel, int *ret_initrd,
         return resources_need_image(vm, vm->image_digest ?: vm->spec.image, &digest, ret_root, NULL, ret_text);
 }
 
-static void start_continue(Vm *vm);
-
-static int on_tap_gone(sd_event_source *s, uint64_t usec, void *userdata) {
-        start_continue(userdata);
-        return 0;
-}
-
-/* 0: the TAP of its last run is on its way out, and it is tried again in a moment. */
-static int start_network(Vm *vm, int *ret_fd, char **ret_text) {
+int vm_start_network(Vm *vm, sd_event_time_handler_t again, int *ret_fd, char **ret_text) {
         VmRuntime *rt = vm->runtime;
         int r;
 
@@ -335,11 +327,20 @@ static int start_network(Vm *vm, int *ret_fd, char **ret_text) {
         if (!vm->network.assigned)
                 return 1;
         r = vm_network_up(vm, ret_fd, ret_text);
-        if (r != -EEXIST || rt->tap_tries++ >= TAP_TRIES)
+        if (r != -EEXIST || rt->tap_tries++ >= TAP_TRIES) {
+                rt->tap_tries = 0;
                 return r < 0 ? r : 1;
+        }
         *ret_text = mfree(*ret_text);
-        r = vm_arm_timer(vm, TAP_RETRY_USEC, on_tap_gone);
+        r = vm_arm_timer(vm, TAP_RETRY_USEC, again);
         return r < 0 ? r : 0;
+}
+
+static void start_continue(Vm *vm);
+
+static int on_tap_gone(sd_event_source *s, uint64_t usec, void *userdata) {
+        start_continue(userdata);
+        return 0;
 }
 
 static void start_continue(Vm *vm) {
@@ -348,7 +349,7 @@ static void start_continue(Vm *vm) {
 
         r = start_gather(vm, &root_fd, &kernel_fd, &initrd_fd, &text);
         if (r > 0)
-                r = start_network(vm, &tap_fd, &text);
+                r = vm_start_network(vm, on_tap_gone, &tap_fd, &text);
         if (r == 0) {
                 vm_record_settle(vm);
                 return;
