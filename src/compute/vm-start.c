@@ -342,11 +342,20 @@ int vm_start_network(Vm *vm, int *ret_fd, char **ret_text) {
                 return 1;
         vm_network_readdress(vm);
         r = vm_network_up(vm, ret_fd, ret_text);
-        if (r != -EEXIST || rt->tap_tries++ >= TAP_TRIES)
+        if (r != -EEXIST || rt->tap_tries++ >= TAP_TRIES) {
+                rt->tap_tries = 0;
                 return r < 0 ? r : 1;
+        }
         *ret_text = mfree(*ret_text);
         r = vm_arm_timer(vm, TAP_RETRY_USEC, on_tap_gone);
         return r < 0 ? r : 0;
+}
+
+static void start_continue(Vm *vm);
+
+static int on_tap_gone(sd_event_source *s, uint64_t usec, void *userdata) {
+        start_continue(userdata);
+        return 0;
 }
 
 static void start_continue(Vm *vm) {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
+#include "basic/close-later.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "basic/strv.h"
@@ -121,6 +122,7 @@ void vm_forget(Vm *vm) {
         if (vm->runtime) {
                 agent_forget(vm->runtime->agent);
                 console_forget(vm->runtime->console);
+                vm->runtime->memory_fd = safe_close(vm->runtime->memory_fd); /* the guest goes on in it */
         }
         vm_free(vm);
 }
@@ -195,7 +197,7 @@ void vm_runtime_free(Vm *vm) {
         safe_close(rt->agent_peer);
         safe_close(rt->console_peer);
         safe_close(rt->root_fd);
-        safe_close(rt->memory_fd);
+        (void) close_memory_later(rt->memory_fd);
         safe_close(rt->state_fd);
         safe_close(rt->image_fd);
         free(rt->vmm_version);

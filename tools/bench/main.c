@@ -287,7 +287,7 @@ static const struct {
         { "suspend", 2, verb_suspend },     /* HYPERVISOR COUNT */
         { "restart", 2, verb_restart },     /* COUNT EXECS */
         { "image", 2, verb_image },         /* REFERENCE COUNT */
-        { "sleep", 3, verb_sleep },         /* MEMORY-MIB USED-MIB COUNT */
+        { "sleep", 4, verb_sleep },         /* MEMORY-MIB USED-MIB COUNT quiet|- */
         { "network", 1, verb_network },     /* COUNT */
 };
 

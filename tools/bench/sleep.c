@@ -341,7 +341,7 @@ int verb_sleep(Client *c, char **argv) {
                 if (r >= 0)
                         r = hibernated_round(c, &a, &p, &n);
         }
-        if (r >= 0)
+        if (r >= 0 && streq(argv[3], "quiet"))
                 r = quiet(c);
         pattern_done(&p);
         hand_network_done(&n);
