@@ -99,6 +99,22 @@ def test_mycelium_that_comes_late_is_found_and_a_vm_that_runs_keeps_its_address(
     assert ping(fresh, address_of(fresh, 'one'))
 
 
+def test_a_vm_that_is_just_starting_when_mycelium_comes_is_reached_by_the_address_it_was_started_with(fresh, mycelium):
+    local = ipaddress.ip_address(echo(fresh, 'one')).exploded[:19]
+    fresh.heroctl('create', '--hypervisor=mock', '--memory=64M', '--disk=16M', '--mock-script=net-echo,slow-ready=4000', 'two')
+    fresh.heroctl('start', '--no-wait', 'two')
+    wait_until(lambda: fresh.get('two', 'PID') > 0, 'its VMM runs')
+    mycelium.has_subnet(MYCELIUM[0])
+    fresh.run('systemctl reload hero-computed')
+    wait_until(lambda: manager(fresh, 'SubnetSource') == 'mycelium', 'mycelium was found', timeout=3)
+    assert fresh.state('two') == 'starting'
+    fresh.wait_for_state('two', 'running')
+    two = address_of(fresh, 'two')
+    assert ipaddress.ip_address(two).exploded[:19] == local and ping(fresh, two)
+    fresh.heroctl('restart', 'two')
+    assert is_of(address_of(fresh, 'two'), MYCELIUM[0]) and ping(fresh, address_of(fresh, 'two'))
+
+
 def test_a_new_subnet_of_mycelium_is_for_new_starts_and_nothing_of_the_old_one_stays(fresh, mycelium):
     mycelium.has_subnet(MYCELIUM[0])
     one = echo(fresh, 'one')
