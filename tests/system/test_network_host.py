@@ -214,6 +214,7 @@ def refused_start(host, *sentences):
     host.heroctl('create', '--hypervisor=mock', '--memory=64M', '--disk=16M', 'one')
     r = host.heroctl('start', 'one', check=False)
     assert r.status != 0 and all(s in r.err for s in sentences), r
+    assert 'Run it as root' not in r.err, r
     assert host.state('one') == 'start-failed'
     assert 'tap-' not in host.run('ls /sys/class/net').out
     assert kernel_state(host) - before == set()
