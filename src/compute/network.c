@@ -338,6 +338,10 @@ static void close_all(Network *n) {
         n->netlink = netlink_close(n->netlink);
 }
 
+int network_error(int error) {
+        return error == -EOPNOTSUPP || error == -ENOMEM ? error : -EIO;
+}
+
 int network_open(Manager *m, char **ret_text) {
         int r;
 
@@ -348,8 +352,9 @@ int network_open(Manager *m, char **ret_text) {
                 close_all(&m->network);
                 if (!*ret_text)
                         *ret_text = strprintf("Cannot set up the VMs' network: %s.", strerror(-r));
+                return network_error(r);
         }
-        return r;
+        return 0;
 }
 
 static bool is_a_vms_tap(Manager *m, const char *name) {

@@ -51,7 +51,10 @@ void network_done(Manager *m);
 /* The configuration was read again: of it, only what wakes a VM holds from now on. mycelium is asked again. */
 void network_reload(Manager *m);
 
-/* All the rest. 0 also when it is open already; -errno with a sentence in *ret_text. */
+/* What of the kernel's errors is told to who asked for a VM, to whom -EPERM and -EBUSY would be an answer about himself. */
+int network_error(int error);
+
+/* All the rest. 0 also when it is open already; -errno as of network_error() with a sentence in *ret_text. */
 int network_open(Manager *m, char **ret_text);
 
 /* After the adoption: the filter is installed, and what is left of VMs that are no more is removed. */

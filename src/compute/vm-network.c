@@ -160,7 +160,7 @@ static int add_to_filter(Vm *vm) {
 
 static int failed(Vm *vm, int error, const char *what, const char *why, char **ret_text) {
         *ret_text = strprintf("Cannot %s of VM '%s': %s.", what, vm->name, isempty(why) ? strerror(-error) : why);
-        return error;
+        return error == -EEXIST ? error : network_error(error);
 }
 
 int vm_network_set_limits(Vm *vm) {

@@ -190,13 +190,17 @@ def kernel_state(host):
         ip -4 addr show | awk '/inet / {print "address", $2}'
         ip neigh | grep -v uplink | sed "s/^/neighbour /"
         tc qdisc | sed "s/^/qdisc /"
-        nft -s list ruleset''').out.splitlines())
+        ''').out.splitlines()) | set(rules(host, 'ruleset').splitlines())
+
+
+def rules(host, what):
+    """Without what packets write into them, and what goes by itself."""
+    text = host.run(f'nft -s list {what}', check=False).out
+    return re.sub(r'(set neighbours \{[^{}]*?)\n\t\telements = \{[^{}]*\}', r'\1', text)
 
 
 def table(host):
-    """Ours, without what packets write into it."""
-    text = host.run('nft -s list table inet hero-compute', check=False).out
-    return re.sub(r'(set neighbours \{[^{}]*?)\n\t\telements = \{[^{}]*\}', r'\1', text)
+    return rules(host, 'table inet hero-compute')
 
 
 def dropped(host, chain):

@@ -174,14 +174,16 @@ def test_what_has_a_wrong_source_goes_nowhere(the_host, alice, bob, outside, spy
                 'nft add rule inet spy in icmpv6 type echo-request counter')
     next_to = str(ipaddress.ip_address(int(ipaddress.ip_address(alice.ip6)) ^ 1))
     to6, to4 = (outside.SELF6, outside.HOST6, bob.ip6), (outside.SELF4, outside.HOST4, bob.ip4)
-    before, script = dropped(the_host, 'source'), []
-    each = [(a, 128, to6) for a in (bob.ip6, outside.HOST6, 'fd99::77', next_to)]
-    each += [(a, 32, to4) for a in (bob.ip4, outside.HOST4, '192.0.2.77', '10.104.77.7')]
-    for address, bits, to in each:
-        pings = ' & '.join(f'ping -c 1 -W 1 -I {address} {t} >/dev/null && echo {address} to {t}' for t in to if t != address)
-        script.append(f'ip addr add {address}/{bits} dev eth0; {pings} & wait; ip addr del {address}/{bits} dev eth0')
+    everybody = outside.SELF6, outside.HOST6, bob.ip6, outside.SELF4, outside.HOST4, bob.ip4
+    before, n, script = dropped(the_host, 'source'), 0, []
+    for sources in (bob.ip6, bob.ip4), (outside.HOST6, outside.HOST4), ('fd99::77', next_to, '192.0.2.77', '10.104.77.7'):
+        pairs = [(s, t) for s in sources for t in everybody if t not in sources and (':' in s) == (':' in t)]
+        pings = ''.join(f'(ping -c 1 -W 1 -I {s} {t} >/dev/null && echo {s} to {t}) & ' for s, t in pairs)
+        script += [f'for a in {" ".join(sources)}; do ip addr add $a dev eth0; done; {pings} wait',
+                   f'for a in {" ".join(sources)}; do ip addr del $a dev eth0; done']
+        n += len(pairs)
     assert alice.run('\n'.join(script)).out == ''
-    assert dropped(the_host, 'source') >= before + sum(len([t for t in to if t != a]) for a, _, to in each)
+    assert dropped(the_host, 'source') >= before + n
     assert spy().count('packets 0 ') == 2, spy()
     assert alice.fetch(outside.SELF6) == alice.ip6        # and the own still is one
     assert alice.fetch(outside.SELF4) == outside.HOST4

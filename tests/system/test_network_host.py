@@ -70,7 +70,7 @@ def test_nothing_in_the_kernel_is_left_of_vms_that_were_deleted(host):
     # A TAP goes after a grace period of the kernel.
     wait_until(lambda: kernel_state(host) == before, 'the kernel is as it was', timeout=5)
     rules = json.loads(host.run('nft -j list table inet hero-compute').out)['nftables']
-    assert not [s['set']['name'] for s in rules if s.get('set', {}).get('elem')]
+    assert not [s['set']['name'] for s in rules if s.get('set', {}).get('elem') and s['set']['name'] != 'neighbours']
 
 
 @pytest.mark.parametrize('old_shape', [True, False], ids=['old', 'new'])
@@ -97,6 +97,22 @@ def test_mycelium_that_comes_late_is_found_and_a_vm_that_runs_keeps_its_address(
     wait_until(lambda: covers(fresh) == {MYCELIUM[0]}, 'the old cover is gone', timeout=5)
     fresh.heroctl('start', 'one')
     assert ping(fresh, address_of(fresh, 'one'))
+
+
+def test_a_vm_that_is_just_starting_when_mycelium_comes_is_reached_by_the_address_it_was_started_with(fresh, mycelium):
+    local = ipaddress.ip_address(echo(fresh, 'one')).exploded[:19]
+    fresh.heroctl('create', '--hypervisor=mock', '--memory=64M', '--disk=16M', '--mock-script=net-echo,slow-ready=4000', 'two')
+    fresh.heroctl('start', '--no-wait', 'two')
+    wait_until(lambda: fresh.get('two', 'PID') > 0, 'its VMM runs')
+    mycelium.has_subnet(MYCELIUM[0])
+    fresh.run('systemctl reload hero-computed')
+    wait_until(lambda: manager(fresh, 'SubnetSource') == 'mycelium', 'mycelium was found', timeout=3)
+    assert fresh.state('two') == 'starting'
+    fresh.wait_for_state('two', 'running')
+    two = address_of(fresh, 'two')
+    assert ipaddress.ip_address(two).exploded[:19] == local and ping(fresh, two)
+    fresh.heroctl('restart', 'two')
+    assert is_of(address_of(fresh, 'two'), MYCELIUM[0]) and ping(fresh, address_of(fresh, 'two'))
 
 
 def test_a_new_subnet_of_mycelium_is_for_new_starts_and_nothing_of_the_old_one_stays(fresh, mycelium):
@@ -198,6 +214,7 @@ def refused_start(host, *sentences):
     host.heroctl('create', '--hypervisor=mock', '--memory=64M', '--disk=16M', 'one')
     r = host.heroctl('start', 'one', check=False)
     assert r.status != 0 and all(s in r.err for s in sentences), r
+    assert 'Run it as root' not in r.err, r
     assert host.state('one') == 'start-failed'
     assert 'tap-' not in host.run('ls /sys/class/net').out
     assert kernel_state(host) - before == set()
