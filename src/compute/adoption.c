@@ -166,6 +166,8 @@ static int adopt_runtime(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
         rt = adopt_identity(vm, record);
         if (!rt || !name)
                 return -ENOMEM;
+        adopt_channels(a, vm, name);
+        rt->state_fd = adopt_state(a, vm);
         rt->process.pid = record->pid;
         rt->process.pidfd = pidfd_open_pid(record->pid);
         rt->scope_requested = rt->scope_up = true;
@@ -177,8 +179,6 @@ static int adopt_runtime(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
                 rt->exited = true;
                 return -ESRCH;
         }
-        adopt_channels(a, vm, name);
-        rt->state_fd = adopt_state(a, vm);
         vm_network_adopt(vm, store_take(a->store, name, FD_TAG_TAP));
         r = vm_watch_exit(vm);
         if (r >= 0)
@@ -287,7 +287,7 @@ static void adopt_ended(Vm *vm) {
         }
 }
 
-/* Where it sleeps without a VMM: in memory and with what its VMM said of it, or on disk. An image from before the host was
+/* Where it sleeps without a VMM: in memory and with what its VMM said of it (0), or on disk (1). An image from before the host was
  * started anew is good for a guest that had not begun to wake. */
 static int find_asleep(Adoption *a, Vm *vm, const VmRecordRuntime *record, const char *name) {
         VmRuntime *rt = vm->runtime;
@@ -299,12 +299,10 @@ static int find_asleep(Adoption *a, Vm *vm, const VmRecordRuntime *record, const
                 rt->image_fd = open_image(vm);
         if (rt->image_fd < 0 && (rt->memory_fd < 0 || rt->state_fd < 0))
                 return -ENODATA;
-        if (rt->image_fd >= 0) {
-                rt->memory_fd = safe_close(rt->memory_fd);
-                rt->state_fd = safe_close(rt->state_fd);
-        }
+        if (rt->image_fd < 0)
+                return 0;
         rt->image_fd = safe_close(rt->image_fd);
-        return 0;
+        return 1;
 }
 
 /* The channels are those of its next VMM, too, or it gets new ones. */
@@ -328,9 +326,23 @@ static int open_asleep(Adoption *a, Vm *vm) {
         return 0;
 }
 
+/* As adopt_between(), and the VMM has ended; only its scope is still there. */
+static void adopt_ended_between(Adoption *a, Vm *vm) {
+        _cleanup_free_ char *name = strprintf("vm-%s", vm->name);
+        VmRuntime *rt = vm->runtime;
+        int r;
+
+        rt->monitor_fd = safe_close(rt->monitor_fd);
+        vm_network_adopt(vm, name ? store_take(a->store, name, FD_TAG_TAP) : -EBADF);
+        r = open_asleep(a, vm);
+        if (r < 0)
+                log_vm_warning_errno(vm, r, "VM '%s' was adopted without all of its channels: %m", vm->name);
+        adopt_between(vm);
+}
+
 static int adopt_asleep(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
         _cleanup_free_ char *name = strprintf("vm-%s", vm->name);
-        bool waking = vm->state == VM_RESUMING;
+        bool waking = vm->state == VM_RESUMING, on_disk;
         VmRuntime *rt;
         int r;
 
@@ -339,13 +351,18 @@ static int adopt_asleep(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
                 return -ENOMEM;
         r = find_asleep(a, vm, record, name);
         if (r < 0) {
+                fd_store_remove_vm(vm);
+                fd_store_remove_state(vm);
                 vm_runtime_free(vm);
                 return r;
         }
+        on_disk = r > 0;
         if (vm->state != VM_HIBERNATED)
                 vm_set_state(vm, VM_HIBERNATED, "A restart of hero-computed came between.");
         vm_network_adopt(vm, store_take(a->store, name, FD_TAG_TAP));
         r = open_asleep(a, vm);
+        if (on_disk && (rt->memory_fd >= 0 || rt->state_fd >= 0 || vm->network.tap_fd >= 0))
+                vm_give_memory_back(vm); /* the former daemon had not come to it */
         if (rt->memory_fd >= 0)
                 capacity_force(vm, true);
         if (waking)
@@ -392,7 +409,10 @@ static void adopt_vm(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
         if (r == -ESRCH) {
                 if (vm->state == VM_STARTING)
                         vm->failure = -ECANCELED;
-                vm_check_gone(vm);
+                if ((vm->state == VM_HIBERNATING || vm->state == VM_RESUMING) && is_saved(vm))
+                        adopt_ended_between(a, vm);
+                else
+                        vm_check_gone(vm);
         } else {
                 log_full(LOG_DEBUG, 0, __FILE__, __LINE__, __func__, vm->name, vm->spec.user, CATALOG_VM_ADOPTED,
                          "Adopted VM '%s' (%s).", vm->name, vm_state_to_string(vm->state));

@@ -139,7 +139,8 @@ static void job_advance(Job *j) {
 void job_step_done(Vm *vm, int error, const char *text) {
         Job *j = vm->job;
 
-        if (!j)
+        /* One that has yet to begin was made because of what just ended (a wake that was asked for meanwhile), and is not it. */
+        if (!j || !j->begun)
                 return;
         j->begun = false;
         if (vm->removed) {

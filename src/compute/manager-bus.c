@@ -9,6 +9,7 @@
 #include "compute/diagnose.h"
 #include "compute/manager.h"
 #include "compute/requests.h"
+#include "compute/vm-awake.h"
 #include "compute/scope.h"
 #include "compute/vm-record.h"
 #include "shared/bus-util.h"
@@ -64,6 +65,19 @@ static int no_such_user(const char *user, sd_bus_error *error) {
         return sd_bus_error_setf(error, ERROR_NO_SUCH_USER, "User '%s' has no VM. Provision one first.", user);
 }
 
+static int start_user(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        Job *j;
+        int r;
+
+        if (vm_awake_is_needed(vm)) {
+                r = vm_awake_for_call(vm, message, start_user, error);
+                if (r <= 0)
+                        return r < 0 ? r : 1;
+        }
+        r = request_wake(vm, &j, error);
+        return r < 0 ? r : sd_bus_reply_method_return(message, "o", j->path);
+}
+
 static int method_user(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         const char *member = sd_bus_message_get_member(message), *user;
         Manager *m = userdata;
@@ -82,8 +96,8 @@ static int method_user(sd_bus_message *message, void *userdata, sd_bus_error *er
         if (!vm)
                 return no_such_user(user, error);
         if (streq(member, "StartUser"))
-                r = request_wake(vm, &j, error);
-        else if (streq(member, "StopUser"))
+                return start_user(message, vm, error);
+        if (streq(member, "StopUser"))
                 r = request_suspend(vm, &j, error);
         else
                 r = request_delete(vm, false, JOB_DELETE, &j, error);

@@ -28,6 +28,10 @@ int vm_start_wait_for_agent(Vm *vm);
  * begun; later failures come to vm_start_fail(). */
 int vm_launch(Vm *vm, int tap_fd, int root_fd, int kernel_fd, int initrd_fd, char **ret_text);
 
+/* Its TAP, filter and routes, which is what a VM without a network does not need: 1. 0: the TAP of its last run is on its way out; in a
+ * moment the start, or the wake, goes on from its beginning. -errno and *ret_text. */
+int vm_start_network(Vm *vm, int *ret_fd, char **ret_text);
+
 /* vm-hibernate.c. The VMM of a guest that was saved is gone. */
 void vm_hibernate_gone(Vm *vm);
 /* The memory is not wanted any more: the VM is stopped or removed while its guest sleeps. */

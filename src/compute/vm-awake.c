@@ -19,8 +19,14 @@ struct VmCall {
         vm_call_t handler;
 };
 
+/* Also where it could not be written to the disk and goes back to being suspended. */
 static bool is_falling_asleep(const Vm *vm) {
-        return vm->state == VM_SUSPENDING || vm->state == VM_HIBERNATING;
+        return vm->state == VM_SUSPENDING || vm->state == VM_HIBERNATING ||
+                (vm->state == VM_RESUMING && vm->runtime && vm->runtime->to_suspended);
+}
+
+bool vm_awake_is_needed(const Vm *vm) {
+        return vm->job && is_falling_asleep(vm);
 }
 
 static void resume(Vm *vm) {

@@ -15,6 +15,9 @@ void vm_awake_packet(Vm *vm, const PacketInfo *packet);
 
 typedef int (*vm_call_t)(sd_bus_message *message, Vm *vm, sd_bus_error *error);
 
+/* It is falling asleep, so that a job of its own could not wake it before that is over: vm_awake_for_call() takes it back. */
+bool vm_awake_is_needed(const Vm *vm);
+
 /* For calls that need a guest that runs: 1: it does. 0: it sleeps and is being woken, and then handler is called with the
  * message, which the caller answers nothing to; when it cannot be woken the message is answered with the reason. -errno with error
  * set: there is none to wake. */

@@ -75,7 +75,13 @@ static int method_hibernate(sd_bus_message *message, Vm *vm, sd_bus_error *error
 
 static int method_resume(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
         Job *j;
+        int r;
 
+        if (vm_awake_is_needed(vm)) {
+                r = vm_awake_for_call(vm, message, method_resume, error);
+                if (r <= 0)
+                        return r < 0 ? r : 1;
+        }
         return reply_job(message, request_resume(vm, &j, error), &j);
 }
 

@@ -69,6 +69,10 @@ static void on_saved(VmmMonitor *m, int error, const char *text, void *userdata)
         Vm *vm = userdata;
         VmRuntime *rt = vm->runtime;
 
+        if (rt->late_saves > 0) {
+                rt->late_saves--;
+                return;
+        }
         if (vm->state != VM_HIBERNATING || rt->saved || error == -ECONNRESET)
                 return; /* of the VMM's end its exit tells more */
         if (error < 0 || (vm->job && vm->job->canceled)) {
@@ -85,8 +89,9 @@ static void on_saved(VmmMonitor *m, int error, const char *text, void *userdata)
 static int on_save_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
         Vm *vm = userdata;
 
-        /* Whatever it answers yet, nobody relies on it; and what it was told cannot be taken back. */
-        vm->runtime->late_answers++;
+        /* Whatever it answers yet, nobody relies on it; and what it was told cannot be taken back. Counted by itself: a VMM may
+         * answer everything else and this never. */
+        vm->runtime->late_saves++;
         back_to_suspended(vm, -ENOTRECOVERABLE, "The VMM did not save the guest in time (MonitorTimeoutSec=).");
         return 0;
 }
@@ -142,7 +147,6 @@ void vm_give_memory_back(Vm *vm) {
         fd_store_close_after(vm->manager, tap_fd);
         capacity_release_run(vm);
 }
-
 
 static void on_disk(Vm *vm) {
         vm_set_state(vm, VM_HIBERNATED, "Its memory is on disk.");
@@ -239,6 +243,7 @@ static int hibernate_begin(Vm *vm, char **ret_text) {
         r = check_hibernation(vm, ret_text);
         if (r < 0)
                 return r;
+        vm_hibernate_discard(vm); /* of an earlier sleep, by a host that lost its power while that was removed */
         vm_set_state(vm, VM_HIBERNATING, "Saving.");
         r = scope_thaw(vm, on_thawed);
         if (r < 0)

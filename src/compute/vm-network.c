@@ -267,9 +267,10 @@ static int adopt(Vm *vm) {
                 if (r < 0)
                         return r;
         }
-        return vm->state == VM_SUSPENDED || vm->state == VM_HIBERNATED ? vm_network_sleep(vm) :
-                vm->tap_ifindex > 0                                    ? set_routes(vm, vm->tap_ifindex) :
-                                                                         0;
+        /* What is half-way on either side holds its packets until it is known to run. */
+        if (vm_is_asleep(vm) || vm->state == VM_SUSPENDING || vm->state == VM_HIBERNATING || vm->state == VM_RESUMING)
+                return vm_network_sleep(vm);
+        return vm->tap_ifindex > 0 ? set_routes(vm, vm->tap_ifindex) : 0;
 }
 
 void vm_network_adopt(Vm *vm, int tap_fd) {

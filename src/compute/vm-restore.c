@@ -30,13 +30,14 @@ void vm_restore_gone(Vm *vm, int error, const char *text) {
         VmRuntime *rt = vm->runtime;
 
         rt->restoring = rt->to_suspended = false;
+        rt->sleep_error = 0;
         vm_runtime_end_process(vm);
-        if (rt->image_fd >= 0)
-                vm_give_memory_back(vm); /* it is on disk */
         vm->failure = 0;
+        vm_network_rest(vm);
         if (vm->state == VM_RESUMING)
                 vm_set_state(vm, VM_HIBERNATED, "Could not be woken: %s", strempty(why));
-        vm_network_rest(vm);
+        if (rt->image_fd >= 0)
+                vm_give_memory_back(vm); /* it is on disk */
         vm_changed(vm, "PID", NULL);
         job_step_done(vm, error, vm->reason);
 }
@@ -156,11 +157,11 @@ static void restore_continue(Vm *vm) {
 
         if (root_fd < 0)
                 r = resources_need_image(vm, vm->image_digest ?: vm->spec.image, &digest, &root_fd, NULL, &text);
+        if (r > 0)
+                r = vm_start_network(vm, &tap_fd, &text);
         if (r == 0)
                 return;
-        if (r > 0 && vm->network.assigned)
-                r = vm_network_up(vm, &tap_fd, &text);
-        if (r >= 0)
+        if (r > 0)
                 r = vm_launch(vm, tap_fd, root_fd, -EBADF, -EBADF, &text);
         if (r < 0)
                 vm_start_fail(vm, r, text);
@@ -184,7 +185,7 @@ static int open_image(Vm *vm, char **ret_text) {
         fd = dir_fd < 0 ? -1 : openat(dir_fd, MEMORY_IMAGE_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0) {
                 r = dir_fd < 0 ? dir_fd : negative_errno();
-                *ret_text = strprintf("Cannot open its " MEMORY_IMAGE_NAME ": %s. Stop the VM to start it anew.", strerror(-r));
+                *ret_text = strprintf("Cannot open its " MEMORY_IMAGE_NAME ": %s. Stop the VM by force to start it anew.", strerror(-r));
                 return -ENOTRECOVERABLE;
         }
         r = memory_image_read_header(fd, &image, ret_text);
@@ -207,8 +208,10 @@ int vm_restore_begin(Vm *vm, char **ret_text) {
 
         if (rt->memory_fd < 0 || rt->state_fd < 0) {
                 r = open_image(vm, ret_text);
-                if (r < 0)
+                if (r < 0) {
+                        vm_network_rest(vm);
                         return r;
+                }
         }
         vm->failure = 0;
         vm->failure_text = mfree(vm->failure_text);

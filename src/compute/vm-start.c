@@ -322,12 +322,16 @@ static int start_gather(Vm *vm, int *ret_root, int *ret_kernel, int *ret_initrd,
 static void start_continue(Vm *vm);
 
 static int on_tap_gone(sd_event_source *s, uint64_t usec, void *userdata) {
-        start_continue(userdata);
+        Vm *vm = userdata;
+
+        if (vm->state == VM_RESUMING)
+                vm_restore_resource(vm, 0, NULL);
+        else
+                start_continue(vm);
         return 0;
 }
 
-/* 0: the TAP of its last run is on its way out, and it is tried again in a moment. */
-static int start_network(Vm *vm, int *ret_fd, char **ret_text) {
+int vm_start_network(Vm *vm, int *ret_fd, char **ret_text) {
         VmRuntime *rt = vm->runtime;
         int r;
 
@@ -348,7 +352,7 @@ static void start_continue(Vm *vm) {
 
         r = start_gather(vm, &root_fd, &kernel_fd, &initrd_fd, &text);
         if (r > 0)
-                r = start_network(vm, &tap_fd, &text);
+                r = vm_start_network(vm, &tap_fd, &text);
         if (r == 0) {
                 vm_record_settle(vm);
                 return;

@@ -168,7 +168,7 @@ void vm_runtime_end_process(Vm *vm) {
         rt->scope_requested = rt->scope_up = rt->scope_gone = false;
         rt->registering = rt->registered = rt->unregistering = false;
         rt->executed = rt->exited = rt->stop_unit_sent = rt->killed_by_us = false;
-        rt->late_answers = 0;
+        rt->late_answers = rt->late_saves = 0;
         rt->end = VM_END_UNKNOWN;
         rt->end_status = 0;
 }

@@ -79,6 +79,7 @@ struct VmRuntime {
         unsigned tap_tries;    /* see vm-start.c */
         sd_bus_slot *unregister_call;
         int cpu_stat_fd;       /* of the scope's cgroup, once idle.c has read it */
+        unsigned late_saves;   /* answers to a save that nobody waits for any more: vm-hibernate.c */
         unsigned late_answers; /* of the monitor, which nobody waits for any more: vm-suspend.c */
 
         VmEnd end;

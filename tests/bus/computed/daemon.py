@@ -196,7 +196,7 @@ class Daemon:
         self.state = directory / 'state'
         for name in ('state', 'run', 'etc', 'lib'):
             (directory / name).mkdir(exist_ok=True)
-        for name in ('hero-vmm-launch', 'hero-mock-vmm'):
+        for name in ('hero-vmm-launch', 'hero-mock-vmm', 'hero-hibernate'):
             shutil.copy(BUILD / 'src/hypervisor' / name, directory / 'lib')
         self.config(config)
         (directory / 'passwd').write_text(passwd({ALICE: 'alice', BOB: 'bob'}))
