@@ -99,11 +99,22 @@ static Session *session_find(Agent *a, uint32_t stream) {
         return NULL;
 }
 
+/* After a restart of ours a guest that sleeps has not answered yet, and will not before it is awake. An end of file is none of
+ * the things that wake it then: it may have been there all the time. */
+static void session_call(Session *s) {
+        char c;
+
+        if (recv(s->fds[STDIO], &c, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+                vm_awake(s->agent->vm, "somebody writes to a command in it.");
+}
+
 /* stdin: peeked at, sent on, then taken. */
 void session_pump(Session *s) {
         static uint8_t buf[GP_DATA_MAX];
         Agent *a = s->agent;
 
+        if (a->resuming && !a->lost)
+                session_call(s);
         while (!s->stdin_closed && !a->resuming && !a->lost) {
                 size_t room = gp_sender_room(&s->in);
                 ssize_t n;

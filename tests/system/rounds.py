@@ -224,10 +224,10 @@ class Round:
         begun = time.monotonic()
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
             s.setblocking(False)
-            s.connect((p['MyceliumIP'], self.all.o['port']))
+            there = (p['MyceliumIP'], self.all.o['port'])
             while time.monotonic() - begun < 8:
                 try:
-                    s.send(b'are you there?')
+                    s.sendto(b'are you there?', there)
                     self.note('packet')
                 except OSError as e:
                     self.note(f'packet: {e}')

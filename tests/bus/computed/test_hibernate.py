@@ -110,7 +110,7 @@ def check_hibernated(host):
 
 def check_suspended(host):
     assert host.root.state('web') == 'suspended'
-    assert host.systemd.units[UNIT].is_frozen()
+    run_until(host.systemd.units[UNIT].is_frozen)
     assert host.root.reserved() == (1, MEMORY, DISK)
     assert not host.image.exists()
 
@@ -253,6 +253,17 @@ def test_fifty_times_leave_no_file_open_and_nothing_in_the_store(web):
     run_until(lambda: len(web.daemon.fds()) <= len(fds), 5, 'the daemon has more files open than before')
     assert len(web.daemon.notify.store) == store
     check_answers(web)
+
+
+@both_ways
+def test_a_session_wakes_what_is_suspended_after_a_restart(web, how):
+    e = Exec(web.root, 'web', 'cat')
+    assert web.root.do('web', 'Suspend') == ('done', '')
+    restart(web, how)
+    assert web.root.state('web') == 'suspended'
+    e.stdio.send(b'after\n')
+    expect(e.stdio, b'after\n')
+    e.close()
 
 
 # A VMM that does not save
@@ -521,7 +532,7 @@ def test_without_room_it_is_refused_before_anything_is_done_and_stays_suspended(
     result, text = quick.root.do('web', 'Hibernate', timeout=60)
     assert result not in ('done', 'canceled') and ('room' in text or 'space' in text or 'bytes' in text), text
     assert quick.root.state('web') == 'suspended'
-    assert quick.systemd.units[UNIT].is_frozen()
+    run_until(quick.systemd.units[UNIT].is_frozen)
     check_answers(quick)
 
 
@@ -589,6 +600,7 @@ def test_without_capacity_it_stays_hibernated_and_says_so(cold):
     quick.root.call(big, JOB, 'Cancel')
     quick.systemd.release()
     assert quick.root.job(big)[0] == 'canceled'
+    assert quick.root.do('big', 'Delete', 't', 1) == ('done', '')
     check_wakes(quick)
 
 
@@ -710,7 +722,7 @@ def test_stop_by_force_throws_away_what_sleeps(cold):
     assert asleep.root.state('web') == 'stopped'
     assert not asleep.image.exists()
     asleep.nothing_left('web', files=True)
-    assert asleep.root.reserved() == (0, 0, DISK)
+    assert asleep.root.reserved() == (0, 0, 2 * DISK)
     assert asleep.root.do('other', 'Start') == ('done', ''), 'its uid is not free again'
     assert asleep.root.do('other', 'Delete', 't', 1) == ('done', '')
     assert asleep.root.do('web', 'Start') == ('done', '')
