@@ -49,7 +49,7 @@ void vm_awake(Vm *vm, const char *why) {
                 log_vm_debug(vm, "VM '%s' is %s and is woken: %s", vm->name, vm_state_to_string(vm->state), why);
         vm->wake_wanted = true;
         /* What it is called back from looks whether it was canceled; or is past that, and then it is resumed. */
-        if (is_falling_asleep(vm) && vm->job)
+        if (vm->job && (is_falling_asleep(vm) || vm->job->type == JOB_HIBERNATE))
                 (void) job_cancel(vm->job, NULL);
         if (vm_is_asleep(vm) && !vm->job)
                 resume(vm);

@@ -12,8 +12,19 @@
 #include "compute/manager.h"
 #include "compute/steps.h"
 #include "compute/vm-exit.h"
+#include "compute/vm-record.h"
 #include "compute/vm-wait.h"
 #include "shared/log.h"
+
+/* Only said once: a daemon after us has it from the record. */
+static void take_version(Vm *vm, VmmMonitor *m) {
+        const char *version = vm->hypervisor->version ? vm->hypervisor->version(m) : NULL;
+
+        if (!version || streq_ptr(vm->runtime->vmm_version, version) || free_and_strdup(&vm->runtime->vmm_version, version) < 0)
+                return;
+        vm->unsaved = true;
+        vm_record_settle(vm);
+}
 
 static void on_monitor(VmmMonitor *m, VmmEvent event, void *userdata) {
         Vm *vm = userdata;
@@ -25,8 +36,7 @@ static void on_monitor(VmmMonitor *m, VmmEvent event, void *userdata) {
         case VMM_EVENT_READY:
                 rt->monitor_ready = true;
                 vm->phases.monitor = now_usec(CLOCK_MONOTONIC);
-                if (vm->hypervisor->version && vm->hypervisor->version(m))
-                        (void) free_and_strdup(&rt->vmm_version, vm->hypervisor->version(m));
+                take_version(vm, m);
                 if (rt->restoring)
                         vm_restore_ready(vm);
                 if (vm->state == VM_STARTING && vm->failure == 0) {

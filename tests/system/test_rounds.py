@@ -61,6 +61,7 @@ def rounds(host, **options):
         pytest.fail(f'seed {SEED}: left: {sorted(set(after) - set(before))}; gone: {sorted(set(before) - set(after))}; '
                     f'{result["counts"]}')
     assert reserved(host) == numbers
+    assert result['counts'].get('called back by itself', 0) <= options['rounds'] // 20, result['counts']
     return result['counts']
 
 

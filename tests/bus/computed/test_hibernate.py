@@ -828,6 +828,17 @@ def test_a_hibernation_that_had_saved_goes_on(web, how, stage):
 
 
 @both_ways
+def test_a_vm_whose_daemon_went_while_it_booted_can_be_hibernated(quick, how):
+    assert quick.root.create('web', MockScript='slow-ready=500') == ('done', '')
+    quick.root.vm('web', 'Start')
+    run_until(lambda: quick.root.state('web') == 'starting' and quick.root.vm_get('web', 'StartPhases')[2])
+    restart(quick, how)
+    quick.wait_state('web', 'running')
+    assert quick.root.do('web', 'Hibernate') == ('done', '')
+    check_wakes(quick)
+
+
+@both_ways
 def test_one_that_is_on_its_way_to_the_disk_and_whose_memory_is_lost_has_ended(web, how):
     begin(web, 'write')
     restart(web, how, lambda: lose_store(web))
