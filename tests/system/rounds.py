@@ -327,6 +327,12 @@ class Round:
         raise Wrong('cannot be deleted')
 
 
+def journal(name):
+    out = subprocess.run(['journalctl', '-q', '-o', 'short-monotonic', '--no-pager', '-u', 'hero-computed'], stdout=subprocess.PIPE, text=True,
+                         errors='replace', check=False).stdout
+    return [line for line in out.splitlines() if f"'{name}'" in line][-12:]
+
+
 def work(all_of_it):
     while (number := all_of_it.take()) is not None:
         r = Round(all_of_it, number)
@@ -334,7 +340,7 @@ def work(all_of_it):
             r.run()
             all_of_it.count('rounds')
         except Exception as e:  # pylint: disable=broad-except
-            text = f'{r.name}: {type(e).__name__}: {e}\n    ' + '\n    '.join(r.history[-14:])
+            text = f'{r.name}: {type(e).__name__}: {e}\n    ' + '\n    '.join(r.history[-14:] + journal(r.name))
             print(text, flush=True)
             with all_of_it.lock:
                 all_of_it.wrong.append(text)
