@@ -881,24 +881,17 @@ def test_one_that_is_on_its_way_to_the_disk_and_whose_memory_is_lost_has_ended(w
 
 
 @both_ways
-def test_what_the_former_daemon_had_on_disk_and_did_not_forget_is_given_back(web, how):
-    """Killed between the image and what follows from it."""
-    begin(web, 'write')
-    os.kill(web.daemon.pid, signal.SIGSTOP)
-    store = [(n, os.dup(fd)) for n, fd, _ in web.daemon.notify.store]
-    os.kill(web.daemon.pid, signal.SIGCONT)
-    web.daemon.kill()
-    for _, fd in store:
-        os.close(fd)
+def test_a_daemon_that_finds_the_image_and_the_memory_lets_go_of_the_memory(web, how):
+    """The one before was killed when the image had just been written."""
+    real = web.directory / 'lib/real'
+    shutil.copy(BUILD / 'src/hypervisor/hero-hibernate', real)
+    hibernator(web, f'"{real}" "$@"\nkill -9 {web.daemon.pid}\nexec sleep 1\n')
+    web.root.vm('web', 'Hibernate')
+    web.daemon.wait()
+    assert web.daemon.notify.names() == ['state-web', 'vm-web'] and web.image.exists()
     hibernator(web)
     web.daemon.start()
-    web.wait_state('web', 'hibernated')
-    run_until(lambda: not web.root.manager('ListJobs'))
-    kept = [fd for n, fd in ((n, os.dup(fd)) for n, fd, _ in web.daemon.notify.store)]
-    for fd in kept:
-        os.close(fd)
     check_hibernated(web)
-    # A daemon that finds memory and image takes the image and lets go of the memory.
     restart(web, how)
     check_hibernated(web)
     check_wakes(web)
