@@ -41,9 +41,10 @@ static int method_create_vm(sd_bus_message *message, void *userdata, sd_bus_erro
         return r < 0 ? r : reply_vm_job(message, vm, j);
 }
 
-static int method_provision_user(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+static int provision_awake(sd_bus_message *message, Vm *vm, sd_bus_error *error);
+
+static int provision_user(sd_bus_message *message, Manager *m, bool allowed, sd_bus_error *error) {
         _cleanup_(vm_spec_done) VmSpec spec = {};
-        Manager *m = userdata;
         const char *user;
         Job *j;
         Vm *vm;
@@ -54,11 +55,26 @@ static int method_provision_user(sd_bus_message *message, void *userdata, sd_bus
                 r = vm_spec_read(message, VM_SPEC_PROVISION, &spec, error);
         if (r < 0)
                 return r;
-        r = access_check(m, message, "Manager", spec.name, user, vm_spec_is_privileged(&spec, &m->config), error);
+        r = allowed ? 1 : access_check(m, message, "Manager", spec.name, user, vm_spec_is_privileged(&spec, &m->config), error);
         if (r <= 0)
                 return r < 0 ? r : 1;
+        vm = manager_find_vm_by_user(m, user);
+        if (vm && vm_awake_is_needed(vm)) {
+                r = vm_awake_for_call(vm, message, provision_awake, error);
+                if (r <= 0)
+                        return r < 0 ? r : 1;
+        }
         r = request_provision(m, user, &spec, &vm, &j, error);
         return r < 0 ? r : reply_vm_job(message, vm, j);
+}
+
+/* It had waited for the VM, and may have asked for a password before that. */
+static int provision_awake(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
+        return provision_user(message, vm->manager, true, error);
+}
+
+static int method_provision_user(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        return provision_user(message, userdata, false, error);
 }
 
 static int no_such_user(const char *user, sd_bus_error *error) {

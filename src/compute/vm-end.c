@@ -244,9 +244,10 @@ static void vm_gone(Vm *vm) {
                                                                                     "Stopped on request.");
                 error = 0;
         } else {
-                vm_set_state(vm, bad ? VM_FAILED : VM_STOPPED, "%s", strempty(end));
+                /* That we killed it is not the reason why. */
+                text = error < 0 && failure ? TAKE_PTR(failure) : TAKE_PTR(end);
+                vm_set_state(vm, bad ? VM_FAILED : VM_STOPPED, "%s", strempty(text));
                 error = -ENOTRECOVERABLE; /* for a suspend or resume it happened to */
-                text = TAKE_PTR(end);
         }
         vm_changed(vm, "PID", "UID", "AgentReady", "StoppedTimestamp", NULL);
         vm_network_readdress(vm);

@@ -351,13 +351,6 @@ int vm_start_network(Vm *vm, int *ret_fd, char **ret_text) {
         return r < 0 ? r : 0;
 }
 
-static void start_continue(Vm *vm);
-
-static int on_tap_gone(sd_event_source *s, uint64_t usec, void *userdata) {
-        start_continue(userdata);
-        return 0;
-}
-
 static void start_continue(Vm *vm) {
         int tap_fd, root_fd, kernel_fd, initrd_fd, r;
         _cleanup_free_ char *text = NULL;

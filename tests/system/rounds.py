@@ -166,27 +166,27 @@ class Round:
             time.sleep(pause)
             pause = min(pause * 1.5, 0.05)
 
-    def kill_vmm(self, pid):
-        """SIGKILL in a moment, in the middle of what comes now."""
-        try:
-            fd = os.pidfd_open(pid)
-            with open(f'/proc/{pid}/cgroup', encoding='utf-8') as f:
-                if f'hero-vm-{self.name}.scope' not in f.read():
-                    os.close(fd)
-                    return
-        except OSError:
-            return
+    def kill_vmm(self):
+        """SIGKILL in a moment, in the middle of what comes now; also to one that is only just being started."""
+        procs = f'/sys/fs/cgroup/machine.slice/machine-hero.slice/hero-vm-{self.name}.scope/cgroup.procs'
+        due = time.monotonic() + self.random.random() * self.all.o.get('kill_within', 0.04)
         self.killed = True
-        self.note(f'kill of {pid}')
+        self.note('kill')
 
         def kill():
-            try:
-                signal.pidfd_send_signal(fd, signal.SIGKILL)
-                self.all.count('VMM killed')
-            except ProcessLookupError:
-                pass
-            os.close(fd)
-        threading.Timer(self.random.random() * self.all.o.get('kill_within', 0.04), kill).start()
+            while time.monotonic() < due + 0.2:
+                try:
+                    with open(procs, encoding='utf-8') as f:
+                        fd = os.pidfd_open(int(f.read().split()[0]))
+                    with open(procs, encoding='utf-8') as f:
+                        if f.read().split():    # the number is not somebody else's by now
+                            signal.pidfd_send_signal(fd, signal.SIGKILL)
+                            self.all.count('VMM killed')
+                    os.close(fd)
+                    return
+                except (OSError, IndexError):
+                    time.sleep(0.002)
+        threading.Timer(due - time.monotonic(), kill).start()
 
     def do(self, member, arguments=None, wanted=None, interface=VM, path=None):
         """A method that makes a job, and waits for it. The properties afterwards."""
@@ -256,7 +256,7 @@ class Round:
         kill = self.random.random() < self.all.o['kill_vmm']
         when = self.random.choice(('asleep', 'waking'))
         if kill and when == 'asleep':
-            self.kill_vmm(p['PID'])
+            self.kill_vmm()
         if how == 'both':
             p = self.do('Suspend', None, 'suspended')
             if not p or p['State'] != 'suspended':
@@ -278,8 +278,8 @@ class Round:
             return p
         if self.random.random() < 0.15 and not early:
             return p    # is deleted in its sleep
-        if kill and when == 'waking' and p['PID']:
-            self.kill_vmm(p['PID'])
+        if kill and when == 'waking':
+            self.kill_vmm()
         if self.all.o['port'] and (early or self.random.random() < 0.6):
             return self.call_it(p)
         p = self.do('Resume', None, 'running')
@@ -327,6 +327,12 @@ class Round:
         raise Wrong('cannot be deleted')
 
 
+def journal(name):
+    out = subprocess.run(['journalctl', '-q', '-o', 'short-monotonic', '--no-pager', '-u', 'hero-computed'], stdout=subprocess.PIPE, text=True,
+                         errors='replace', check=False).stdout
+    return [line for line in out.splitlines() if f"'{name}'" in line][-12:]
+
+
 def work(all_of_it):
     while (number := all_of_it.take()) is not None:
         r = Round(all_of_it, number)
@@ -334,7 +340,7 @@ def work(all_of_it):
             r.run()
             all_of_it.count('rounds')
         except Exception as e:  # pylint: disable=broad-except
-            text = f'{r.name}: {type(e).__name__}: {e}\n    ' + '\n    '.join(r.history[-14:])
+            text = f'{r.name}: {type(e).__name__}: {e}\n    ' + '\n    '.join(r.history[-14:] + journal(r.name))
             print(text, flush=True)
             with all_of_it.lock:
                 all_of_it.wrong.append(text)

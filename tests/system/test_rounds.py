@@ -73,6 +73,55 @@ def test_five_hundred_rounds_with_kills_of_vmm_and_daemon_leave_the_host_as_it_w
 
 
 def test_guests_that_are_real_survive_the_daemon_and_leave_nothing_when_they_are_killed(restarts):
-    counts = rounds(restarts, rounds=8, workers=2, seconds=150, kill_daemon=6, port=0, kill_within=0.4, sleeps=3,
+    counts = rounds(restarts, rounds=8, workers=2, seconds=150, kill_daemon=6, kill_vmm=0.5, port=0, kill_within=0.1, sleeps=3,
                     spec={'Memory': 256 << 20, 'Disk': 64 << 20})
-    assert counts.get('rounds', 0) >= 4, counts
+    assert counts.get('rounds', 0) >= 4 and counts.get('VMM killed', 0) > 0, counts
+
+
+def udp(host, address):
+    """Whether it answers within two seconds."""
+    script = f"""
+import select, socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+for _ in range(10):
+    s.sendto(b'hello', ('{address}', 7))
+    if select.select([s], [], [], 0.2)[0]:
+        print('answered')
+        break
+"""
+    return 'answered' in host.run(['/usr/bin/python3', '-'], input=script).out
+
+
+def test_a_vm_that_could_not_be_woken_by_a_packet_is_woken_by_a_later_one(host):
+    """There was no memory for it, or its image had been moved away."""
+    host.mock('sleeper', script='net-echo')
+    address = host.get('sleeper', 'MyceliumIP')
+    assert udp(host, address)
+    host.heroctl('hibernate', 'sleeper')
+    total = int(host.busctl('get-property', 'org.hero.Compute', '/org/hero/Compute', 'org.hero.Compute.Manager', 'MemoryTotal').out.split()[1])
+    host.heroctl('create', '--hypervisor=mock', f'--memory={total // (64 << 20) * 64}M', '--disk=16M', 'big')
+    host.heroctl('start', 'big')
+    assert not udp(host, address)
+    assert host.state('sleeper') == 'hibernated'
+    host.heroctl('delete', '--force', 'big')
+    assert udp(host, address)
+    assert host.state('sleeper') == 'running'
+    host.heroctl('hibernate', 'sleeper')
+    host.run('mv /var/lib/hero-compute/vms/sleeper/hibernation.img /var/lib/hero-compute/aside')
+    assert not udp(host, address)
+    host.run('mv /var/lib/hero-compute/aside /var/lib/hero-compute/vms/sleeper/hibernation.img')
+    assert udp(host, address)
+    host.heroctl('exec', 'sleeper', '--', 'true')
+
+
+def test_a_packet_wakes_what_a_daemon_left_in_the_middle_of_a_hibernation(restarts):
+    host = restarts
+    host.mock('sleeper', script='net-echo')
+    address = host.get('sleeper', 'MyceliumIP')
+    for _ in range(10):
+        assert udp(host, address)
+        host.run('systemctl reset-failed hero-computed')
+        host.run('heroctl hibernate --no-wait sleeper & sleep 0.0$(shuf -i 0-9 -n 1); '
+                 'systemctl kill -s KILL --kill-whom=main hero-computed; wait', check=False)
+        assert udp(host, address)
+        assert host.state('sleeper') == 'running'

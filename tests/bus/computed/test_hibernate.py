@@ -678,13 +678,46 @@ def test_a_call_in_the_middle_calls_it_back(web, stage, call):
     e.close()
 
 
-def test_start_user_in_the_middle_calls_it_back(quick):
+@pytest.mark.parametrize('method', ['StartUser', 'ProvisionUser'])
+def test_a_call_for_the_user_in_the_middle_calls_it_back(quick, method):
     assert quick.root.provision('web') == ('done', '')
     job = begin(quick, 'write')
-    pending = quick.root.send('/org/hero/Compute', 'org.hero.Compute.Manager', 'StartUser', 's', 'web')
+    arguments = ('s', 'web') if method == 'StartUser' else ('sa{sv}', 'web', spec())
+    pending = quick.root.send('/org/hero/Compute', 'org.hero.Compute.Manager', method, *arguments)
     assert quick.root.job(job)[0] == 'canceled'
-    assert quick.root.job(pending.result()) == ('done', '')
+    result = pending.result()
+    assert quick.root.job(result if method == 'StartUser' else result[1]) == ('done', '')
     assert quick.root.state('web') == 'running'
+
+
+def test_a_wake_cannot_be_canceled_and_two_are_refused_or_one(asleep):
+    asleep.systemd.behaviour['StartTransientUnit'] = 'hold'
+    job = asleep.root.vm('web', 'Resume')
+    run_until(lambda: asleep.systemd.held)
+    with pytest.raises(BusError) as e:
+        asleep.root.call(job, JOB, 'Cancel')
+    assert e.value.name == ERROR + 'NotCancelable'
+    calls = [asleep.root.send('/org/hero/Compute/vm/web', 'org.hero.Compute.VM', 'Exec', 'asa{sv}', ['echo', 'x'], spec()) for _ in range(5)]
+    run_for(0.1)
+    asleep.systemd.release()
+    assert asleep.root.job(job) == ('done', '')
+    for c in calls:
+        for fd in c.result():
+            os.close(fd)
+    assert [t[1] for t in asleep.root.transitions('web')][-2:] == ['resuming', 'running']
+
+
+def test_a_delete_while_it_wakes_waits_for_its_turn(asleep):
+    asleep.systemd.behaviour['StartTransientUnit'] = 'hold'
+    job = asleep.root.vm('web', 'Resume')
+    run_until(lambda: asleep.systemd.held)
+    with pytest.raises(BusError) as e:
+        asleep.root.vm('web', 'Delete', 't', 1)
+    assert e.value.name == ERROR + 'Busy'
+    asleep.systemd.release()
+    assert asleep.root.job(job) == ('done', '')
+    assert asleep.root.do('web', 'Delete', 't', 1) == ('done', '')
+    asleep.nothing_left('web')
 
 
 def test_a_call_while_it_goes_back_to_suspended_for_want_of_a_disk_wakes_it(web):
@@ -848,24 +881,17 @@ def test_one_that_is_on_its_way_to_the_disk_and_whose_memory_is_lost_has_ended(w
 
 
 @both_ways
-def test_what_the_former_daemon_had_on_disk_and_did_not_forget_is_given_back(web, how):
-    """Killed between the image and what follows from it."""
-    begin(web, 'write')
-    os.kill(web.daemon.pid, signal.SIGSTOP)
-    store = [(n, os.dup(fd)) for n, fd, _ in web.daemon.notify.store]
-    os.kill(web.daemon.pid, signal.SIGCONT)
-    web.daemon.kill()
-    for _, fd in store:
-        os.close(fd)
+def test_a_daemon_that_finds_the_image_and_the_memory_lets_go_of_the_memory(web, how):
+    """The one before was killed when the image had just been written."""
+    real = web.directory / 'lib/real'
+    shutil.copy(BUILD / 'src/hypervisor/hero-hibernate', real)
+    hibernator(web, f'"{real}" "$@"\nkill -9 {web.daemon.pid}\nexec sleep 1\n')
+    web.root.vm('web', 'Hibernate')
+    web.daemon.wait()
+    assert web.daemon.notify.names() == ['state-web', 'vm-web'] and web.image.exists()
     hibernator(web)
     web.daemon.start()
-    web.wait_state('web', 'hibernated')
-    run_until(lambda: not web.root.manager('ListJobs'))
-    kept = [fd for n, fd in ((n, os.dup(fd)) for n, fd, _ in web.daemon.notify.store)]
-    for fd in kept:
-        os.close(fd)
     check_hibernated(web)
-    # A daemon that finds memory and image takes the image and lets go of the memory.
     restart(web, how)
     check_hibernated(web)
     check_wakes(web)
