@@ -201,6 +201,34 @@ void console_forget(Console *c) {
         }
 }
 
+static bool guest_listens(const Vm *vm) {
+        return vm->state == VM_RUNNING || vm->state == VM_STARTING || vm->state == VM_STOPPING;
+}
+
+/* What is typed at a VM that sleeps stays with us until it is awake: a VMM that is about to load its devices takes what there is
+ * on its console, and forgets it with the loading. Off, as a closed end would be reported all the time. */
+static void attachment_wait(Attachment *a) {
+        Vm *vm = a->console->vm;
+
+        (void) sd_event_source_set_enabled(a->io, SD_EVENT_OFF);
+        vm_awake(vm, "somebody types at its console."); /* may come back to console_go_on() */
+}
+
+void console_go_on(Console *c, bool discard) {
+        char buf[1024];
+        Attachment *a;
+
+        if (!c)
+                return;
+        LIST_FOREACH(a, &c->attached, attached) {
+                if (sd_event_source_get_enabled(a->io, NULL) != SD_EVENT_OFF)
+                        continue;
+                while (discard && recv(a->fd, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+                        ;
+                (void) sd_event_source_set_enabled(a->io, SD_EVENT_ON);
+        }
+}
+
 /* What the attached end writes: taken only as the guest takes it. */
 static int on_input(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
         Attachment *a = userdata;
@@ -221,8 +249,10 @@ static int on_input(sd_event_source *s, int fd, uint32_t revents, void *userdata
                 return 0;
         }
         vm_touch(a->console->vm);
-        if (a->input)
-                vm_awake(a->console->vm, "somebody types at its console.");
+        if (a->input && !guest_listens(a->console->vm)) {
+                attachment_wait(a);
+                return 0;
+        }
         k = a->input ? send(a->console->fd, buf, (size_t) n, MSG_NOSIGNAL | MSG_DONTWAIT) : n;
         if (k < 0) {
                 /* The guest does not read. A person's keys may be dropped rather than spin on them. */

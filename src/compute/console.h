@@ -18,6 +18,8 @@ void console_forget(Console *c);
 
 /* A stream socket to the console. history: what is kept is sent first. input: what the other end writes goes to the guest. -EDQUOT. */
 int console_attach(Console *c, bool history, uint64_t history_max, bool input, int *ret_fd);
+/* The VM is awake, and gets what was typed while it slept; or it cannot be woken, and that is discarded. */
+void console_go_on(Console *c, bool discard);
 int console_adopt_attachment(Console *c, int fd, bool input);
 
 int console_fd(const Console *c); /* stays the console's */

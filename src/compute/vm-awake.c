@@ -7,6 +7,7 @@
 
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
+#include "compute/console.h"
 #include "compute/manager.h"
 #include "compute/requests.h"
 #include "shared/bus-util.h"
@@ -111,9 +112,13 @@ static void fail_calls(Vm *vm, const char *text) {
 void vm_awake_look(Vm *vm, int error, const char *text) {
         if (vm->state == VM_RUNNING || !vm_state_is_active(vm->state))
                 vm->wake_wanted = false;
-        if (vm->state == VM_RUNNING)
+        if (vm->state == VM_RUNNING) {
+                if (vm->runtime)
+                        console_go_on(vm->runtime->console, false);
                 go_on(vm);
-        else if (!vm_state_is_active(vm->state) || (error < 0 && !vm->wake_wanted && vm_is_asleep(vm))) {
+        } else if (!vm_state_is_active(vm->state) || (error < 0 && !vm->wake_wanted && vm_is_asleep(vm))) {
+                if (vm->runtime)
+                        console_go_on(vm->runtime->console, true);
                 fail_calls(vm, text ?: vm->reason);
                 vm_network_rest(vm); /* the next packet is another try */
         }

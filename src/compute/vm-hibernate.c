@@ -147,7 +147,8 @@ void vm_give_memory_back(Vm *vm) {
         rt->state_fd = safe_close(rt->state_fd);
         rt->image_fd = safe_close(rt->image_fd);
         fd_store_remove_state(vm);
-        fd_store_push_vm(vm); /* console and agent */
+        fd_store_remove_vm(vm); /* whatever state this is called in: memory and TAP would live on in there */
+        fd_store_push_vm(vm);   /* console and agent */
         fd_store_close_after(vm->manager, tap_fd);
         capacity_release_run(vm);
 }

@@ -257,6 +257,11 @@ static bool has_tap(const Vm *vm) {
         return vm->state != VM_HIBERNATED && vm->runtime && vm->runtime->process.pid > 0;
 }
 
+/* On its way to or from sleep, too: what it comes to moves the routes back, and until then nobody answers at the TAP. */
+static bool is_not_awake(const Vm *vm) {
+        return vm_is_asleep(vm) || vm->state == VM_SUSPENDING || vm->state == VM_HIBERNATING || vm->state == VM_RESUMING;
+}
+
 static int adopt(Vm *vm) {
         _cleanup_free_ char *text = NULL;
         Network *n = &vm->manager->network;
@@ -277,8 +282,7 @@ static int adopt(Vm *vm) {
                 if (r < 0)
                         return r;
         }
-        /* What is half-way on either side holds its packets until it is known to run. */
-        if (vm_is_asleep(vm) || vm->state == VM_SUSPENDING || vm->state == VM_HIBERNATING || vm->state == VM_RESUMING)
+        if (is_not_awake(vm))
                 return vm_network_sleep(vm);
         return vm->tap_ifindex > 0 ? set_routes(vm, vm->tap_ifindex) : 0;
 }

@@ -40,7 +40,8 @@ void vm_restore_gone(Vm *vm, int error, const char *text) {
         vm->failure = 0;
         vm_network_rest(vm);
         if (vm->state == VM_RESUMING)
-                vm_set_state(vm, VM_HIBERNATED, "Could not be woken: %s", strempty(why));
+                vm_set_state(vm, VM_HIBERNATED, "Could not be woken: %s It sleeps on; stop it by force to start it anew.",
+                             strempty(why));
         if (rt->image_fd >= 0)
                 vm_give_memory_back(vm); /* it is on disk */
         vm_changed(vm, "PID", NULL);
@@ -183,6 +184,7 @@ void vm_restore_resource(Vm *vm, int error, const char *text) {
 static int open_image(Vm *vm, char **ret_text) {
         _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
         _cleanup_close_ int dir_fd = -EBADF, fd = -EBADF;
+        _cleanup_free_ char *why = NULL;
         MemoryImage image;
         int r;
 
@@ -190,13 +192,17 @@ static int open_image(Vm *vm, char **ret_text) {
         fd = dir_fd < 0 ? -1 : openat(dir_fd, MEMORY_IMAGE_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0) {
                 r = dir_fd < 0 ? dir_fd : negative_errno();
-                *ret_text = strprintf("Cannot open its " MEMORY_IMAGE_NAME ": %s. Stop the VM by force to start it anew.", strerror(-r));
+                *ret_text = strprintf("Cannot open its " MEMORY_IMAGE_NAME ": %s. Stop the VM by force to start it anew.",
+                                      strerror(-r));
                 return -ENOTRECOVERABLE;
         }
         r = memory_image_read_header(fd, &image, ret_text);
         if (r >= 0)
                 r = memory_image_check(&image, vm->id, vm->hypervisor->name, NULL, vm->spec.memory, ret_text);
-        if (r >= 0) {
+        if (r < 0) {
+                why = *ret_text;
+                *ret_text = strprintf("%s Stop the VM by force to start it anew.", why ?: strerror(-r));
+        } else {
                 r = capacity_reserve_run(vm, &e);
                 if (r < 0)
                         *ret_text = e.message ? strdup(e.message) : NULL;
