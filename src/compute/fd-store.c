@@ -19,6 +19,7 @@
 #include "compute/agent.h"
 #include "compute/console.h"
 #include "compute/manager.h"
+#include "network/nft-client.h"
 #include "shared/log.h"
 
 #define BOX_MAX 8u
@@ -237,14 +238,26 @@ static int store_unpack(FdStore *s, char *name, int fd) {
         return r;
 }
 
+/* With many VMs all numbers are taken that libnftables can use, so the first is: its file is moved behind the others. */
+static int free_low_number(int n) {
+        int fd = fcntl(SD_LISTEN_FDS_START, F_DUPFD_CLOEXEC, SD_LISTEN_FDS_START + n);
+
+        if (fd >= 0 && nft_client_keep_number(SD_LISTEN_FDS_START) >= 0)
+                return fd;
+        safe_close(fd);
+        return SD_LISTEN_FDS_START;
+}
+
 int fd_store_receive(FdStore *ret) {
         char **names = NULL;
         int n, r = 0;
 
         *ret = (FdStore) {};
         n = sd_listen_fds_with_names(true, &names);
+        if (n == 0)
+                (void) nft_client_keep_number(-EBADF);
         for (int i = 0; i < n; i++)
-                if (store_unpack(ret, names[i], SD_LISTEN_FDS_START + i) < 0)
+                if (store_unpack(ret, names[i], i == 0 ? free_low_number(n) : SD_LISTEN_FDS_START + i) < 0)
                         r = -ENOMEM;
         free(names);
         return n < 0 ? n : r;

@@ -14,6 +14,11 @@
 
 typedef struct NftClient NftClient;
 
+/* libnftables waits by select(), which ends a process (FD_SET()) whose socket has a number of FD_SETSIZE or more. So who may have
+ * many files open keeps a lower one for it, before: fd, which must be open and the caller gives up, or (-EBADF) the lowest that
+ * is free. Where there is none any more, nft_client_new() fails with -EMFILE. */
+int nft_client_keep_number(int fd);
+
 /* It works in the network namespace of the moment. -ELIBBAD: libnftables, which the first call loads, is not there. */
 int nft_client_new(NftClient **ret);
 NftClient *nft_client_free(NftClient *c);

@@ -61,8 +61,8 @@ static int receive(size_t n_in_box) {
                 for (size_t i = 0; i < store.n; i++)
                         if (!streq(store.fds[i].name, "vm-web") || store.fds[i].fd < 0)
                                 _exit(12);
-                /* What was too much is not left open. */
-                if (n_in_box > 8 && fcntl(SD_LISTEN_FDS_START + 9, F_GETFD) >= 0)
+                /* What was too much is not left open, behind the number kept for libnftables, the box and eight. */
+                if (n_in_box > 8 && fcntl(SD_LISTEN_FDS_START + 10, F_GETFD) >= 0)
                         _exit(13);
                 _exit((int) store.n);
         }

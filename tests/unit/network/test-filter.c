@@ -6,9 +6,11 @@
 #include <arpa/inet.h>
 #include <netinet/icmp6.h>
 #include <poll.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -584,12 +586,40 @@ static void the_table_outlives_the_daemon(void **state) {
         assert_int_equal(filter_check(filter), 1);
 }
 
+/* As in a daemon of many VMs. libnftables would end the process. */
+static void many_files_may_be_open(void **state) {
+        struct rlimit old, l;
+        int fds[1100], kept;
+        NftClient *c;
+
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+        l = (struct rlimit) { MIN2(old.rlim_max, (rlim_t) 4096), old.rlim_max };
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &l), 0);
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
+                fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+                assert_true(fds[i] >= 0);
+        }
+        assert_int_equal(nft_client_new(&c), -EMFILE);
+        kept = fds[0];
+        assert_int_equal(nft_client_keep_number(kept), 0);
+        for (unsigned i = 0; i < 3; i++) {
+                assert_int_equal(nft_client_new(&c), 0);
+                assert_int_equal(nft_client_run(c, "add table inet many; delete table inet many"), 0);
+                nft_client_free(c);
+                assert_true(fcntl(kept, F_GETFD) >= 0); /* held again */
+        }
+        fds[0] = -EBADF;
+        close_many(fds, ELEMENTSOF(fds));
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, install, uninstall)
 
 int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(a_vm_speaks_with_its_own_addresses_only),
                 TEST(without_the_filter_all_of_it_would_pass),
+                cmocka_unit_test(many_files_may_be_open),
                 TEST(vms_of_one_owner_reach_each_other_and_no_others),
                 TEST(two_vms_of_nobody_do_not_reach_each_other),
                 TEST(a_sleeping_vm_is_woken_by_its_owners_vms_and_the_outside_only),
