@@ -37,7 +37,7 @@ static struct {
 } kept;
 
 struct NftClient {
-        struct nft_ctx *context; /* kept, with a megabyte of cache: without it, removing one of 1,000 TAPs takes 15 ms, not 0.15 */
+        struct nft_ctx *context; /* kept, with a megabyte of cache: without it, removing one of 1,000 TAPs takes 15 ms, not 0.2 */
         char error[256];
 };
 
