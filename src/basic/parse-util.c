@@ -92,7 +92,7 @@ int parse_size(const char *s, uint64_t *ret) {
                 return -EINVAL;
         u = *s ? strchr(units, toupper((unsigned char) *s)) : NULL;
         if (u) {
-                v = ldexp(v, 10 * (int) (u - units + 1));
+                v *= (double) (UINT64_C(1) << (10 * (u - units + 1))); /* not ldexp(): libm for this alone */
                 s++;
                 if (*s == 'i')
                         s++;

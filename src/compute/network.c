@@ -212,6 +212,10 @@ static int open_filter(Manager *m, char **ret_text) {
         int r;
 
         r = filter_new(&n->filter);
+        if (r == -ELIBBAD) {
+                *ret_text = strdup("The library libnftables.so.1, which VMs with a network need, cannot be loaded. Is it installed?");
+                return -EOPNOTSUPP;
+        }
         if (r < 0) {
                 *ret_text = strprintf("Cannot use nftables: %s. Is the kernel's module nf_tables there?", strerror(-r));
                 return r;

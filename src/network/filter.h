@@ -34,7 +34,7 @@ typedef struct FilterTap {
         struct in_addr address4;  /* 0.0.0.0: none */
 } FilterTap;
 
-/* Nothing in the kernel changes. -EPERM, -EOPNOTSUPP (no nf_tables). */
+/* Nothing in the kernel changes. -EPERM, -EOPNOTSUPP (no nf_tables), -ELIBBAD (no libnftables). */
 int filter_new(Filter **ret);
 
 /* The table stays. */

@@ -14,7 +14,7 @@
 
 typedef struct NftClient NftClient;
 
-/* It works in the network namespace of the moment. */
+/* It works in the network namespace of the moment. -ELIBBAD: libnftables, which the first call loads, is not there. */
 int nft_client_new(NftClient **ret);
 NftClient *nft_client_free(NftClient *c);
 DEFINE_TRIVIAL_CLEANUP_FUNC(NftClient *, nft_client_free);

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Against a small daemon of our own in the same event loop, which answers, stalls and goes away as it is told. */
+/* With the real hero-mycelium, against a small daemon of our own in the same event loop, which answers, stalls and goes away
+ * as it is told. */
 
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -511,10 +514,15 @@ static void freed_in_the_middle_it_leaves_nothing(void **state) {
         before = count_fds();
         set_answer(f, OK_HEAD "content-length: 500\r\n\r\n{", false);
         for (unsigned steps = 0; steps < 12; steps++) {
+                unsigned asked = f->n_asked;
+
                 ask(f, (MyceliumOptions) {});
                 for (unsigned i = 0; i < steps; i++)
                         assert_true(sd_event_run(f->event, 5 * USEC_PER_MSEC) >= 0);
+                if (steps % 4 == 3)
+                        RUN_UNTIL(f, f->n_asked > asked); /* its question is here, and half of the answer there */
                 f->mycelium = mycelium_free(f->mycelium);
+                assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child is left, not even as a zombie */
                 run_for(f, 10 * USEC_PER_MSEC);
         }
         assert_true(f->n_asked > 0);
@@ -540,7 +548,11 @@ static void between_two_questions_nothing_is_open(void **state) {
 
 static void only_http_is_spoken(void **state) {
         static const char *const bad[] = { "", "file:///etc/passwd", "https://127.0.0.1/", "ftp://127.0.0.1/", "http://",
-                                           "gopher://127.0.0.1/", "http://[::1", "http://127.0.0.1:99999/" };
+                                           "gopher://127.0.0.1/", "http://[::1", "http://127.0.0.1:99999/", "http:///x",
+                                           "http://:80/", "http://[::1]80/", "http://127.0.0.1:0/", "http://127.0.0.1:8 /",
+                                           "http://127.0.0.1:-1/", "http://me:secret@127.0.0.1/", "--help" };
+        static const char *const good[] = { "http://localhost", "http://127.0.0.1:8989/api/v1/admin", "http://[::1]:80?x",
+                                            "http://[::1]/", "http://mycelium.example/a:b@c" };
         Fixture *f = *state;
 
         for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
@@ -549,6 +561,127 @@ static void only_http_is_spoken(void **state) {
                 assert_int_equal(mycelium_new(f->event, &o, &events, f, &f->mycelium), -EINVAL);
                 assert_null(f->mycelium);
         }
+        for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+                MyceliumOptions o = { .url = good[i] };
+
+                assert_int_equal(mycelium_new(f->event, &o, &events, f, &f->mycelium), 0);
+                f->mycelium = mycelium_free(f->mycelium);
+        }
+}
+
+/* The only child there is. */
+static pid_t find_child(void) {
+        char path[64], text[32] = "";
+        FILE *file;
+
+        (void) snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
+        file = fopen(path, "re");
+        assert_non_null(file);
+        assert_non_null(fgets(text, sizeof(text), file));
+        (void) fclose(file);
+        return (pid_t) atoi(text);
+}
+
+static bool process_has(pid_t pid, const char *expected) {
+        char path[64], line[256];
+        bool found = false;
+        FILE *file;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/status", pid);
+        file = fopen(path, "re");
+        assert_non_null(file);
+        while (!found && fgets(line, sizeof(line), file))
+                found = streq(line, expected);
+        (void) fclose(file);
+        return found;
+}
+
+static void who_asks_has_no_privileges(void **state) {
+        static const char *const always[] = { "NoNewPrivs:\t1\n", "CapInh:\t0000000000000000\n", "CapPrm:\t0000000000000000\n",
+                                              "CapEff:\t0000000000000000\n", "CapAmb:\t0000000000000000\n" };
+        static const char *const of_root[] = { "Uid:\t65534\t65534\t65534\t65534\n", "Gid:\t65534\t65534\t65534\t65534\n",
+                                               "Groups:\t \n", "CapBnd:\t0000000000000000\n" };
+        Fixture *f = *state;
+        pid_t child;
+
+        set_answer(f, NULL, false);
+        ask(f, (MyceliumOptions) {});
+        RUN_UNTIL(f, f->n_asked == 1);
+        child = find_child();
+        for (size_t i = 0; i < ELEMENTSOF(always); i++)
+                if (!process_has(child, always[i]))
+                        fail_msg("not so: %s", always[i]);
+        for (size_t i = 0; geteuid() == 0 && i < ELEMENTSOF(of_root); i++)
+                if (!process_has(child, of_root[i]))
+                        fail_msg("not so: %s", of_root[i]);
+}
+
+static void one_that_is_killed_is_a_failure(void **state) {
+        Fixture *f = *state;
+
+        set_answer(f, NULL, false);
+        ask(f, (MyceliumOptions) {});
+        RUN_UNTIL(f, f->n_asked == 1);
+        assert_int_equal(kill(find_child(), SIGKILL), 0);
+        RUN_UNTIL(f, f->n_failures == 1);
+        assert_int_equal(f->error, -EIO);
+        assert_string_equal(mycelium_error_text(f->mycelium), "hero-mycelium was ended by signal 9");
+        set_body(f, NEW_SHAPE);
+        assert_int_equal(mycelium_refresh(f->mycelium), 0);
+        RUN_UNTIL(f, f->n_subnets == 1);
+}
+
+/* As one would that what it read has taken over: exits with status, having printed text. */
+static void run_liar(Fixture *f, const char *directory, const char *text, int status) {
+        _cleanup_free_ char *path = strprintf("%s/hero-mycelium", directory),
+                            *script = strprintf("#!/bin/sh\ncat <<'end'\n%s\nend\nexit %d\n", text, status);
+        int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
+
+        assert_true(fd >= 0);
+        assert_int_equal(write_all(fd, script, strlen(script)), 0);
+        safe_close(fd);
+        ask(f, (MyceliumOptions) {});
+        RUN_UNTIL(f, f->n_failures > 0);
+        assert_null(mycelium_subnet(f->mycelium));
+        assert_int_equal(unlink(path), 0);
+}
+
+static void what_it_says_is_not_believed(void **state) {
+        static const char *const bad[] = { "", "x", "fd00::/64", "600::/64", "400::/63", "54f:b680:ba6e:7ced::/64 ",
+                                           "\n54f:b680:ba6e:7ced::/64" };
+        _cleanup_free_ char *before = strdup(getenv("HERO_LIBEXEC_DIR")), *much = malloc(2001);
+        char directory[] = "/tmp/test-mycelium-XXXXXX";
+        Fixture *f = *state;
+
+        assert_non_null(mkdtemp(directory));
+        assert_int_equal(setenv("HERO_LIBEXEC_DIR", directory, 1), 0);
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                run_liar(f, directory, bad[i], 0);
+                assert_int_equal(f->error, -EBADMSG);
+                f->mycelium = mycelium_free(f->mycelium);
+                f->n_failures = 0;
+        }
+        run_liar(f, directory, "a\033[2Jb\nsecond line", EPROTO);
+        assert_int_equal(f->error, -EPROTO);
+        assert_string_equal(mycelium_error_text(f->mycelium), "a?[2Jb");
+        f->mycelium = mycelium_free(f->mycelium);
+        f->n_failures = 0;
+        memset(much, 'x', 2000);
+        much[2000] = 0;
+        run_liar(f, directory, much, EPROTO);
+        assert_true(strlen(mycelium_error_text(f->mycelium)) < 300);
+        f->mycelium = mycelium_free(f->mycelium);
+        f->n_failures = 0;
+
+        /* Nor is it there any more. */
+        ask(f, (MyceliumOptions) {});
+        RUN_UNTIL(f, f->n_failures == 1);
+        assert_int_equal(f->error, -ENOENT);
+        assert_int_equal(setenv("HERO_LIBEXEC_DIR", before, 1), 0);
+        set_body(f, NEW_SHAPE);
+        assert_int_equal(mycelium_refresh(f->mycelium), 0);
+        RUN_UNTIL(f, f->n_subnets == 1);
+        assert_int_equal(rmdir(directory), 0);
 }
 
 int main(void) {
@@ -572,7 +705,14 @@ int main(void) {
                 MYCELIUM_TEST(freed_in_the_middle_it_leaves_nothing),
                 MYCELIUM_TEST(between_two_questions_nothing_is_open),
                 MYCELIUM_TEST(only_http_is_spoken),
+                MYCELIUM_TEST(who_asks_has_no_privileges),
+                MYCELIUM_TEST(one_that_is_killed_is_a_failure),
+                MYCELIUM_TEST(what_it_says_is_not_believed),
         };
+        sigset_t set;
 
+        sigemptyset(&set);
+        sigaddset(&set, SIGCHLD);
+        assert_int_equal(sigprocmask(SIG_BLOCK, &set, NULL), 0);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
