@@ -49,7 +49,7 @@ OUTSIDE = '''
 
 def client(host, *words, prefix=(), timeout=60, check=True):
     """A verb of sleep_client.py on the host."""
-    with open(os.path.join(TOP, 'tests/system/sleep_client.py'), encoding='utf-8') as f:
+    with open(os.path.join(TOP, 'tests/system/sleep/sleep_client.py'), encoding='utf-8') as f:
         r = host.run([*prefix, 'python3', '-', *map(str, words)], input=f.read(), timeout=timeout, check=check)
     return json.loads(r.out) if r.status == 0 else None
 
