@@ -17,7 +17,7 @@
         "  set peers6 { type ifname . ipv6_addr; }\n"                                                       \
         "  set peers4 { type ifname . ipv4_addr; }\n"                                                       \
         "  set masqueraded { type ipv4_addr; }\n"                                                           \
-        /* who sends at most so much; every element has a limit of its own, and this one says that it has */          \
+        /* who may send so much: every element has a limit of its own, of the kind that is said here */       \
         "  set limited { type ifname; limit rate over 1 bytes/second; }\n"                                 \
         /* who spoke neighbour discovery lately: made by packets, gone by itself */                         \
         "  set neighbours { type ifname; size 65535; flags dynamic,timeout; timeout 10s; }\n"               \

@@ -26,9 +26,9 @@
 /* VMs of one owner that can reach each other: every pair of them is an element of a set. */
 #define FILTER_OWNER_TAPS_MAX 64
 
-/* In bytes. The burst is more than the largest packet (what segmentation offload puts together), which would never
- * pass otherwise. The other is more than any VM sends in a second: the kernel counts nanoseconds times bytes in 64
- * bits. */
+/* In bytes. The burst is more than the largest packet (what segmentation offload puts together), which would
+ * never pass otherwise. The other is more than any VM sends in a second: the kernel counts nanoseconds times
+ * bytes in 64 bits. */
 #define FILTER_TRANSMIT_BURST (UINT64_C(128) << 10)
 #define FILTER_TRANSMIT_MAX (UINT64_C(16) << 30)
 
@@ -64,10 +64,10 @@ int filter_uninstall(Filter *f);
  * table away, it is installed anew. */
 int filter_add(Filter *f, const FilterTap *tap);
 
-/* Changes transmit_max of a TAP, at once and with nothing else; what is so already is left alone. The kernel lets
- * a second's worth and FILTER_TRANSMIT_BURST more pass at once, and begins anew with every change and
- * filter_install(); it counts to FILTER_TRANSMIT_MAX, and what is more is that. -ENOENT: no such TAP. On failure
- * the limit is what it was. If somebody else took the table away, it is installed anew. */
+/* Changes transmit_max of a TAP in one transaction; what is so already is left alone. The kernel lets a
+ * second's worth and FILTER_TRANSMIT_BURST more pass at once, and begins anew with every change and
+ * filter_install(). It can count to FILTER_TRANSMIT_MAX, and what is more is taken as that. -ENOENT: no such
+ * TAP. On failure the limit is what it was. If somebody else took the table away, it is installed anew. */
 int filter_set_transmit_max(Filter *f, const char *tap, uint64_t transmit_max);
 
 /* To be called when the interface is gone or down. Unknown is success. When the kernel refuses, the TAP is

@@ -282,10 +282,10 @@ static void neighbour_discovery_passes_within_its_limit(void **state) {
 
 /* Limits: the packets that pass at once are those of a full bucket, however busy the machine is. */
 
-#define LARGE 1400u        /* bytes of an IPv6 packet; of IPv4 20 less */
+#define LARGE 1400u         /* bytes of an IPv6 packet; of IPv4 20 less */
 #define SLOW UINT64_C(1024) /* bytes a second: less than one packet in each */
 #define BURST_PACKETS ((unsigned) ((SLOW + FILTER_TRANSMIT_BURST) / LARGE))
-#define SLOW_PACKETS 8u    /* what may pass in the meantime */
+#define SLOW_PACKETS 8u /* what may pass in the meantime */
 #define SENT_PACKETS (3 * BURST_PACKETS)
 
 static Packet large_packet(const char *from, const char *to) {
@@ -332,7 +332,9 @@ static unsigned sent4(int vm) {
 }
 
 static unsigned sent_to_host(int vm) {
-        const struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(2000), .sin_addr.s_addr = inet_addr(HOST4) };
+        const struct sockaddr_in a = {
+                .sin_family = AF_INET, .sin_port = htons(2000), .sin_addr.s_addr = inet_addr(HOST4)
+        };
         _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         Packet p = large_packet(vms[vm].address4, HOST4);
 
@@ -712,8 +714,8 @@ static void a_thousand_taps_come_and_go_and_leave_nothing(void **state) {
         changed = now_usec(CLOCK_MONOTONIC);
         assert_int_equal(filter_check(filter), 1);
         removed = now_usec(CLOCK_MONOTONIC);
-        print_message("%u TAPs added, each in %u µs; limits changed, each in %u µs; checked in %u µs\n", MANY,
-                        (unsigned) ((added - t0) / MANY), (unsigned) ((changed - added) / MANY),
+        print_message("%u TAPs added, each in %u µs; limits changed, each in %u µs; checked in %u µs\n",
+                        MANY, (unsigned) ((added - t0) / MANY), (unsigned) ((changed - added) / MANY),
                         (unsigned) (removed - changed));
         for (unsigned i = 0; i < MANY; i++) {
                 numbered(i, name);
