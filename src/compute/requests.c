@@ -409,7 +409,8 @@ static int set_network_limits(Vm *vm, const VmSpec *w, sd_bus_error *error) {
         vm->spec.transmit_max = transmit;
         if (r == -EOPNOTSUPP)
                 return sd_bus_error_setf(error, SD_BUS_ERROR_NOT_SUPPORTED,
-                                         "The kernel lacks the module sch_tbf, which NetworkReceiveMax of VM '%s' needs.", vm->name);
+                                         "The kernel lacks the module sch_tbf, which the NetworkReceiveMax of VM '%s' needs.",
+                                         vm->name);
         return sd_bus_error_setf(error, SD_BUS_ERROR_FAILED, "Cannot limit the network of VM '%s': %s.", vm->name, strerror(-r));
 }
 
