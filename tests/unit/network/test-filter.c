@@ -7,8 +7,10 @@
 #include <netinet/icmp6.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -393,6 +395,38 @@ static void a_limit_is_changed_and_lifted(void **state) {
         assert_false(goes_out(ALICE, vms[BOB].address6));
 }
 
+static pid_t send_forever(int vm) {
+        Packet p = large_packet(vms[vm].address6, OUTSIDE6);
+        pid_t pid = fork();
+
+        assert_true(pid >= 0);
+        if (pid > 0)
+                return pid;
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;)
+                (void) !write(taps[vm], p.data, p.size);
+}
+
+/* Every change fills the bucket once, and at a byte a second nothing else does. */
+static void there_is_no_moment_without_a_limit(void **state) {
+        const unsigned changes = 100, most = changes * (unsigned) (FILTER_TRANSMIT_BURST / LARGE);
+        unsigned n = 0;
+        pid_t pid;
+
+        assert_int_equal(limit(ALICE, 1), 0);
+        assert_in_range(sent6(ALICE), BURST_PACKETS - 1, BURST_PACKETS);
+        pid = send_forever(ALICE);
+        for (unsigned i = 0; i < changes; i++) {
+                assert_int_equal(limit(ALICE, 2 - i % 2), 0);
+                assert_int_equal(usleep(2 * USEC_PER_MSEC), 0);
+                n += count_large(uplink);
+        }
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        n += count_large(uplink);
+        assert_in_range(n, 1, most);
+}
+
 static void a_limit_is_there_again_with_the_table(void **state) {
         assert_int_equal(limit(ALICE, SLOW), 0);
         assert_int_equal(filter_install(filter), 0);
@@ -773,6 +807,7 @@ int main(void) {
                 TEST(what_a_vm_sends_is_limited_together),
                 TEST(what_a_limited_vm_gets_is_not),
                 TEST(a_limit_is_changed_and_lifted),
+                TEST(there_is_no_moment_without_a_limit),
                 TEST(a_limit_is_there_again_with_the_table),
                 TEST(a_limit_comes_and_goes_with_its_tap),
                 TEST(every_limit_can_be_set),
