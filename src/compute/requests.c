@@ -401,7 +401,7 @@ static int set_network_limits(Vm *vm, const VmSpec *w, sd_bus_error *error) {
 
         vm->spec.receive_max = w->receive_max ?: receive;
         vm->spec.transmit_max = w->transmit_max ?: transmit;
-        if (vm->tap_ifindex > 0 && (w->receive_max > 0 || w->transmit_max > 0))
+        if (w->receive_max > 0 || w->transmit_max > 0)
                 r = vm_network_set_limits(vm);
         if (r >= 0)
                 return 0;
@@ -411,8 +411,8 @@ static int set_network_limits(Vm *vm, const VmSpec *w, sd_bus_error *error) {
         (void) vm_network_set_limits(vm);
         if (r == -EOPNOTSUPP)
                 return sd_bus_error_setf(error, SD_BUS_ERROR_NOT_SUPPORTED,
-                                         "The kernel lacks one of the modules sch_tbf, sch_ingress, cls_matchall and act_police, "
-                                         "which the network limits of VM '%s' need.", vm->name);
+                                         "The kernel lacks the module sch_tbf, which the NetworkReceiveMax of VM '%s' needs.",
+                                         vm->name);
         return sd_bus_error_setf(error, SD_BUS_ERROR_FAILED, "Cannot limit the network of VM '%s': %s.", vm->name, strerror(-r));
 }
 

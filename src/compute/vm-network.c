@@ -149,7 +149,7 @@ static void remove_routes(Vm *vm) {
 
 static int add_to_filter(Vm *vm) {
         VmNetwork *v = &vm->network;
-        FilterTap t = { .tap = v->tap, .owner = vm->spec.user };
+        FilterTap t = { .tap = v->tap, .owner = vm->spec.user, .transmit_max = vm_spec_transmit_max(&vm->spec) };
 
         if (v->address6.family)
                 memcpy(&t.address6, v->address6.bytes, sizeof(t.address6));
@@ -163,9 +163,19 @@ static int failed(Vm *vm, int error, const char *what, const char *why, char **r
         return error == -EEXIST ? error : network_error(error);
 }
 
+static int set_receive_max(Vm *vm) {
+        return shaper_set(vm->manager->network.netlink, vm->tap_ifindex, vm_spec_receive_max(&vm->spec));
+}
+
 int vm_network_set_limits(Vm *vm) {
-        return shaper_set(vm->manager->network.netlink, vm->tap_ifindex, vm_spec_receive_max(&vm->spec),
-                          vm_spec_transmit_max(&vm->spec));
+        VmNetwork *v = &vm->network;
+        int r = 0;
+
+        if (vm->tap_ifindex > 0)
+                r = set_receive_max(vm);
+        if (r >= 0 && v->filtered)
+                r = filter_set_transmit_max(vm->manager->network.filter, v->tap, vm_spec_transmit_max(&vm->spec));
+        return r;
 }
 
 static int make_tap(Vm *vm, char **ret_text) {
@@ -178,7 +188,7 @@ static int make_tap(Vm *vm, char **ret_text) {
         r = tap_create(n->netlink, v->tap, &v->tap_fd, &vm->tap_ifindex);
         if (r < 0)
                 return failed(vm, r, "make the TAP", netlink_error_text(n->netlink), ret_text);
-        r = vm_network_set_limits(vm);
+        r = set_receive_max(vm);
         return r < 0 ? failed(vm, r, "limit the network", netlink_error_text(n->netlink), ret_text) : 0;
 }
 

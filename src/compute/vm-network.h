@@ -41,7 +41,8 @@ bool vm_network_is_wanted(const Vm *vm);
 /* Makes filter and TAP, where they are not there already, and the routes of a VM that is not asleep. *ret_fd is the VM's. -EEXIST: the
  * TAP of its last run is not gone yet. */
 int vm_network_up(Vm *vm, int *ret_fd, char **ret_text);
-/* Has the kernel keep to the spec's receive_max and transmit_max; there is a TAP. -EOPNOTSUPP: see shaper.h. */
+/* Has the kernel keep to the spec's receive_max and transmit_max, where there is a TAP or what the filter knows of one.
+ * -EOPNOTSUPP: see shaper.h. */
 int vm_network_set_limits(Vm *vm);
 
 /* The VMM is gone, and its guest sleeps on: so may the TAP. For fd_store_close_after(), as PID 1 has it, too. */

@@ -17,6 +17,8 @@
         "  set peers6 { type ifname . ipv6_addr; }\n"                                                       \
         "  set peers4 { type ifname . ipv4_addr; }\n"                                                       \
         "  set masqueraded { type ipv4_addr; }\n"                                                           \
+        /* who may send so much: every element has a limit of its own, of the kind that is said here */       \
+        "  set limited { type ifname; limit rate over 1 bytes/second; }\n"                                 \
         /* who spoke neighbour discovery lately: made by packets, gone by itself */                         \
         "  set neighbours { type ifname; size 65535; flags dynamic,timeout; timeout 10s; }\n"               \
         "  chain prerouting {\n"                                                                            \
@@ -24,6 +26,8 @@
         "    iifname @taps jump source\n"                                                                   \
         "  }\n"                                                                                             \
         "  chain source {\n"                                                                                \
+        /* matches what is over the limit */                                                                \
+        "    iifname @limited counter drop\n"                                                              \
         /* link-local but for the gateway; Azure, Alibaba, Oracle; Amazon, Google, Scaleway */              \
         "    ip daddr 169.254.0.0/16 ip daddr != 169.254.1.1 counter drop\n"                                \
         "    ip daddr { 168.63.129.16, 100.100.100.200, 192.0.0.192 } counter drop\n"                       \

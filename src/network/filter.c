@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <inttypes.h>
 #include <malloc.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@ typedef struct Tap {
         char *owner;
         struct in6_addr address6;
         struct in_addr address4;
+        uint64_t transmit_max; /* UINT64_MAX: no limit */
         UT_hash_handle hh;
 } Tap;
 
@@ -51,6 +53,10 @@ static bool has_address6(const Tap *t) {
 
 static bool has_address4(const Tap *t) {
         return t->address4.s_addr != INADDR_ANY;
+}
+
+static bool has_limit(const Tap *t) {
+        return t->transmit_max != UINT64_MAX;
 }
 
 int filter_new(Filter **ret) {
@@ -105,6 +111,7 @@ typedef enum Set {
         SET_SOURCES6,
         SET_SOURCES4,
         SET_MASQUERADED,
+        SET_LIMITED,
         SET_PEERS6,
         SET_PEERS4,
         _SET_MAX,
@@ -115,6 +122,7 @@ static const char *const set_names[_SET_MAX] = {
         [SET_SOURCES6] = "sources6",
         [SET_SOURCES4] = "sources4",
         [SET_MASQUERADED] = "masqueraded",
+        [SET_LIMITED] = "limited",
         [SET_PEERS6] = "peers6",
         [SET_PEERS4] = "peers4",
 };
@@ -155,6 +163,11 @@ static void add_address(Elements *e, Set set, const char *tap, int family, const
         e->counts[set]++;
 }
 
+static void print_limit(FILE *s, const Tap *t) {
+        fprintf(s, "\"%s\" limit rate over %" PRIu64 " bytes/second burst %" PRIu64 " bytes, ", t->name,
+                        MIN2(t->transmit_max, FILTER_TRANSMIT_MAX), FILTER_TRANSMIT_BURST);
+}
+
 static void add_tap(Elements *e, const Tap *t) {
         fprintf(e->streams[SET_TAPS], "\"%s\", ", t->name);
         e->counts[SET_TAPS]++;
@@ -163,6 +176,10 @@ static void add_tap(Elements *e, const Tap *t) {
         if (has_address4(t)) {
                 add_address(e, SET_SOURCES4, t->name, AF_INET, &t->address4);
                 add_address(e, SET_MASQUERADED, NULL, AF_INET, &t->address4);
+        }
+        if (has_limit(t)) {
+                print_limit(e->streams[SET_LIMITED], t);
+                e->counts[SET_LIMITED]++;
         }
 }
 
@@ -221,6 +238,28 @@ static int element_commands(
                         fprintf(s, "%s element inet " FILTER_TABLE " %s { %s }\n", verb, set_names[i],
                                         e.texts[i]);
         if (fclose(s) != 0 || r < 0)
+                return -ENOMEM;
+        *ret = TAKE_PTR(text);
+        return 0;
+}
+
+/* The kernel cannot change what an element has: another takes its place, in the same transaction. */
+static int limit_commands(const Tap *t, bool limited_before, char **ret) {
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+        FILE *s;
+
+        s = open_memstream(&text, &size);
+        if (!s)
+                return -ENOMEM;
+        if (limited_before)
+                fprintf(s, "delete element inet " FILTER_TABLE " limited { \"%s\" }\n", t->name);
+        if (has_limit(t)) {
+                fputs("add element inet " FILTER_TABLE " limited { ", s);
+                print_limit(s, t);
+                fputs("}\n", s);
+        }
+        if (fclose(s) != 0)
                 return -ENOMEM;
         *ret = TAKE_PTR(text);
         return 0;
@@ -366,6 +405,7 @@ int filter_add(Filter *f, const FilterTap *tap) {
         memcpy(t->name, tap->tap, strlen(tap->tap));
         t->address6 = tap->address6;
         t->address4 = tap->address4;
+        t->transmit_max = tap->transmit_max ?: UINT64_MAX;
         if (free_and_strdup(&t->owner, tap->owner) < 0)
                 return -ENOMEM;
         r = check_tap(f, t);
@@ -389,6 +429,34 @@ int filter_add(Filter *f, const FilterTap *tap) {
                 HASH_DEL(f->taps, added);
                 tap_free(added);
         }
+        return r;
+}
+
+static int replace_limit(Filter *f, const Tap *t, bool limited_before) {
+        _cleanup_free_ char *commands = NULL;
+        int r;
+
+        r = limit_commands(t, limited_before, &commands);
+        if (r < 0)
+                return r;
+        r = run(f, commands);
+        return r == -ENOENT ? filter_install(f) : r;
+}
+
+int filter_set_transmit_max(Filter *f, const char *tap, uint64_t transmit_max) {
+        uint64_t before;
+        int r = 0;
+        Tap *t;
+
+        HASH_FIND_STR(f->taps, tap, t);
+        if (!t)
+                return -ENOENT;
+        before = t->transmit_max;
+        t->transmit_max = transmit_max ?: UINT64_MAX;
+        if (f->installed && t->transmit_max != before)
+                r = replace_limit(f, t, before != UINT64_MAX);
+        if (r < 0)
+                t->transmit_max = before;
         return r;
 }
 

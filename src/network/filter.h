@@ -9,6 +9,7 @@
  *     beside that nothing but neighbour discovery, with a limit, so that nobody fills the host's neighbours;
  *   - VMs reach each other, awake or asleep, only when they have the same owner;
  *   - the metadata addresses of clouds, and link-local addresses beyond the gateway, are out of reach;
+ *   - what a VM sends beyond its limit is dropped: IPv4 and IPv6 of one TAP together, to wherever;
  *   - IPv4 leaves the host under the host's address (masquerade).
  * Packets of anything else pass through untouched. A foreign table that drops forwarded packets cannot be
  * overruled by a table of ours (a drop in any is a drop); filter_obstacles() names those.
@@ -25,6 +26,12 @@
 /* VMs of one owner that can reach each other: every pair of them is an element of a set. */
 #define FILTER_OWNER_TAPS_MAX 64
 
+/* In bytes. The burst is more than the largest packet (what segmentation offload puts together), which would
+ * never pass otherwise. The other is more than any VM sends in a second: the kernel counts nanoseconds times
+ * bytes in 64 bits. */
+#define FILTER_TRANSMIT_BURST (UINT64_C(128) << 10)
+#define FILTER_TRANSMIT_MAX (UINT64_C(16) << 30)
+
 typedef struct Filter Filter;
 
 typedef struct FilterTap {
@@ -32,6 +39,7 @@ typedef struct FilterTap {
         const char *owner;        /* user id; NULL: nobody's, and so not to be reached from any other VM */
         struct in6_addr address6; /* unspecified: none */
         struct in_addr address4;  /* 0.0.0.0: none */
+        uint64_t transmit_max;    /* bytes of IP packets a second; UINT64_MAX or 0: no limit */
 } FilterTap;
 
 /* Nothing in the kernel changes. -EPERM, -EOPNOTSUPP (no nf_tables), -ELIBBAD (no libnftables). */
@@ -55,6 +63,12 @@ int filter_uninstall(Filter *f);
  * more than FILTER_OWNER_TAPS_MAX of one owner. On failure nothing has changed. If somebody else took the
  * table away, it is installed anew. */
 int filter_add(Filter *f, const FilterTap *tap);
+
+/* Changes transmit_max of a TAP in one transaction; what is so already is left alone. The kernel lets a
+ * second's worth and FILTER_TRANSMIT_BURST more pass at once, and begins anew with every change and
+ * filter_install(). It can count to FILTER_TRANSMIT_MAX, and what is more is taken as that. -ENOENT: no such
+ * TAP. On failure the limit is what it was. If somebody else took the table away, it is installed anew. */
+int filter_set_transmit_max(Filter *f, const char *tap, uint64_t transmit_max);
 
 /* To be called when the interface is gone or down. Unknown is success. When the kernel refuses, the TAP is
  * forgotten all the same and the next filter_install() is without it. */

@@ -13,6 +13,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 import traceback
 
@@ -26,7 +27,7 @@ PROGRAM = BUILD / 'src/compute/hero-computed'
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
-CLONE_NEWNS, MS_REC, MS_PRIVATE, MS_BIND = 0x20000, 0x4000, 1 << 18, 0x1000
+CLONE_NEWNS, CLONE_NEWNET, MS_REC, MS_PRIVATE, MS_BIND = 0x20000, 0x40000000, 0x4000, 1 << 18, 0x1000
 
 
 def check(r):
@@ -42,6 +43,20 @@ def mount(source, target, kind=None, flags=0, data=None):
 def die_with_the_test():
     """In the child: whatever becomes of pytest, we go with it."""
     check(LIBC.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0))
+
+
+def new_network():
+    """A network namespace that has nothing but a loopback: an fd of it."""
+    fds = []
+
+    def make():
+        check(LIBC.unshare(CLONE_NEWNET))
+        fds.append(os.open('/proc/thread-self/ns/net', os.O_RDONLY | os.O_CLOEXEC))
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    return fds[0]
 
 
 def private_directories(directory, state_size=None, cgroups=True):
@@ -207,6 +222,7 @@ class Daemon:
         self.before_start = lambda: None
         self.state_size = None
         self.cgroups = True # to be seen where the daemon looks for them
+        self.network = None # the namespace of it, when VMs are to have a network
         self.environment = {
             'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LANG': 'C.UTF-8', 'DBUS_SYSTEM_BUS_ADDRESS': address,
             'NOTIFY_SOCKET': str(self.notify.path), 'HERO_LOG_LEVEL': 'debug', 'HERO_LOG_TARGET': 'console',
@@ -216,8 +232,18 @@ class Daemon:
         }
 
     def config(self, text):
-        # This daemon is in the test's network namespace, which is nobody's to change.
+        # Without use_network() the daemon is in the test's network namespace, which is nobody's to change.
         (self.directory / 'etc' / 'compute.conf').write_text(text + '\n[Network]\nEnable=no\n')
+
+    def use_network(self):
+        """VMs have a network, all of it in a namespace that goes with the test."""
+        self.network = new_network()
+        (self.directory / 'etc' / 'compute.conf').write_text(CONFIG)
+
+    def in_network(self, *command):
+        """What a command says there."""
+        enter = lambda: check(LIBC.setns(self.network, CLONE_NEWNET))
+        return subprocess.run(command, preexec_fn=enter, check=True, capture_output=True, text=True).stdout
 
     def log(self):
         return self.log_path.read_text(errors='replace')
@@ -245,6 +271,8 @@ class Daemon:
     def become(self, stored):
         """In the child."""
         die_with_the_test()
+        if self.network is not None:
+            check(LIBC.setns(self.network, CLONE_NEWNET))
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         log = os.open(self.log_path, os.O_WRONLY | os.O_APPEND)
         private_directories(self.directory, self.state_size, self.cgroups)
@@ -308,6 +336,12 @@ class Daemon:
     def vm_directories(self):
         return sorted(os.listdir(self.state / 'vms'))
 
+    def release(self):
+        self.notify.close()
+        if self.network is not None:
+            os.close(self.network)
+            self.network = None
+
     def close(self):
         """Ends it in good order, and looks for what the sanitizers have to say."""
         if self.runs():
@@ -319,10 +353,10 @@ class Daemon:
                 os.waitpid(self.pid, 0)
                 raise
             finally:
-                self.notify.close()
+                self.release()
             assert self.status == 0, self.log()[-6000:]
         else:
-            self.notify.close()
+            self.release()
         log = self.log()
         for word in ('Sanitizer', 'runtime error:', 'Assertion'):
             assert word not in log, log[log.index(word) - 200:][:6000]

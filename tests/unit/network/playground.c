@@ -194,7 +194,7 @@ Packet packet_udp(const char *from, const char *to, uint16_t from_port, uint16_t
                 const char *payload) {
         struct {
                 struct udphdr h;
-                char text[64];
+                char text[PACKET_MAX - 64];
         } body = { .h.source = htons(from_port), .h.dest = htons(to_port) };
         size_t n = sizeof(body.h) + strlen(payload) + 1;
         uint16_t check;

@@ -8,8 +8,10 @@
 #include <netinet/icmp6.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -283,6 +285,202 @@ static void neighbour_discovery_passes_within_its_limit(void **state) {
         assert_false(packet_passes(taps[ALICE], &p, uplink, OUTSIDE6));
 }
 
+/* Limits: the packets that pass at once are those of a full bucket, however busy the machine is. */
+
+#define LARGE 1400u         /* bytes of an IPv6 packet; of IPv4 20 less */
+#define SLOW UINT64_C(1024) /* bytes a second: less than one packet in each */
+#define BURST_PACKETS ((unsigned) ((SLOW + FILTER_TRANSMIT_BURST) / LARGE))
+#define SLOW_PACKETS 8u /* what may pass in the meantime */
+#define SENT_PACKETS (3 * BURST_PACKETS)
+
+static Packet large_packet(const char *from, const char *to) {
+        char payload[LARGE - 40 - 8] = "";
+
+        memset(payload, 'x', sizeof(payload) - 1);
+        return packet_udp(from, to, 1000, 2000, payload);
+}
+
+static unsigned count_large(int fd) {
+        uint8_t buffer[PACKET_MAX];
+        unsigned n = 0;
+        ssize_t k;
+
+        while ((k = read(fd, buffer, sizeof(buffer))) > 0)
+                n += k >= (ssize_t) LARGE - 100;
+        return n;
+}
+
+/* Of SENT_PACKETS: those that come out of fd. */
+static unsigned passed(int vm, const Packet *p, int fd) {
+        struct pollfd pfd = { .fd = fd, .events = POLLIN };
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < SENT_PACKETS; i++) {
+                packet_send(taps[vm], p);
+                n += count_large(fd);
+        }
+        while (poll(&pfd, 1, 100) > 0)
+                n += count_large(fd);
+        return n;
+}
+
+static unsigned sent6(int vm) {
+        Packet p = large_packet(vms[vm].address6, OUTSIDE6);
+
+        return passed(vm, &p, uplink);
+}
+
+static unsigned sent4(int vm) {
+        Packet p = large_packet(vms[vm].address4, OUTSIDE4);
+
+        return passed(vm, &p, uplink);
+}
+
+static unsigned sent_to_host(int vm) {
+        const struct sockaddr_in a = {
+                .sin_family = AF_INET, .sin_port = htons(2000), .sin_addr.s_addr = inet_addr(HOST4)
+        };
+        _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        Packet p = large_packet(vms[vm].address4, HOST4);
+
+        assert_int_equal(bind(fd, (const struct sockaddr *) &a, sizeof(a)), 0);
+        return passed(vm, &p, fd);
+}
+
+static int limit(int vm, uint64_t transmit_max) {
+        return filter_set_transmit_max(filter, vms[vm].tap, transmit_max);
+}
+
+#define assert_burst(n) assert_in_range(n, BURST_PACKETS, BURST_PACKETS + SLOW_PACKETS)
+
+static void what_a_vm_sends_is_limited_together(void **state) {
+        assert_int_equal(sent6(ALICE), SENT_PACKETS);
+        assert_int_equal(limit(ALICE, SLOW), 0);
+        assert_int_equal(filter_check(filter), 1);
+        assert_burst(sent6(ALICE));
+        assert_in_range(sent6(ALICE), 0, SLOW_PACKETS);
+        assert_in_range(sent4(ALICE), 0, SLOW_PACKETS);
+        assert_in_range(sent_to_host(ALICE), 0, SLOW_PACKETS);
+        assert_int_equal(sent6(ALICE2), SENT_PACKETS);
+        assert_int_equal(sent4(BOB), SENT_PACKETS);
+        assert_int_equal(sent_to_host(BOB), SENT_PACKETS);
+        assert_false(goes_out(BOB, vms[ALICE].address6));
+}
+
+static void what_a_limited_vm_gets_is_not(void **state) {
+        Packet p = large_packet(OUTSIDE6, vms[ALICE].address6);
+        unsigned n = 0;
+
+        assert_int_equal(limit(ALICE, SLOW), 0);
+        assert_burst(sent4(ALICE));
+        for (unsigned i = 0; i < SENT_PACKETS; i++)
+                n += packet_passes(uplink, &p, taps[ALICE], vms[ALICE].address6);
+        assert_int_equal(n, SENT_PACKETS);
+}
+
+static void a_limit_is_changed_and_lifted(void **state) {
+        assert_int_equal(limit(ALICE, SLOW), 0);
+        assert_burst(sent6(ALICE));
+        assert_int_equal(limit(ALICE, SLOW), 0); /* no change, and so no new bucket */
+        assert_in_range(sent6(ALICE), 0, SLOW_PACKETS);
+        assert_int_equal(limit(ALICE, SENT_PACKETS * LARGE), 0);
+        assert_int_equal(filter_check(filter), 1);
+        assert_int_equal(sent6(ALICE), SENT_PACKETS);
+        assert_int_equal(limit(ALICE, SLOW), 0);
+        assert_burst(sent4(ALICE));
+        assert_int_equal(limit(ALICE, UINT64_MAX), 0);
+        assert_int_equal(filter_check(filter), 1);
+        assert_int_equal(sent6(ALICE), SENT_PACKETS);
+        assert_int_equal(limit(ALICE, UINT64_MAX), 0);
+        assert_int_equal(limit(ALICE, 0), 0);
+        assert_int_equal(filter_check(filter), 1);
+        assert_int_equal(filter_dispatch(filter), 0);
+        assert_false(goes_out(ALICE, vms[BOB].address6));
+}
+
+static pid_t send_forever(int vm) {
+        Packet p = large_packet(vms[vm].address6, OUTSIDE6);
+        pid_t pid = fork();
+
+        assert_true(pid >= 0);
+        if (pid > 0)
+                return pid;
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;)
+                (void) !write(taps[vm], p.data, p.size);
+}
+
+/* Every change fills the bucket once, and at a byte a second nothing else does. */
+static void there_is_no_moment_without_a_limit(void **state) {
+        const unsigned changes = 100, most = changes * (unsigned) (FILTER_TRANSMIT_BURST / LARGE);
+        unsigned n = 0;
+        pid_t pid;
+
+        assert_int_equal(limit(ALICE, 1), 0);
+        assert_in_range(sent6(ALICE), BURST_PACKETS - 1, BURST_PACKETS);
+        pid = send_forever(ALICE);
+        for (unsigned i = 0; i < changes; i++) {
+                assert_int_equal(limit(ALICE, 2 - i % 2), 0);
+                assert_int_equal(usleep(2 * USEC_PER_MSEC), 0);
+                n += count_large(uplink);
+        }
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        n += count_large(uplink);
+        assert_in_range(n, 1, most);
+}
+
+static void a_limit_is_there_again_with_the_table(void **state) {
+        assert_int_equal(limit(ALICE, SLOW), 0);
+        assert_int_equal(filter_install(filter), 0);
+        assert_int_equal(filter_check(filter), 1);
+        assert_burst(sent6(ALICE));
+        somebody_else("flush ruleset");
+        assert_int_equal(sent6(ALICE), SENT_PACKETS);
+        assert_int_equal(filter_install(filter), 0);
+        assert_int_equal(filter_check(filter), 1);
+        assert_burst(sent6(ALICE));
+
+        somebody_else("flush ruleset");
+        assert_int_equal(limit(BOB, SLOW), 0); /* mends it, too */
+        assert_int_equal(filter_check(filter), 1);
+        assert_burst(sent6(ALICE));
+        assert_burst(sent6(BOB));
+
+        assert_int_equal(filter_uninstall(filter), 0);
+        assert_int_equal(limit(BOB, UINT64_MAX), 0); /* only remembered */
+        assert_int_equal(filter_install(filter), 0);
+        assert_burst(sent6(ALICE));
+        assert_int_equal(sent6(BOB), SENT_PACKETS);
+}
+
+static void a_limit_comes_and_goes_with_its_tap(void **state) {
+        FilterTap alice = filter_tap(ALICE);
+
+        assert_int_equal(limit(ALICE, SLOW), 0);
+        assert_int_equal(filter_remove(filter, vms[ALICE].tap), 0);
+        assert_int_equal(filter_check(filter), 1);
+        assert_int_equal(limit(ALICE, SLOW), -ENOENT);
+        assert_int_equal(filter_add(filter, &alice), 0);
+        assert_int_equal(sent6(ALICE), SENT_PACKETS);
+        assert_int_equal(filter_remove(filter, vms[ALICE].tap), 0);
+        alice.transmit_max = SLOW;
+        assert_int_equal(filter_add(filter, &alice), 0);
+        assert_int_equal(filter_check(filter), 1);
+        assert_burst(sent6(ALICE));
+}
+
+static void every_limit_can_be_set(void **state) {
+        static const uint64_t limits[] = { 1, SLOW, UINT32_MAX, FILTER_TRANSMIT_MAX, FILTER_TRANSMIT_MAX + 1,
+                UINT64_MAX - 1 };
+
+        for (size_t i = 0; i < ELEMENTSOF(limits); i++) {
+                assert_int_equal(limit(ALICE, limits[i]), 0);
+                assert_int_equal(filter_check(filter), 1);
+        }
+        assert_int_equal(sent6(ALICE), SENT_PACKETS);
+}
+
 /* Others */
 
 static void a_flush_by_somebody_else_is_noticed_and_mended(void **state) {
@@ -309,10 +507,12 @@ static void a_change_from_within_is_noticed(void **state) {
                 "insert rule inet " FILTER_TABLE " source accept",
                 "flush chain inet " FILTER_TABLE " between",
                 "delete element inet " FILTER_TABLE " taps { \"tap-0000000a\" }",
+                "delete element inet " FILTER_TABLE " limited { \"tap-0000000a\" }",
                 "add element inet " FILTER_TABLE " peers6 { \"tap-0000000b\" . fd00:1::a }",
                 "delete table inet " FILTER_TABLE,
         };
 
+        assert_int_equal(limit(ALICE, SLOW), 0);
         for (size_t i = 0; i < ELEMENTSOF(changes); i++) {
                 somebody_else(changes[i]);
                 assert_int_equal(filter_dispatch(filter), 1);
@@ -505,7 +705,7 @@ static void a_tap_or_address_is_there_once(void **state) {
 }
 
 static FilterTap numbered(unsigned i, char name[static 16]) {
-        FilterTap t = { .tap = name };
+        FilterTap t = { .tap = name, .transmit_max = 1 << 20 };
 
         (void) snprintf(name, 16, "tap-%08x", 0x1000 + i);
         t.address6 = (struct in6_addr){
@@ -531,7 +731,7 @@ static void one_owner_has_so_many_vms_at_most(void **state) {
 
 static void a_thousand_taps_come_and_go_and_leave_nothing(void **state) {
         _cleanup_free_ char *before = NULL, *after = NULL;
-        uint64_t t0, added, removed;
+        uint64_t t0, added, changed, removed;
         char name[16], owner[16];
 
         before = show("list table inet " FILTER_TABLE);
@@ -544,10 +744,16 @@ static void a_thousand_taps_come_and_go_and_leave_nothing(void **state) {
                 assert_int_equal(filter_add(filter, &t), 0);
         }
         added = now_usec(CLOCK_MONOTONIC);
+        for (unsigned i = 0; i < MANY; i++) {
+                numbered(i, name);
+                assert_int_equal(filter_set_transmit_max(filter, name, 2 << 20), 0);
+        }
+        changed = now_usec(CLOCK_MONOTONIC);
         assert_int_equal(filter_check(filter), 1);
         removed = now_usec(CLOCK_MONOTONIC);
-        print_message("%u TAPs added, each in %u µs; checked in %u µs\n", MANY,
-                        (unsigned) ((added - t0) / MANY), (unsigned) (removed - added));
+        print_message("%u TAPs added, each in %u µs; limits changed, each in %u µs; checked in %u µs\n",
+                        MANY, (unsigned) ((added - t0) / MANY), (unsigned) ((changed - added) / MANY),
+                        (unsigned) (removed - changed));
         for (unsigned i = 0; i < MANY; i++) {
                 numbered(i, name);
                 assert_int_equal(filter_remove(filter, name), 0);
@@ -626,6 +832,13 @@ int main(void) {
                 TEST(ipv4_leaves_under_the_hosts_address_and_comes_back),
                 TEST(between_vms_nothing_is_masqueraded),
                 TEST(neighbour_discovery_passes_within_its_limit),
+                TEST(what_a_vm_sends_is_limited_together),
+                TEST(what_a_limited_vm_gets_is_not),
+                TEST(a_limit_is_changed_and_lifted),
+                TEST(there_is_no_moment_without_a_limit),
+                TEST(a_limit_is_there_again_with_the_table),
+                TEST(a_limit_comes_and_goes_with_its_tap),
+                TEST(every_limit_can_be_set),
                 TEST(a_flush_by_somebody_else_is_noticed_and_mended),
                 TEST(a_change_from_within_is_noticed),
                 TEST(changes_of_other_tables_are_no_news),
