@@ -4,7 +4,7 @@
  *
  *   there, sockets came back   → adopted as it was: running, suspended, or still starting
  *   there, half-made           → its end is brought about, the start counts as undone
- *   not there                  → the VM ended while nobody looked
+ *   not there                  → the VM ended while nobody looked, or its guest sleeps without one: adoption-asleep.c
  *   never finished creating    → it is removed
  *
  * A scope of ours without a record is an accident of a daemon killed while deleting: it is stopped. */
@@ -12,17 +12,14 @@
 #include "compute/adoption.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
-#include "basic/parse-util.h"
 #include "basic/string-util.h"
-#include "compute/agent.h"
-#include "compute/console.h"
+#include "compute/adoption-internal.h"
 #include "compute/reconcile.h"
 #include "compute/requests.h"
 #include "compute/scope.h"
@@ -31,7 +28,6 @@
 #include "compute/vm-awake.h"
 #include "compute/vm-exit.h"
 #include "compute/vm-record.h"
-#include "hypervisor/memory-image.h"
 #include "shared/bus-util.h"
 #include "shared/catalog-ids.h"
 #include "shared/log.h"
@@ -67,107 +63,16 @@ static void adoption_free(Adoption *a) {
         free(a);
 }
 
-/* Takes one fd of the name and tag out of the store. */
-static int store_take(FdStore *store, const char *name, FdTag tag) {
-        for (size_t i = 0; i < store->n; i++)
-                if (store->fds[i].fd >= 0 && streq(store->fds[i].name, name) &&
-                    (tag == FD_TAG_NONE || fd_store_get_tag(store->fds[i].fd) == tag))
-                        return TAKE_FD(store->fds[i].fd);
-        return -EBADF;
-}
-
-static void adopt_sessions(Adoption *a, Vm *vm) {
-        _cleanup_free_ char *suffix = strprintf("-%s", vm->name);
-        size_t l = suffix ? strlen(suffix) : 0;
-
-        for (size_t i = 0; suffix && i < a->store->n; i++) {
-                _cleanup_free_ char *name = NULL, *number = NULL;
-                const char *rest;
-                int stdio, standard_error, control;
-                size_t n;
-                unsigned stream;
-
-                if (a->store->fds[i].fd < 0)
-                        continue;
-                rest = startswith(a->store->fds[i].name, "exec-");
-                n = rest ? strcspn(rest, "-") : 0;
-                if (n == 0 || !streq(rest + n, suffix) || l == 0)
-                        continue;
-                number = strndup(rest, n);
-                name = strdup(a->store->fds[i].name);
-                if (!number || !name || parse_uint(number, UINT32_MAX, &stream) < 0)
-                        continue;
-                stdio = store_take(a->store, name, FD_TAG_STDIO);
-                standard_error = store_take(a->store, name, FD_TAG_STDERR);
-                control = store_take(a->store, name, FD_TAG_CONTROL);
-                if (agent_adopt_session(vm->runtime->agent, stream, stdio, standard_error, control) < 0) {
-                        fd_store_shutdown(stdio);
-                        fd_store_shutdown(standard_error);
-                        fd_store_shutdown(control);
-                        fd_store_remove(name);
-                }
-        }
-}
-
-static void adopt_attachments(Adoption *a, Vm *vm) {
-        static const char *const kinds[] = { "console", "log" };
-
-        for (unsigned k = 0; k < ELEMENTSOF(kinds); k++) {
-                _cleanup_free_ char *name = strprintf("%s-%s", kinds[k], vm->name);
-                int fd;
-
-                while (name && (fd = store_take(a->store, name, FD_TAG_NONE)) >= 0)
-                        if (console_adopt_attachment(vm->runtime->console, fd, k == 0) < 0)
-                                fd_store_shutdown(fd);
-        }
-}
-
-static void adopt_channels(Adoption *a, Vm *vm, const char *name) {
-        VmRuntime *rt = vm->runtime;
-
-        rt->monitor_fd = store_take(a->store, name, FD_TAG_MONITOR);
-        rt->agent_fd = store_take(a->store, name, FD_TAG_AGENT);
-        rt->console_fd = store_take(a->store, name, FD_TAG_CONSOLE);
-        rt->agent_peer = store_take(a->store, name, FD_TAG_AGENT_PEER);
-        rt->console_peer = store_take(a->store, name, FD_TAG_CONSOLE_PEER);
-        rt->memory_fd = store_take(a->store, name, FD_TAG_MEMORY);
-}
-
-static int adopt_state(Adoption *a, Vm *vm) {
-        _cleanup_free_ char *name = strprintf("state-%s", vm->name);
-
-        return name ? store_take(a->store, name, FD_TAG_NONE) : -EBADF;
-}
-
-static int open_image(Vm *vm) {
-        _cleanup_close_ int dir_fd = vm_directory_open(vm, false);
-
-        return dir_fd < 0 ? dir_fd : openat(dir_fd, MEMORY_IMAGE_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-}
-
-static VmRuntime *adopt_identity(Vm *vm, const VmRecordRuntime *record) {
-        VmRuntime *rt = vm_runtime_new(vm);
-
-        if (!rt)
-                return NULL;
-        rt->uid = record->uid;
-        uid_pool_reserve(vm->manager, rt->uid);
-        rt->accelerator = record->accelerator;
-        if (!isempty(record->vmm_version))
-                rt->vmm_version = strdup(record->vmm_version);
-        return rt;
-}
-
 static int adopt_runtime(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
         _cleanup_free_ char *name = strprintf("vm-%s", vm->name), *cgroup = NULL;
         VmRuntime *rt;
         int r;
 
-        rt = adopt_identity(vm, record);
+        rt = adoption_runtime_new(vm, record);
         if (!rt || !name)
                 return -ENOMEM;
-        adopt_channels(a, vm, name);
-        rt->state_fd = adopt_state(a, vm);
+        adoption_take_channels(a->store, vm, name);
+        rt->state_fd = adoption_take_state(a->store, vm);
         rt->process.pid = record->pid;
         rt->process.pidfd = pidfd_open_pid(record->pid);
         rt->scope_requested = rt->scope_up = true;
@@ -179,7 +84,7 @@ static int adopt_runtime(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
                 rt->exited = true;
                 return -ESRCH;
         }
-        vm_network_adopt(vm, store_take(a->store, name, FD_TAG_TAP));
+        vm_network_adopt(vm, adoption_take(a->store, name, FD_TAG_TAP));
         r = vm_watch_exit(vm);
         if (r >= 0)
                 r = vm_watch_oom(vm);
@@ -190,37 +95,8 @@ static int adopt_runtime(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
         r = vm_open_channels(vm, true);
         if (r < 0)
                 return r;
-        if (rt->agent)
-                adopt_sessions(a, vm);
-        adopt_attachments(a, vm);
+        adoption_take_clients(a->store, vm);
         return 0;
-}
-
-/* The former daemon had it end already, or that did not go on yet: both lead to a guest that sleeps without a VMM. */
-static void adopt_between(Vm *vm) {
-        VmRuntime *rt = vm->runtime;
-
-        if (vm->state == VM_HIBERNATING)
-                rt->saved = true;
-        else {
-                if (rt->state_fd < 0)
-                        rt->image_fd = open_image(vm);
-                rt->restoring = true;
-                vm->wake_wanted = true;
-                vm->failure = -ECANCELED;
-        }
-        vm_kill(vm);
-}
-
-/* True when the guest is in what was saved of it, and not in the VMM. */
-static bool is_saved(Vm *vm) {
-        _cleanup_close_ int image_fd = -EBADF;
-
-        if (vm->runtime->state_fd >= 0)
-                return true;
-        if (vm->state == VM_RESUMING)
-                image_fd = open_image(vm);
-        return image_fd >= 0;
 }
 
 /* The daemon died in the middle of something that had a VMM. */
@@ -239,7 +115,7 @@ static void adopt_interrupted(Vm *vm, bool frozen) {
                 break;
 
         case VM_HIBERNATING:
-                if (is_saved(vm)) {
+                if (adopt_is_saved(vm)) {
                         adopt_between(vm);
                         break;
                 }
@@ -248,7 +124,7 @@ static void adopt_interrupted(Vm *vm, bool frozen) {
                 break;
 
         case VM_RESUMING:
-                if (is_saved(vm)) {
+                if (adopt_is_saved(vm)) {
                         adopt_between(vm);
                         break;
                 }
@@ -287,89 +163,9 @@ static void adopt_ended(Vm *vm) {
         }
 }
 
-/* Where it sleeps without a VMM: in memory and with what its VMM said of it (0), or on disk (1). An image from before the host was
- * started anew is good for a guest that had not begun to wake. */
-static int find_asleep(Adoption *a, Vm *vm, const VmRecordRuntime *record, const char *name) {
-        VmRuntime *rt = vm->runtime;
-
-        adopt_channels(a, vm, name);
-        rt->monitor_fd = safe_close(rt->monitor_fd);
-        rt->state_fd = adopt_state(a, vm);
-        if (vm->state != VM_RESUMING || record->same_boot)
-                rt->image_fd = open_image(vm);
-        if (rt->image_fd < 0 && (rt->memory_fd < 0 || rt->state_fd < 0))
-                return -ENODATA;
-        if (rt->image_fd < 0)
-                return 0;
-        rt->image_fd = safe_close(rt->image_fd);
-        return 1;
-}
-
-/* The channels are those of its next VMM, too, or it gets new ones. */
-static int open_asleep(Adoption *a, Vm *vm) {
-        VmRuntime *rt = vm->runtime;
-        int r;
-
-        if (rt->agent_fd < 0 || rt->agent_peer < 0 || rt->console_fd < 0 || rt->console_peer < 0) {
-                rt->agent_fd = safe_close(rt->agent_fd);
-                rt->agent_peer = safe_close(rt->agent_peer);
-                rt->console_fd = safe_close(rt->console_fd);
-                rt->console_peer = safe_close(rt->console_peer);
-                return 0;
-        }
-        rt->agent_ready = true;
-        r = vm_open_channels(vm, true);
-        if (r < 0)
-                return r;
-        adopt_sessions(a, vm);
-        adopt_attachments(a, vm);
-        return 0;
-}
-
-/* As adopt_between(), and the VMM has ended; only its scope is still there. */
-static void adopt_ended_between(Adoption *a, Vm *vm) {
-        _cleanup_free_ char *name = strprintf("vm-%s", vm->name);
-        VmRuntime *rt = vm->runtime;
-        int r;
-
-        rt->monitor_fd = safe_close(rt->monitor_fd);
-        vm_network_adopt(vm, name ? store_take(a->store, name, FD_TAG_TAP) : -EBADF);
-        r = open_asleep(a, vm);
-        if (r < 0)
-                log_vm_warning_errno(vm, r, "VM '%s' was adopted without all of its channels: %m", vm->name);
-        adopt_between(vm);
-}
-
-static int adopt_asleep(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
-        _cleanup_free_ char *name = strprintf("vm-%s", vm->name);
-        bool waking = vm->state == VM_RESUMING, on_disk;
-        VmRuntime *rt;
-        int r;
-
-        rt = adopt_identity(vm, record);
-        if (!rt || !name)
-                return -ENOMEM;
-        r = find_asleep(a, vm, record, name);
-        if (r < 0) {
-                fd_store_remove_vm(vm);
-                fd_store_remove_state(vm);
-                vm_runtime_free(vm);
-                return r;
-        }
-        on_disk = r > 0;
-        if (vm->state != VM_HIBERNATED)
-                vm_set_state(vm, VM_HIBERNATED, "A restart of hero-computed came between.");
-        vm_network_adopt(vm, store_take(a->store, name, FD_TAG_TAP));
-        r = open_asleep(a, vm);
-        if (on_disk && (rt->memory_fd >= 0 || rt->state_fd >= 0 || vm->network.tap_fd >= 0))
-                vm_give_memory_back(vm); /* the former daemon had not come to it */
-        if (rt->memory_fd >= 0)
-                capacity_force(vm, true);
-        if (waking)
-                vm_awake(vm, "it was being woken.");
-        else if (rt->memory_fd >= 0)
-                (void) request_hibernate(vm, &(Job *) { NULL }, NULL);
-        return r;
+static bool sleeps_without_vmm(const Vm *vm, const VmRecordRuntime *record, const Scope *s) {
+        return vm->state == VM_HIBERNATED ||
+                ((vm->state == VM_HIBERNATING || vm->state == VM_RESUMING) && (!s || record->pid <= 0));
 }
 
 static void adopt_vm(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
@@ -390,8 +186,9 @@ static void adopt_vm(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
                 return;
         }
         HASH_FIND(hh, a->scopes, vm->unit, strlen(vm->unit), s);
-        if (!s && (vm->state == VM_HIBERNATED || vm->state == VM_HIBERNATING || vm->state == VM_RESUMING)) {
-                r = record->present ? adopt_asleep(a, vm, record) : -ENODATA;
+        /* A scope without a VMM that the record knew of is nobody's, and is stopped as such. */
+        if (sleeps_without_vmm(vm, record, s)) {
+                r = record->present ? adopt_asleep(a->store, vm, record) : -ENODATA;
                 if (r < 0 && r != -ENODATA)
                         log_vm_warning_errno(vm, r, "VM '%s' was adopted without all of its channels: %m", vm->name);
                 if (r != -ENODATA)
@@ -409,8 +206,8 @@ static void adopt_vm(Adoption *a, Vm *vm, const VmRecordRuntime *record) {
         if (r == -ESRCH) {
                 if (vm->state == VM_STARTING)
                         vm->failure = -ECANCELED;
-                if ((vm->state == VM_HIBERNATING || vm->state == VM_RESUMING) && is_saved(vm))
-                        adopt_ended_between(a, vm);
+                if ((vm->state == VM_HIBERNATING || vm->state == VM_RESUMING) && adopt_is_saved(vm))
+                        adopt_ended_between(a->store, vm);
                 else
                         vm_check_gone(vm);
         } else {
@@ -544,7 +341,7 @@ static int on_units(sd_bus_message *reply, void *userdata, sd_bus_error *error) 
         int r;
 
         r = e ? -sd_bus_error_get_errno(e) : read_scopes(a, reply);
-        m->network.wake_tun = store_take(a->store, "wake", FD_TAG_NONE);
+        m->network.wake_tun = adoption_take(a->store, "wake", FD_TAG_NONE);
         if (r < 0)
                 (void) log_error_errno(r, "systemd does not list its units: %s", e ? e->message : strerror(-r));
         else

@@ -65,9 +65,9 @@ def test_the_wrong_state_is_said_with_what_to_do(host):
     refused(host, ['start', 'erin'], 'is running')
     host.heroctl('suspend', 'erin')
     refused(host, ['start', 'erin'], 'resume it')
-    refused(host, ['exec', 'erin', '--', 'true'], 'resume it first')
     refused(host, ['restart', 'erin'], 'resume it first')
     host.heroctl('stop', 'erin')
+    refused(host, ['exec', 'erin', '--', 'true'], 'start it first')
     refused(host, ['suspend', 'erin'], 'does not run')
     refused(host, ['console', 'erin'], 'start it first')
 

@@ -369,7 +369,7 @@ static void silent_daemon_times_out_and_blocks_nobody(void **state) {
 static int on_trickle(sd_event_source *s, uint64_t usec, void *userdata) {
         Fixture *f = userdata;
 
-        if (f->n_connections > 0)
+        if (f->n_asked > 0)
                 (void) send(f->fd[f->n_connections - 1], " ", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
         (void) sd_event_source_set_time_relative(s, 20 * USEC_PER_MSEC);
         return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
