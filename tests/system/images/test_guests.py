@@ -26,7 +26,8 @@ def test_provision_from_a_registry_gives_a_guest_with_the_os_release_of_the_imag
 
 @pytest.mark.parametrize('tag, memory, at_least, every', [('alpine', '256M', 30, 1), ('layers', '256M', 150, 1), ('many', '512M', 50000, 50)])
 def test_a_guest_sees_what_umoci_unpacks(host, images, registry, layout, tag, memory, at_least, every):
-    host.heroctl('provision', 'carol', '--image', tag, f'--memory={memory}', timeout=90)
+    # With a network resolv.conf would be the host's.
+    host.heroctl('provision', 'carol', '--no-network', '--image', tag, f'--memory={memory}', timeout=90)
     seen = host.heroctl('exec', 'carol', '--', '/bin/tree-list', '/', str(every), timeout=120).out
     assert_same(listed(layout, tag), seen, at_least)
     host.heroctl('deprovision', 'carol')
@@ -48,7 +49,7 @@ def test_a_debian_with_systemd_as_its_command_boots_it_and_has_what_umoci_unpack
     registry.push('debian')
     images.pulled('debian', timeout=90)
     # First without systemd, which writes.
-    seen = host.heroctl('run', '--rm', '--memory=512M', 'debian', 'tree-list', '/', '5', timeout=120).out
+    seen = host.heroctl('run', '--rm', '--no-network', '--memory=512M', 'debian', 'tree-list', '/', '5', timeout=120).out
     assert_same(listed(layout, 'debian'), seen, 6000)
 
     host.heroctl('provision', 'dave', '--image', 'debian', '--memory=512M', timeout=120)
