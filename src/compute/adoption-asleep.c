@@ -42,8 +42,10 @@ bool adopt_is_saved(Vm *vm) {
 
         if (vm->runtime->state_fd >= 0)
                 return true;
-        if (vm->state == VM_RESUMING)
+        /* One that resumes in its VMM has nothing to do with what an image says. */
+        if (vm->runtime->restoring)
                 image_fd = open_image(vm);
+        vm->runtime->restoring = false;
         return image_fd >= 0;
 }
 
@@ -52,6 +54,7 @@ bool adopt_is_saved(Vm *vm) {
 static int find_asleep(FdStore *store, Vm *vm, const VmRecordRuntime *record, const char *name) {
         VmRuntime *rt = vm->runtime;
 
+        rt->restoring = false;
         adoption_take_channels(store, vm, name);
         rt->monitor_fd = safe_close(rt->monitor_fd);
         rt->state_fd = adoption_take_state(store, vm);

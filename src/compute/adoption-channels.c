@@ -98,6 +98,9 @@ VmRuntime *adoption_runtime_new(Vm *vm, const VmRecordRuntime *record) {
         rt->uid = record->uid;
         uid_pool_reserve(vm->manager, rt->uid);
         rt->accelerator = record->accelerator;
+        rt->cpus = record->cpus ?: vm->spec.cpus;
+        rt->memory = record->memory ?: vm->spec.memory;
+        rt->restoring = record->restoring && vm->state == VM_RESUMING;
         if (!isempty(record->vmm_version))
                 rt->vmm_version = strdup(record->vmm_version);
         return rt;

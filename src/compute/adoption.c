@@ -145,6 +145,7 @@ static void adopt_interrupted(Vm *vm, bool frozen) {
 }
 
 static void adopt_ended(Vm *vm) {
+        (void) vm_hibernate_discard(vm); /* a guest that had gone on, or else it would have been found asleep */
         switch (vm->state) {
 
         case VM_STARTING:

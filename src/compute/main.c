@@ -17,6 +17,7 @@
 #include "shared/log.h"
 
 #define LAST_ENDS_USEC (2 * USEC_PER_SEC)
+#define LAST_WRITES_USEC (25 * USEC_PER_SEC) /* below TimeoutStopSec= of the unit */
 #define NAME_IS_OURS 1u /* DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER */
 
 static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
@@ -36,10 +37,19 @@ static bool ends_are_recorded(const Manager *m) {
         return true;
 }
 
+/* A guest that is on its way to the disk, and has no VMM any more: when we are stopped, and not only restarted, systemd forgets
+ * the memory it is in. */
+static bool guests_are_written(const Manager *m) {
+        for (const Vm *vm = m->vms_by_name; vm; vm = vm->hh_name.next)
+                if (vm->state == VM_HIBERNATING && vm->runtime && vm->runtime->hibernator)
+                        return false;
+        return true;
+}
+
 static int on_each_event(sd_event_source *s, void *userdata) {
         Manager *m = userdata;
 
-        return ends_are_recorded(m) ? sd_event_exit(m->event, 0) : 0;
+        return ends_are_recorded(m) && guests_are_written(m) ? sd_event_exit(m->event, 0) : 0;
 }
 
 static int on_long_enough(sd_event_source *s, uint64_t usec, void *userdata) {
@@ -52,8 +62,10 @@ static int on_long_enough(sd_event_source *s, uint64_t usec, void *userdata) {
 static int on_terminate(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
         Manager *m = userdata;
 
-        if (ends_are_recorded(m) || sd_event_add_post(m->event, NULL, on_each_event, m) < 0 ||
-            sd_event_add_time_relative(m->event, NULL, CLOCK_MONOTONIC, LAST_ENDS_USEC, 0, on_long_enough, m) < 0)
+        uint64_t limit = guests_are_written(m) ? LAST_ENDS_USEC : LAST_WRITES_USEC;
+
+        if ((ends_are_recorded(m) && guests_are_written(m)) || sd_event_add_post(m->event, NULL, on_each_event, m) < 0 ||
+            sd_event_add_time_relative(m->event, NULL, CLOCK_MONOTONIC, limit, 0, on_long_enough, m) < 0)
                 return sd_event_exit(m->event, 0);
         return sd_event_source_set_enabled(s, SD_EVENT_OFF);
 }

@@ -34,6 +34,10 @@
 #define FILTER_REPAIRS_MAX 10u
 #define FILTER_REPAIRS_USEC (10 * USEC_PER_SEC)
 
+/* So many times in that interval packets for sleeping VMs are read, some dozens each time. */
+#define WAKE_RATE_INTERVAL (10 * USEC_PER_MSEC)
+#define WAKE_RATE_BURST 20u
+
 static bool subnet_is_used(Manager *m, const Subnet *s) {
         if (subnet_equal(s, &m->network.subnet))
                 return true;
@@ -170,6 +174,11 @@ static int open_mycelium(Manager *m) {
         return mycelium_new(m->event, &options, &events, m, &n->mycelium);
 }
 
+static void try_filter_later(Network *n) {
+        (void) sd_event_source_set_time_relative(n->filter_timer, FILTER_REPAIRS_USEC);
+        (void) sd_event_source_set_enabled(n->filter_timer, SD_EVENT_ONESHOT);
+}
+
 static void repair_filter(Manager *m) {
         Network *n = &m->network;
         uint64_t now = now_usec(CLOCK_MONOTONIC);
@@ -181,13 +190,14 @@ static void repair_filter(Manager *m) {
         if (n->filter_repairs++ >= FILTER_REPAIRS_MAX) {
                 if (n->filter_repairs == FILTER_REPAIRS_MAX + 1)
                         log_warning("Somebody keeps changing the nftables table '" FILTER_TABLE "'; waiting before it is installed again.");
-                (void) sd_event_source_set_time_relative(n->filter_timer, FILTER_REPAIRS_USEC);
-                (void) sd_event_source_set_enabled(n->filter_timer, SD_EVENT_ONESHOT);
+                try_filter_later(n);
                 return;
         }
-        if (filter_install(n->filter) < 0)
-                log_error("Cannot install the nftables table '" FILTER_TABLE "' again: %s", filter_error(n->filter));
-        else
+        if (filter_install(n->filter) < 0) {
+                log_error("Cannot install the nftables table '" FILTER_TABLE "' again, VMs are not filtered; trying again in 10s: %s",
+                          filter_error(n->filter));
+                try_filter_later(n);
+        } else
                 log_notice("Somebody changed the nftables table '" FILTER_TABLE "'; it was installed again.");
 }
 
@@ -280,8 +290,8 @@ static int open_wake(Manager *m, char **ret_text) {
                 return r;
         n->wake_ifindex = link.ifindex;
         r = sd_event_add_io(m->event, &n->wake_source, wake_fd(n->wake), EPOLLIN, on_wake_readable, m);
-        /* Somebody waits, while nobody does for most else. */
-        return r < 0 ? r : sd_event_source_set_priority(n->wake_source, SD_EVENT_PRIORITY_IMPORTANT);
+        /* A flood for one that sleeps must not be all that is looked at: to wake it takes answers of others. */
+        return r < 0 ? r : sd_event_source_set_ratelimit(n->wake_source, WAKE_RATE_INTERVAL, WAKE_RATE_BURST);
 }
 
 /* The host's own address among its VMs', so that it speaks to them with the same one whether they sleep or not. Where the
@@ -300,14 +310,18 @@ static void add_host_address(Manager *m) {
 static void remake_wake(Manager *m) {
         _cleanup_free_ char *text = NULL;
         Network *n = &m->network;
+        Wake *old = n->wake;
 
         n->wake_source = sd_event_source_disable_unref(n->wake_source);
-        n->wake = wake_free(n->wake);
+        n->wake = NULL;
         fd_store_remove("wake");
         if (open_wake(m, &text) < 0) {
+                wake_free(n->wake);
+                n->wake = old; /* knows the addresses, and nothing comes of it */
                 log_error("%s Sleeping VMs are not woken by packets until it is there; trying again in a minute.", strna(text));
                 return;
         }
+        wake_free(old);
         add_host_address(m);
         for (Vm *vm = m->vms_by_name; vm; vm = vm->hh_name.next)
                 if (vm->network.asleep)
@@ -394,8 +408,11 @@ void network_adopted(Manager *m) {
 
         if (!n->netlink)
                 return;
-        if (filter_install(n->filter) < 0)
-                log_error("Cannot install the nftables table '" FILTER_TABLE "': %s", filter_error(n->filter));
+        if (filter_install(n->filter) < 0) {
+                log_error("Cannot install the nftables table '" FILTER_TABLE "', VMs are not filtered; trying again in 10s: %s",
+                          filter_error(n->filter));
+                try_filter_later(n);
+        }
         n->filter_installed = true;
         remove_leftovers(m);
 }

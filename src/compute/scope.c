@@ -319,7 +319,7 @@ static VmmSpec scope_vmm_spec(const Vm *vm) {
                 .name = vm->name,
                 .id = vm->id,
                 .cpus = vm->spec.cpus,
-                .memory = vm->spec.memory,
+                .memory = vm->runtime && vm->runtime->memory > 0 ? vm->runtime->memory : vm->spec.memory,
                 .accelerator = vm->runtime ? vm->runtime->accelerator : ACCELERATOR_TCG,
                 .memory_fd = -EBADF,
                 .tap_fd = -EBADF,

@@ -34,8 +34,8 @@ int vm_start_network(Vm *vm, int *ret_fd, char **ret_text);
 
 /* vm-hibernate.c. The VMM of a guest that was saved is gone. */
 void vm_hibernate_gone(Vm *vm);
-/* The memory is not wanted any more: the VM is stopped or removed while its guest sleeps. */
-void vm_hibernate_discard(Vm *vm);
+/* What the guest sleeps in is removed: it goes on, or is no more. -errno: the image is there yet. */
+int vm_hibernate_discard(Vm *vm);
 
 /* It is on disk, and all that it held is free for others. */
 void vm_give_memory_back(Vm *vm);

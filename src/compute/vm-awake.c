@@ -7,12 +7,16 @@
 
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
+#include "basic/time-util.h"
 #include "compute/console.h"
 #include "compute/manager.h"
 #include "compute/requests.h"
 #include "shared/bus-util.h"
 #include "shared/error-names.h"
 #include "shared/log.h"
+
+#define WAKE_PAUSE_MIN (250 * USEC_PER_MSEC)
+#define WAKE_PAUSE_MAX (5 * 60 * USEC_PER_SEC)
 
 struct VmCall {
         TAILQ_ENTRY(VmCall) calls;
@@ -60,6 +64,10 @@ void vm_awake_packet(Vm *vm, const PacketInfo *packet) {
         _cleanup_free_ char *why = NULL;
         char source[INET6_ADDRSTRLEN] = "?";
 
+        if (now_usec(CLOCK_MONOTONIC) < vm->wake_after) {
+                vm_network_rest(vm);
+                return;
+        }
         (void) inet_ntop(AF_INET6, &packet->source, source, sizeof(source));
         why = packet->has_header && (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP) ?
                 strprintf("a packet from %s to port %u (%s).", source, packet->destination_port,
@@ -109,9 +117,18 @@ static void fail_calls(Vm *vm, const char *text) {
         }
 }
 
+/* One that cannot be woken costs a scope and a VMM each time it is tried, and who sends packets does not know. */
+static void pause_packets(Vm *vm) {
+        vm->wake_pause = vm->wake_pause > 0 ? MIN2(2 * vm->wake_pause, WAKE_PAUSE_MAX) : WAKE_PAUSE_MIN;
+        vm->wake_after = now_usec(CLOCK_MONOTONIC) + vm->wake_pause;
+        vm_network_rest(vm);
+}
+
 void vm_awake_look(Vm *vm, int error, const char *text) {
-        if (vm->state == VM_RUNNING || !vm_state_is_active(vm->state))
+        if (vm->state == VM_RUNNING || !vm_state_is_active(vm->state)) {
                 vm->wake_wanted = false;
+                vm->wake_pause = vm->wake_after = 0;
+        }
         if (vm->state == VM_RUNNING) {
                 if (vm->runtime)
                         console_go_on(vm->runtime->console, false);
@@ -120,7 +137,7 @@ void vm_awake_look(Vm *vm, int error, const char *text) {
                 if (vm->runtime)
                         console_go_on(vm->runtime->console, true);
                 fail_calls(vm, text ?: vm->reason);
-                vm_network_rest(vm); /* the next packet is another try */
+                pause_packets(vm);
         }
         if (vm->wake_wanted && vm_is_asleep(vm) && !vm->job)
                 resume(vm);

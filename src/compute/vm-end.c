@@ -23,6 +23,7 @@
 #include "compute/steps.h"
 #include "compute/transient.h"
 #include "compute/vm-exit.h"
+#include "shared/child.h"
 #include "shared/log.h"
 
 static bool has_counted(const char *events, const char *name) {
@@ -258,7 +259,10 @@ static void vm_gone(Vm *vm) {
 }
 
 void vm_end_asleep(Vm *vm) {
-        vm_hibernate_discard(vm);
+        /* First, so that no image comes after its removal. */
+        child_free(vm->runtime->hibernator);
+        vm->runtime->hibernator = NULL;
+        (void) vm_hibernate_discard(vm);
         fd_store_remove_vm(vm);
         vm_exit_gone(vm);
         release(vm);

@@ -159,11 +159,12 @@ static void on_disk(Vm *vm) {
         job_step_done(vm, 0, NULL);
 }
 
-static void remove_image(Vm *vm) {
+static int remove_image(Vm *vm) {
         _cleanup_close_ int dir_fd = vm_directory_open(vm, false);
 
-        if (dir_fd >= 0)
-                (void) unlinkat(dir_fd, MEMORY_IMAGE_NAME, 0);
+        if (dir_fd < 0)
+                return dir_fd;
+        return unlinkat(dir_fd, MEMORY_IMAGE_NAME, 0) < 0 && errno != ENOENT ? negative_errno() : 0;
 }
 
 static void on_written(int status, const char *output, void *userdata) {
@@ -174,7 +175,7 @@ static void on_written(int status, const char *output, void *userdata) {
         if (vm->state != VM_HIBERNATING) {
                 /* Called back, and its memory is another one by now. */
                 if (status == 0)
-                        remove_image(vm);
+                        (void) remove_image(vm);
                 return;
         }
         if (status == 0)
@@ -197,7 +198,7 @@ static int write_begin(Vm *vm) {
                 return -ENOMEM;
         job_set_word(vm->job, "write");
         return child_run_fds(vm->manager->event, argv, (int[]) { rt->memory_fd, rt->state_fd, dir_fd }, 3,
-                             WRITE_TIMEOUT(vm->spec.memory), on_written, vm, &rt->hibernator);
+                             WRITE_TIMEOUT(rt->memory), on_written, vm, &rt->hibernator);
 }
 
 static void write_image(Vm *vm) {
@@ -266,7 +267,7 @@ static int hibernate_begin(Vm *vm, char **ret_text) {
         r = check_hibernation(vm, ret_text);
         if (r < 0)
                 return r;
-        vm_hibernate_discard(vm); /* of an earlier sleep, by a host that lost its power while that was removed */
+        (void) vm_hibernate_discard(vm); /* of an earlier sleep, by a host that lost its power while that was removed */
         vm_set_state(vm, VM_HIBERNATING, "Saving.");
         r = scope_thaw(vm, on_thawed);
         if (r < 0)
@@ -280,9 +281,14 @@ static void hibernate_cancel(Vm *vm) {
                 called_back(vm);
 }
 
-void vm_hibernate_discard(Vm *vm) {
-        remove_image(vm);
+int vm_hibernate_discard(Vm *vm) {
+        int r;
+
+        r = remove_image(vm);
+        if (r < 0)
+                return log_vm_warning_errno(vm, r, "Cannot remove the " MEMORY_IMAGE_NAME " of VM '%s': %m", vm->name);
         fd_store_remove_state(vm);
+        return 0;
 }
 
 const Step step_hibernate = { .word = "hibernate", .begin = hibernate_begin, .cancel = hibernate_cancel };

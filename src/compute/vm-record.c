@@ -160,8 +160,9 @@ static int set_runtime(json_t *o, const Vm *vm) {
                 (void) json_object_del(o, "runtime");
                 return 0;
         }
-        j = json_pack("{s:i, s:I, s:s, s:s*, s:s}", "pid", (int) rt->process.pid, "uid", (json_int_t) rt->uid, "accelerator",
-                      accelerator_to_string(rt->accelerator), "vmm", rt->vmm_version, "boot", boot_id());
+        j = json_pack("{s:i, s:I, s:s, s:s*, s:s, s:b, s:I, s:I}", "pid", (int) rt->process.pid, "uid", (json_int_t) rt->uid, "accelerator",
+                      accelerator_to_string(rt->accelerator), "vmm", rt->vmm_version, "boot", boot_id(), "restoring",
+                      (int) rt->restoring, "cpus", (json_int_t) rt->cpus, "memory", (json_int_t) rt->memory);
         return json_object_set_new(o, "runtime", j);
 }
 
@@ -385,6 +386,9 @@ static void get_runtime(json_t *o, VmRecordRuntime *ret) {
                 .pid = (pid_t) get_uint(j, "pid"),
                 .uid = (uid_t) get_uint(j, "uid"),
                 .accelerator = (int) a < 0 ? ACCELERATOR_TCG : a,
+                .restoring = json_is_true(json_object_get(j, "restoring")),
+                .cpus = (unsigned) MIN2(get_uint(j, "cpus"), (uint64_t) VM_CPUS_MAX),
+                .memory = get_uint(j, "memory"),
                 .same_boot = streq_ptr(get_string(j, "boot"), boot_id()),
         };
         if (get_string(j, "vmm"))

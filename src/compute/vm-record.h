@@ -16,7 +16,9 @@ typedef struct VmRecordRuntime {
         uid_t uid;
         Accelerator accelerator;
         char vmm_version[256]; /* "": not known */
-        bool same_boot;
+        unsigned cpus;   /* 0: as the spec says */
+        uint64_t memory; /* likewise */
+        bool same_boot, restoring;
         bool present;
 } VmRecordRuntime;
 

@@ -88,13 +88,17 @@ static void on_running(VmmMonitor *m, int error, const char *text, void *userdat
 }
 
 /* From here on there is no way back. */
-static void guest_goes_on(Vm *vm) {
+static int guest_goes_on(Vm *vm) {
         VmRuntime *rt = vm->runtime;
+        int r;
 
-        vm_hibernate_discard(vm);
+        r = vm_hibernate_discard(vm);
+        if (r < 0)
+                return r;
         rt->image_fd = safe_close(rt->image_fd);
         rt->state_fd = safe_close(rt->state_fd);
         rt->restoring = false;
+        return 0;
 }
 
 static void on_loaded(VmmMonitor *m, int error, const char *text, void *userdata) {
@@ -108,14 +112,16 @@ static void on_loaded(VmmMonitor *m, int error, const char *text, void *userdata
                 vm_start_fail(vm, -ENOTRECOVERABLE, text);
                 return;
         }
+        r = guest_goes_on(vm);
+        if (r < 0) {
+                vm_start_fail(vm, r, "What it slept in cannot be removed, and must not be there when it goes on.");
+                return;
+        }
         if (rt->to_suspended && !vm->wake_wanted) {
                 vm_disarm_timer(vm);
-                guest_goes_on(vm);
                 r = scope_freeze(vm, on_frozen);
-        } else {
-                guest_goes_on(vm);
+        } else
                 r = vm->hypervisor->resume(rt->monitor, on_running, vm);
-        }
         if (r < 0)
                 vm_start_fail(vm, r, "Cannot ask the VMM to resume, or systemd to freeze.");
 }
@@ -136,7 +142,7 @@ static int check_version(Vm *vm, char **ret_text) {
         if (rt->image_fd < 0)
                 return 0; /* a moment ago it was another VMM's; should that be of another version, it says so itself */
         r = memory_image_read_header(rt->image_fd, &image, ret_text);
-        return r < 0 ? r : memory_image_check(&image, vm->id, vm->hypervisor->name, rt->vmm_version, vm->spec.memory, ret_text);
+        return r < 0 ? r : memory_image_check(&image, vm->id, vm->hypervisor->name, rt->vmm_version, rt->memory, ret_text);
 }
 
 void vm_restore_ready(Vm *vm) {
@@ -198,7 +204,7 @@ static int open_image(Vm *vm, char **ret_text) {
         }
         r = memory_image_read_header(fd, &image, ret_text);
         if (r >= 0)
-                r = memory_image_check(&image, vm->id, vm->hypervisor->name, NULL, vm->spec.memory, ret_text);
+                r = memory_image_check(&image, vm->id, vm->hypervisor->name, NULL, vm->runtime->memory, ret_text);
         if (r < 0) {
                 why = *ret_text;
                 *ret_text = strprintf("%s Stop the VM by force to start it anew.", why ?: strerror(-r));

@@ -120,7 +120,7 @@ static int on_launched(sd_event_source *s, int fd, uint32_t revents, void *userd
 static uint64_t monitor_timeout(const Vm *vm) {
         uint64_t t = vm->manager->config.monitor_timeout;
 
-        return vm->runtime->image_fd >= 0 ? t + vm->spec.memory / LOAD_BYTES_PER_USEC_MIN : t;
+        return vm->runtime->image_fd >= 0 ? t + vm->runtime->memory / LOAD_BYTES_PER_USEC_MIN : t;
 }
 
 static void on_scope(Vm *vm, int error, const char *text) {
@@ -184,7 +184,7 @@ static int prepare_memory(Vm *vm) {
         if (!vm->hypervisor->save || rt->memory_fd >= 0)
                 return 0;
         fd = memfd_create("vm-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-        if (fd < 0 || ftruncate(fd, (off_t) vm->spec.memory) < 0 ||
+        if (fd < 0 || ftruncate(fd, (off_t) rt->memory) < 0 ||
             fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
                 return negative_errno();
         rt->memory_fd = TAKE_FD(fd);
@@ -218,6 +218,10 @@ static int launch_prepare(Vm *vm, Launch *l, int root_fd, int kernel_fd, int ini
         VmmSpec spec;
         int r;
 
+        if (!rt->restoring) {
+                rt->cpus = vm->spec.cpus;
+                rt->memory = vm->spec.memory;
+        }
         dir_fd = vm_directory_open(vm, false);
         if (dir_fd < 0)
                 return dir_fd;
@@ -236,8 +240,8 @@ static int launch_prepare(Vm *vm, Launch *l, int root_fd, int kernel_fd, int ini
         spec = (VmmSpec) {
                 .name = vm->name,
                 .id = vm->id,
-                .cpus = vm->spec.cpus,
-                .memory = vm->spec.memory,
+                .cpus = rt->cpus,
+                .memory = rt->memory,
                 .accelerator = rt->accelerator,
                 .kernel_args = vm->spec.kernel_arguments,
                 .mock_script = vm->spec.mock_script,
@@ -399,6 +403,7 @@ static int start_begin(Vm *vm, char **ret_text) {
         vm->failure_text = mfree(vm->failure_text);
         vm_exit_reset(vm);
         transient_reset(vm);
+        (void) vm_hibernate_discard(vm); /* whatever is left there is of a guest that is no more */
         if (vm->phases.requested == 0 || vm->phases.ready > 0)
                 vm->phases = (VmPhases) { .requested = now_usec(CLOCK_MONOTONIC) };
         vm_set_state_ahead(vm, VM_STARTING, "Starting.");

@@ -165,6 +165,7 @@ void vm_runtime_end_process(Vm *vm) {
         if (rt->monitor)
                 rt->monitor = vm->hypervisor->monitor_free(rt->monitor);
         rt->monitor_fd = safe_close(rt->monitor_fd);
+        rt->cpu_stat_fd = safe_close(rt->cpu_stat_fd); /* the next scope has a cgroup of its own */
         rt->launch_why = mfree(rt->launch_why);
         rt->monitor_ready = false;
         rt->scope_requested = rt->scope_up = rt->scope_gone = false;

@@ -50,6 +50,8 @@ typedef enum VmEnd {
 struct VmRuntime {
         uid_t uid;
         Accelerator accelerator;
+        unsigned cpus;          /* that the guest was started with: the spec may have changed since */
+        uint64_t memory;
         VmmProcess process;
         sd_event_source *exit_source, *control_source, *timer, *oom_source;
         sd_bus_slot *call;      /* the one call to PID 1 in flight for this VM */
@@ -118,6 +120,7 @@ struct Vm {
         LIST_HEAD(, VmWaiter) waiters;
         TAILQ_HEAD(, VmCall) calls; /* that wait for it to wake: vm-awake.c */
         unsigned n_calls;
+        uint64_t wake_pause, wake_after; /* packets do not wake it until then (CLOCK_MONOTONIC): the last wake failed */
 
         sd_event_source *transient_timer; /* until it is deleted: transient.c */
         TAILQ_ENTRY(Vm) registrations;

@@ -6,14 +6,18 @@
  *
  *     hero-hibernate FILE ID VMM VERSION      3: the memory, 4: the state of the devices, 5: the directory of FILE */
 
+#include <cap-ng.h>
+#include <fcntl.h>
 #include <linux/ioprio.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
+#include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "hypervisor/memory-image.h"
 
@@ -26,7 +30,18 @@ static void on_term(int signal) {
 /* Nobody waits for us. What cannot be had is done without. */
 static void be_humble(void) {
         static const struct sched_param param = {};
+        int fd;
 
+        /* All it needs is open, and it reads what a guest wrote. */
+        capng_clear(CAPNG_SELECT_CAPS);
+        (void) capng_apply(CAPNG_SELECT_CAPS);
+        (void) prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        /* The daemon is spared, and we are not the daemon. */
+        fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+        if (fd >= 0) {
+                (void) write_all(fd, "0", 1);
+                safe_close(fd);
+        }
         (void) sched_setscheduler(0, SCHED_IDLE, &param);
         (void) syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
 }

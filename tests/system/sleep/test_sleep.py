@@ -526,11 +526,13 @@ def test_a_hibernated_vm_needs_nothing_but_the_disk(alice):
     assert alice.host.heroctl('exec', 'alice', '--', 'echo', 'there').out == 'there\n'
 
 
-def test_after_a_stop_of_the_daemon_a_suspended_vm_is_not_said_to_be_well(host):
+def test_after_a_stop_of_the_daemon_a_suspended_vm_is_not_said_to_be_well(host, alice):
     """Its monitor was in systemd's store, which a stop empties: nobody can resume it, and it says what to do."""
+    alice.sleep('hibernate') # so that she loses nothing
     host.mock('sleepy')
     host.heroctl('suspend', 'sleepy')
     host.run('systemctl stop hero-computed; systemctl start hero-computed')
+    host.heroctl('resume', 'alice')
     r = host.heroctl('resume', 'sleepy', check=False)
     assert r.status != 0 and 'lost' in r.err, r
     host.heroctl('stop', '--force', 'sleepy')
