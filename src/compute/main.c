@@ -17,7 +17,7 @@
 #include "shared/log.h"
 
 #define LAST_ENDS_USEC (2 * USEC_PER_SEC)
-#define LAST_WRITES_USEC (25 * USEC_PER_SEC) /* below TimeoutStopSec= of the unit */
+#define LAST_WRITES_USEC (5 * USEC_PER_SEC) /* as it may be a mere restart, in which nothing would be lost */
 #define NAME_IS_OURS 1u /* DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER */
 
 static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
