@@ -249,7 +249,7 @@ static void client_that_goes_away_ends_its_session(void **state) {
         guest_put(&vm, guest_frame(GP_CLOSE, stubborn));
         assert_int_equal(guest_wait_exit(&vm, polite, 30)->signal, SIGHUP);
         assert_int_equal(guest_wait_exit(&vm, stubborn, 30)->signal, SIGKILL);
-        assert_true(now_usec(CLOCK_MONOTONIC) - begin > 4 * USEC_PER_SEC);
+        assert_true(now_usec(CLOCK_MONOTONIC) - begin > 2 * USEC_PER_SEC); /* 5 s of the guest, whose clock may be fast without KVM */
 }
 
 static void restarted_host_learns_of_its_sessions(void **state) {
