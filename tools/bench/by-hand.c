@@ -91,6 +91,18 @@ static int read_argv(pid_t pid, char ***ret) {
         return r;
 }
 
+/* A mock VMM by hand is only paused and resumed: it needs neither a memory that outlives it nor a TAP. */
+static void drop_words(char **argv) {
+        size_t n = 0;
+
+        for (size_t i = 0; argv[i]; i++)
+                if (startswith(argv[i], "memory=") || startswith(argv[i], "tap="))
+                        free(argv[i]);
+                else
+                        argv[n++] = argv[i];
+        argv[n] = NULL;
+}
+
 int pattern_new(pid_t pid, Pattern *ret) {
         Pattern p = { .kernel_fd = -EBADF, .initrd_fd = -EBADF, .root_fd = -EBADF };
         int r;
@@ -102,6 +114,8 @@ int pattern_new(pid_t pid, Pattern *ret) {
         p.monitor = p.mock ? number_after(p.argv, "monitor=", "monitor=") : number_after(p.argv, "id=monitor", "fd=");
         p.console = p.mock ? number_after(p.argv, "console=", "console=") : number_after(p.argv, "id=console", "fd=");
         p.agent = p.mock ? number_after(p.argv, "agent=", "agent=") : number_after(p.argv, "id=agent", "fd=");
+        if (p.mock)
+                drop_words(p.argv);
         p.kernel = p.initrd = p.root = p.overlay = p.memory = p.tap = -1;
         if (!p.mock) {
                 p.root = number_after(p.argv, "node-name=root", "/dev/fdset/");
