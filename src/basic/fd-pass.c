@@ -14,7 +14,8 @@ typedef union Control {
         char buf[CMSG_SPACE(sizeof(int) * FDS_PASS_MAX)];
 } Control;
 
-int send_fds(int fd, const void *p, size_t n, const int fds[], size_t n_fds, int flags) {
+ssize_t send_some_fds(int fd, const void *p, size_t n, const int fds[], size_t n_fds, int flags) {
+        ssize_t k;
         struct iovec iov = { (void *) p, n };
         struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
         Control control = {};
@@ -31,7 +32,14 @@ int send_fds(int fd, const void *p, size_t n, const int fds[], size_t n_fds, int
                 c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
                 memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
         }
-        return sendmsg(fd, &m, flags | MSG_NOSIGNAL) < 0 ? negative_errno() : 0;
+        k = sendmsg(fd, &m, flags | MSG_NOSIGNAL);
+        return k < 0 ? negative_errno() : k;
+}
+
+int send_fds(int fd, const void *p, size_t n, const int fds[], size_t n_fds, int flags) {
+        ssize_t k = send_some_fds(fd, p, n, fds, n_fds, flags);
+
+        return k < 0 ? (int) k : 0;
 }
 
 /* The fds of a message, whether or not they are wanted: all are open already. */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
+#include "basic/fd-pass.h"
 #include "basic/fd-util.h"
 #include "basic/time-util.h"
 
@@ -93,26 +94,9 @@ static int receive(VmmConnection *c) {
         return r;
 }
 
-/* send(), with the fd beside the first of the bytes. */
+/* -errno; pass_fd goes beside the first of the bytes. */
 static ssize_t send_beside(int fd, const void *p, size_t n, int pass_fd) {
-        struct iovec iov = { (void *) p, n };
-        union {
-                struct cmsghdr header;
-                char buf[CMSG_SPACE(sizeof(int))];
-        } control = {};
-        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-        if (pass_fd >= 0) {
-                control.header = (struct cmsghdr) {
-                        .cmsg_level = SOL_SOCKET,
-                        .cmsg_type = SCM_RIGHTS,
-                        .cmsg_len = CMSG_LEN(sizeof(int)),
-                };
-                memcpy(CMSG_DATA(&control.header), &pass_fd, sizeof(int));
-                m.msg_control = &control;
-                m.msg_controllen = sizeof(control.buf);
-        }
-        return sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+        return send_some_fds(fd, p, n, &pass_fd, pass_fd >= 0, MSG_DONTWAIT);
 }
 
 /* A waiting fd goes with its own line, neither earlier nor later. */
@@ -138,10 +122,10 @@ static int flush_output(VmmConnection *c) {
 
         while (c->n_out > 0) {
                 n = send_output(c);
-                if (n < 0 && errno == EINTR)
+                if (n == -EINTR)
                         continue;
                 if (n < 0)
-                        return errno == EAGAIN ? 0 : negative_errno();
+                        return n == -EAGAIN ? 0 : (int) n;
                 memmove(c->out, c->out + n, c->n_out - (size_t) n);
                 c->n_out -= (size_t) n;
         }
@@ -219,25 +203,21 @@ static int queue_output(VmmConnection *c, const char *p, size_t n, int pass_fd) 
         return sd_event_source_set_io_events(c->io, EPOLLIN | EPOLLOUT);
 }
 
-int vmm_connection_send_fd(VmmConnection *c, const char *p, size_t n, int pass_fd) {
+int vmm_connection_send(VmmConnection *c, const char *p, size_t n, int pass_fd) {
         ssize_t k = 0;
 
         if (c->lost)
                 return -ENOTCONN;
         if (c->n_out == 0) {
                 k = send_beside(c->fd, p, n, pass_fd);
-                if (k < 0 && errno == EBADF)
+                if (k == -EBADF)
                         return -EBADF;
-                if (k < 0 && errno != EAGAIN && errno != EINTR)
+                if (k < 0 && k != -EAGAIN && k != -EINTR)
                         return -ENOTCONN; /* LOST follows when the loop reads the end of the connection */
                 if ((size_t) MAX2(k, 0) == n)
                         return 0;
         }
         return k > 0 ? queue_output(c, p + k, n - (size_t) k, -EBADF) : queue_output(c, p, n, pass_fd);
-}
-
-int vmm_connection_send(VmmConnection *c, const char *p, size_t n) {
-        return vmm_connection_send_fd(c, p, n, -EBADF);
 }
 
 int vmm_connection_call(VmmConnection *c, int kind, vmm_done_t done, void *userdata, VmmCall **ret) {

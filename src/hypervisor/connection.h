@@ -54,10 +54,9 @@ int vmm_connection_init(VmmConnection *c, const Hypervisor *h, sd_event *event, 
                         vmm_event_t callback, void *userdata);
 void vmm_connection_done(VmmConnection *c);
 
-/* A whole message. 0, -ENOTCONN, -ENOBUFS. */
-int vmm_connection_send(VmmConnection *c, const char *p, size_t n);
-/* The same with a copy of pass_fd beside it, -EBADF: none. -EBUSY: another fd has not gone out yet. */
-int vmm_connection_send_fd(VmmConnection *c, const char *p, size_t n, int pass_fd);
+/* A whole message, with a copy of pass_fd beside it (negative: none). 0, -ENOTCONN, -ENOBUFS; -EBUSY: another fd has not gone out
+ * yet. */
+int vmm_connection_send(VmmConnection *c, const char *p, size_t n, int pass_fd);
 
 /* Notes that a call is under way: before it is sent, so that *ret_id can be in it. Ids are unlike those of any
  * other process that has used the same connection before. */

@@ -170,7 +170,7 @@ static int call_with_fd(VmmMonitor *monitor, CallKind kind, const char *command,
         if (r < 0)
                 return r;
         n = snprintf(buf, sizeof(buf), "%llu %s\n", (unsigned long long) call->id, command);
-        r = vmm_connection_send_fd(c, buf, (size_t) n, fd);
+        r = vmm_connection_send(c, buf, (size_t) n, fd);
         if (r < 0)
                 vmm_connection_cancel(c, call);
         return r;

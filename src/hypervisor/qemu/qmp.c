@@ -56,7 +56,7 @@ static int say(Qmp *q, uint64_t id, const char *command, const char *arguments, 
         n = snprintf(buf, sizeof(buf), "{\"execute\":\"%s\",\"arguments\":{%s},\"id\":%llu}\n", command, arguments,
                      (unsigned long long) id);
         assert(n > 0 && (size_t) n < sizeof(buf));
-        return vmm_connection_send_fd(&q->connection, buf, (size_t) n, fd);
+        return vmm_connection_send(&q->connection, buf, (size_t) n, fd);
 }
 
 static int call(Qmp *q, CallKind kind, const char *command, vmm_done_t done, void *userdata) {
