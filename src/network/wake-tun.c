@@ -14,6 +14,7 @@
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
+#include "network/link.h"
 #include "network/wake.h"
 
 /* A burst to VMs that sleep; the default of 500 is for one that is read all the time, too. */
@@ -22,36 +23,18 @@
 #define GATEWAY4 UINT32_C(0xa9fe0101) /* 169.254.1.1 */
 
 typedef struct Setting {
-        const char *family, *name, *value;
+        const char *family, *name;
+        unsigned value;
         bool required;
 } Setting;
 
 /* Nothing is to speak by itself here, nor to be told anything. */
 static const Setting settings[] = {
-        { "ipv4", "send_redirects", "0", false },
-        { "ipv6", "disable_ipv6", "0", true },
-        { "ipv6", "accept_ra", "0", false },
-        { "ipv6", "addr_gen_mode", "1", false },
+        { "ipv4", "send_redirects", 0, false },
+        { "ipv6", "disable_ipv6", 0, true },
+        { "ipv6", "accept_ra", 0, false },
+        { "ipv6", "addr_gen_mode", 1, false },
 };
-
-/* Leaves alone what is right already: /proc/sys may be read-only for the daemon. */
-static int apply(const char *name, const Setting *s) {
-        char path[sizeof("/proc/sys/net/ipv4/conf//") + IFNAMSIZ + 32];
-        _cleanup_free_ char *value = NULL;
-        _cleanup_close_ int fd = -EBADF;
-        int r;
-
-        (void) snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/%s", s->family, name, s->name);
-        r = read_full_file(AT_FDCWD, path, 64, &value, NULL);
-        if (r < 0)
-                return r;
-        if (streq(strstrip(value), s->value))
-                return 0;
-        fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0)
-                return negative_errno();
-        return write_all(fd, s->value, strlen(s->value));
-}
 
 static int bring_up(const char *name, unsigned mtu) {
         struct sockaddr_in gateway = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(GATEWAY4) };
@@ -91,7 +74,7 @@ static int open_tun(const char *name, unsigned mtu) {
         if (ioctl(fd, TUNSETIFF, &request) < 0)
                 return negative_errno();
         for (size_t i = 0; i < ELEMENTSOF(settings); i++) {
-                r = apply(name, settings + i);
+                r = link_set_sysctl(name, settings[i].family, settings[i].name, settings[i].value);
                 if (r < 0 && settings[i].required)
                         return r;
         }
