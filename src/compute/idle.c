@@ -215,14 +215,13 @@ static bool look(Check *c, Vm *vm) {
         return idle_clock_check(&vm->idle.clock, &c->settings, &s);
 }
 
-/* The addresses by which the VM is known to the kernel, two at most. */
-static size_t addresses_of(const Vm *vm, FlowAddress ret[static 2]) {
-        const Address *all[] = { &vm->network.address6, &vm->network.address4 };
-        size_t n = 0;
+/* The addresses by which the VM is known to the kernel. */
+static size_t addresses_of(const Vm *vm, FlowAddress ret[static VM_ADDRESSES_MAX]) {
+        const Address *a[VM_ADDRESSES_MAX];
+        size_t n = vm_network_addresses(vm, a);
 
-        for (size_t k = 0; k < ELEMENTSOF(all); k++)
-                if (all[k]->family != 0)
-                        ret[n++] = (FlowAddress) { .address = *all[k] };
+        for (size_t i = 0; i < n; i++)
+                ret[i] = (FlowAddress) { .address = *a[i] };
         return n;
 }
 
@@ -274,7 +273,7 @@ static void look_at_flows(Check *c) {
         r = all ? read_flows(c, all, n) : -ENOMEM;
         for (size_t i = 0; i < c->n_quiet; i++) {
                 Vm *vm = c->quiet[i];
-                FlowAddress own[2];
+                FlowAddress own[VM_ADDRESSES_MAX];
                 size_t n_own = addresses_of(vm, own);
                 bool open = false;
 

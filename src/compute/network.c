@@ -124,17 +124,21 @@ void network_reload(Manager *m) {
                 (void) mycelium_refresh(m->network.mycelium);
 }
 
+static void close_all(Network *n) {
+        n->filter_source = sd_event_source_disable_unref(n->filter_source);
+        n->filter_timer = sd_event_source_disable_unref(n->filter_timer);
+        n->wake_source = sd_event_source_disable_unref(n->wake_source);
+        n->wake = wake_free(n->wake);
+        n->filter = filter_free(n->filter);
+        n->netlink = netlink_close(n->netlink);
+}
+
 void network_done(Manager *m) {
         Network *n = &m->network;
 
         /* The table stays, and so does hero-wake, in systemd's fd store. */
-        sd_event_source_disable_unref(n->filter_source);
-        sd_event_source_disable_unref(n->filter_timer);
-        sd_event_source_disable_unref(n->wake_source);
-        wake_free(n->wake);
-        filter_free(n->filter);
+        close_all(n);
         mycelium_free(n->mycelium);
-        netlink_close(n->netlink);
         ipv4_pool_free(n->pool);
         address_book_free(n->book);
         safe_close(n->wake_tun);
@@ -179,6 +183,15 @@ static void try_filter_later(Network *n) {
         (void) sd_event_source_set_enabled(n->filter_timer, SD_EVENT_ONESHOT);
 }
 
+static bool install_filter(Network *n) {
+        if (filter_install(n->filter) >= 0)
+                return true;
+        log_error("Cannot install the nftables table '" FILTER_TABLE "', VMs are not filtered; trying again in 10s: %s",
+                  filter_error(n->filter));
+        try_filter_later(n);
+        return false;
+}
+
 static void repair_filter(Manager *m) {
         Network *n = &m->network;
         uint64_t now = now_usec(CLOCK_MONOTONIC);
@@ -193,11 +206,7 @@ static void repair_filter(Manager *m) {
                 try_filter_later(n);
                 return;
         }
-        if (filter_install(n->filter) < 0) {
-                log_error("Cannot install the nftables table '" FILTER_TABLE "' again, VMs are not filtered; trying again in 10s: %s",
-                          filter_error(n->filter));
-                try_filter_later(n);
-        } else
+        if (install_filter(n))
                 log_notice("Somebody changed the nftables table '" FILTER_TABLE "'; it was installed again.");
 }
 
@@ -347,15 +356,6 @@ static int open_all(Manager *m, char **ret_text) {
         return open_mycelium(m);
 }
 
-static void close_all(Network *n) {
-        n->filter_source = sd_event_source_disable_unref(n->filter_source);
-        n->filter_timer = sd_event_source_disable_unref(n->filter_timer);
-        n->wake_source = sd_event_source_disable_unref(n->wake_source);
-        n->wake = wake_free(n->wake);
-        n->filter = filter_free(n->filter);
-        n->netlink = netlink_close(n->netlink);
-}
-
 int network_error(int error) {
         return error == -EOPNOTSUPP || error == -ENOMEM ? error : -EIO;
 }
@@ -408,11 +408,7 @@ void network_adopted(Manager *m) {
 
         if (!n->netlink)
                 return;
-        if (filter_install(n->filter) < 0) {
-                log_error("Cannot install the nftables table '" FILTER_TABLE "', VMs are not filtered; trying again in 10s: %s",
-                          filter_error(n->filter));
-                try_filter_later(n);
-        }
+        (void) install_filter(n);
         n->filter_installed = true;
         remove_leftovers(m);
 }

@@ -33,7 +33,7 @@ static char *book_key(const Vm *vm) {
         return vm->spec.user ? strdup(vm->spec.user) : strprintf("/%s", vm->id);
 }
 
-bool vm_network_is_wanted(const Vm *vm) {
+static bool is_wanted(const Vm *vm) {
         return vm->manager->network.book && !vm->spec.no_network;
 }
 
@@ -81,7 +81,7 @@ int vm_network_assign(Vm *vm, sd_bus_error *error) {
         VmNetwork *v = &vm->network;
         int r;
 
-        if (!vm_network_is_wanted(vm))
+        if (!is_wanted(vm))
                 return 0;
         key = book_key(vm);
         if (!key)
@@ -126,26 +126,33 @@ void vm_network_mac(const Vm *vm, uint8_t ret[static 6]) {
         ret[0] = 0x06;
 }
 
-static int set_routes(Vm *vm, int ifindex) {
-        Network *n = &vm->manager->network;
-        VmNetwork *v = &vm->network;
-        int r = 0;
+size_t vm_network_addresses(const Vm *vm, const Address *ret[static VM_ADDRESSES_MAX]) {
+        const VmNetwork *v = &vm->network;
+        size_t n = 0;
 
         if (v->address6.family)
-                r = route_set(n->netlink, &v->address6, ifindex);
-        if (r >= 0 && v->address4.family)
-                r = route_set(n->netlink, &v->address4, ifindex);
+                ret[n++] = &v->address6;
+        if (v->address4.family)
+                ret[n++] = &v->address4;
+        return n;
+}
+
+static int set_routes(Vm *vm, int ifindex) {
+        const Address *a[VM_ADDRESSES_MAX];
+        size_t n = vm_network_addresses(vm, a);
+        int r = 0;
+
+        for (size_t i = 0; i < n && r >= 0; i++)
+                r = route_set(vm->manager->network.netlink, a[i], ifindex);
         return r;
 }
 
 static void remove_routes(Vm *vm) {
-        Network *n = &vm->manager->network;
-        VmNetwork *v = &vm->network;
+        const Address *a[VM_ADDRESSES_MAX];
+        size_t n = vm_network_addresses(vm, a);
 
-        if (v->address6.family)
-                (void) route_remove(n->netlink, &v->address6, 0);
-        if (v->address4.family)
-                (void) route_remove(n->netlink, &v->address4, 0);
+        for (size_t i = 0; i < n; i++)
+                (void) route_remove(vm->manager->network.netlink, a[i], 0);
 }
 
 static int add_to_filter(Vm *vm) {
@@ -227,19 +234,17 @@ static void as_mapped(const Address *a, struct in6_addr *ret) {
 }
 
 /* The VM's addresses as wake.h has them. */
-static size_t wake_addresses(const Vm *vm, struct in6_addr ret[static 2]) {
-        const VmNetwork *v = &vm->network;
-        size_t n = 0;
+static size_t wake_addresses(const Vm *vm, struct in6_addr ret[static VM_ADDRESSES_MAX]) {
+        const Address *a[VM_ADDRESSES_MAX];
+        size_t n = vm_network_addresses(vm, a);
 
-        if (v->address6.family)
-                as_mapped(&v->address6, &ret[n++]);
-        if (v->address4.family)
-                as_mapped(&v->address4, &ret[n++]);
+        for (size_t i = 0; i < n; i++)
+                as_mapped(a[i], &ret[i]);
         return n;
 }
 
 static void disarm(Vm *vm) {
-        struct in6_addr a[2];
+        struct in6_addr a[VM_ADDRESSES_MAX];
         size_t n = wake_addresses(vm, a);
 
         for (size_t i = 0; i < n; i++)
@@ -322,7 +327,7 @@ bool vm_network_has_heard(Vm *vm) {
 
 int vm_network_sleep(Vm *vm) {
         Network *n = &vm->manager->network;
-        struct in6_addr a[2];
+        struct in6_addr a[VM_ADDRESSES_MAX];
         size_t k;
         int r = 0;
 
@@ -338,7 +343,7 @@ int vm_network_sleep(Vm *vm) {
 }
 
 void vm_network_wake(Vm *vm) {
-        struct in6_addr a[2];
+        struct in6_addr a[VM_ADDRESSES_MAX];
         size_t n;
         int r;
 
@@ -358,7 +363,7 @@ int vm_network_set_routes(Vm *vm) {
 }
 
 void vm_network_rest(Vm *vm) {
-        struct in6_addr a[2];
+        struct in6_addr a[VM_ADDRESSES_MAX];
         size_t n;
 
         if (!vm->network.asleep)

@@ -25,6 +25,11 @@ typedef struct VmNetwork {
         bool asleep;              /* its routes lead to hero-wake, or are to */
 } VmNetwork;
 
+#define VM_ADDRESSES_MAX 2u
+
+/* Those that it has; they stay the VM's. */
+size_t vm_network_addresses(const Vm *vm, const Address *ret[static VM_ADDRESSES_MAX]);
+
 /* The number that names the VM's TAP, of its id. */
 uint32_t vm_tap_id(const char *id);
 
@@ -35,8 +40,6 @@ void vm_network_give_back(Vm *vm);
 
 /* Of the subnet and the pool as they are now, unless there is a guest that knows its addresses already. */
 void vm_network_readdress(Vm *vm);
-
-bool vm_network_is_wanted(const Vm *vm);
 
 /* Makes filter and TAP, where they are not there already, and the routes of a VM that is not asleep. *ret_fd is the VM's. -EEXIST: the
  * TAP of its last run is not gone yet. */
