@@ -2,9 +2,6 @@
 
 /* Adopting a VM whose guest sleeps without a VMM, or was on its way there or back when the former daemon ended. */
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
@@ -13,14 +10,7 @@
 #include "compute/requests.h"
 #include "compute/steps.h"
 #include "compute/vm-awake.h"
-#include "hypervisor/memory-image.h"
 #include "shared/log.h"
-
-static int open_image(Vm *vm) {
-        _cleanup_close_ int dir_fd = vm_directory_open(vm, false);
-
-        return dir_fd < 0 ? dir_fd : openat(dir_fd, MEMORY_IMAGE_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-}
 
 void adopt_between(Vm *vm) {
         VmRuntime *rt = vm->runtime;
@@ -29,7 +19,7 @@ void adopt_between(Vm *vm) {
                 rt->saved = true;
         else {
                 if (rt->state_fd < 0)
-                        rt->image_fd = open_image(vm);
+                        rt->image_fd = vm_hibernate_open_image(vm);
                 rt->restoring = true;
                 vm->wake_wanted = true;
                 vm->failure = -ECANCELED;
@@ -44,7 +34,7 @@ bool adopt_is_saved(Vm *vm) {
                 return true;
         /* One that resumes in its VMM has nothing to do with what an image says. */
         if (vm->runtime->restoring)
-                image_fd = open_image(vm);
+                image_fd = vm_hibernate_open_image(vm);
         vm->runtime->restoring = false;
         return image_fd >= 0;
 }
@@ -59,7 +49,7 @@ static int find_asleep(FdStore *store, Vm *vm, const VmRecordRuntime *record, co
         rt->monitor_fd = safe_close(rt->monitor_fd);
         rt->state_fd = adoption_take_state(store, vm);
         if (vm->state != VM_RESUMING || record->same_boot)
-                rt->image_fd = open_image(vm);
+                rt->image_fd = vm_hibernate_open_image(vm);
         if (rt->image_fd < 0 && (rt->memory_fd < 0 || rt->state_fd < 0))
                 return -ENODATA;
         if (rt->image_fd < 0)

@@ -136,8 +136,6 @@ void fd_store_push_vm(Vm *vm) {
 
         if (!name)
                 return;
-        if (rt->restoring || vm->state == VM_HIBERNATING || vm->state == VM_HIBERNATED)
-                fd_store_remove(name);
         for (size_t i = 0; i < ELEMENTSOF(all); i++)
                 if (all[i] >= 0)
                         fds[n++] = all[i];

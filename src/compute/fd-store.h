@@ -38,7 +38,7 @@ FdTag fd_store_get_tag(int fd);
 
 void fd_store_push(const char *name, const int *fds, size_t n);
 void fd_store_remove(const char *name);
-/* In place of what is kept of it. */
+/* Where something is kept of it already, fd_store_remove_vm() comes first. */
 void fd_store_push_vm(Vm *vm);
 /* "state-NAME": there is a guest in memory that sleeps, and has not gone on since. */
 void fd_store_push_state(Vm *vm);

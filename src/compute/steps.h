@@ -24,6 +24,9 @@ void vm_start_fail(Vm *vm, int error, const char *text);
 void vm_start_check_running(Vm *vm);
 int vm_start_wait_for_agent(Vm *vm);
 
+/* vm-suspend.c. The guest goes on after a sleep of either kind: its clock, its packets, its state. */
+void vm_woken(Vm *vm, const char *reason);
+
 /* A VMM for the VM, in its scope: what a start and a wake from hibernation have in common. -errno and *ret_text: nothing was
  * begun; later failures come to vm_start_fail(). */
 int vm_launch(Vm *vm, int tap_fd, int root_fd, int kernel_fd, int initrd_fd, char **ret_text);
@@ -34,6 +37,9 @@ int vm_start_network(Vm *vm, int *ret_fd, char **ret_text);
 
 /* vm-hibernate.c. The VMM of a guest that was saved is gone. */
 void vm_hibernate_gone(Vm *vm);
+/* hibernation.img; -ENOENT: there is none. And its removal, for which that is no error. */
+int vm_hibernate_open_image(Vm *vm);
+int vm_hibernate_remove_image(Vm *vm);
 /* What the guest sleeps in is removed: it goes on, or is no more. -errno: the image is there yet. */
 int vm_hibernate_discard(Vm *vm);
 

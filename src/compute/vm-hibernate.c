@@ -63,9 +63,6 @@ static int on_quit_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
         return 0;
 }
 
-static void on_nothing(VmmMonitor *m, int error, const char *text, void *userdata) {
-}
-
 static void on_saved(VmmMonitor *m, int error, const char *text, void *userdata) {
         Vm *vm = userdata;
         VmRuntime *rt = vm->runtime;
@@ -83,7 +80,7 @@ static void on_saved(VmmMonitor *m, int error, const char *text, void *userdata)
         }
         rt->saved = true;
         fd_store_push_state(vm);
-        if (vm->hypervisor->quit(rt->monitor, on_nothing, vm) < 0 || vm_arm_timer(vm, QUIT_TIMEOUT, on_quit_timeout) < 0)
+        if (vm->hypervisor->quit(rt->monitor, NULL, NULL) < 0 || vm_arm_timer(vm, QUIT_TIMEOUT, on_quit_timeout) < 0)
                 (void) pidfd_send(rt->process.pidfd, SIGKILL);
 }
 
@@ -159,7 +156,17 @@ static void on_disk(Vm *vm) {
         job_step_done(vm, 0, NULL);
 }
 
-static int remove_image(Vm *vm) {
+int vm_hibernate_open_image(Vm *vm) {
+        _cleanup_close_ int dir_fd = -EBADF, fd = -EBADF;
+
+        dir_fd = vm_directory_open(vm, false);
+        if (dir_fd < 0)
+                return dir_fd;
+        fd = openat(dir_fd, MEMORY_IMAGE_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        return fd < 0 ? negative_errno() : TAKE_FD(fd);
+}
+
+int vm_hibernate_remove_image(Vm *vm) {
         _cleanup_close_ int dir_fd = vm_directory_open(vm, false);
 
         if (dir_fd < 0)
@@ -175,7 +182,7 @@ static void on_written(int status, const char *output, void *userdata) {
         if (vm->state != VM_HIBERNATING) {
                 /* Called back, and its memory is another one by now. */
                 if (status == 0)
-                        (void) remove_image(vm);
+                        (void) vm_hibernate_remove_image(vm);
                 return;
         }
         if (status == 0)
@@ -284,7 +291,7 @@ static void hibernate_cancel(Vm *vm) {
 int vm_hibernate_discard(Vm *vm) {
         int r;
 
-        r = remove_image(vm);
+        r = vm_hibernate_remove_image(vm);
         if (r < 0)
                 return log_vm_warning_errno(vm, r, "Cannot remove the " MEMORY_IMAGE_NAME " of VM '%s': %m", vm->name);
         fd_store_remove_state(vm);

@@ -7,20 +7,17 @@
  * on, and can be restored from it. Both are removed immediately before it does, for from then on its disk changes. */
 
 #include <errno.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "basic/time-util.h"
-#include "compute/agent.h"
 #include "compute/fd-store.h"
 #include "compute/manager.h"
 #include "compute/registration.h"
 #include "compute/scope.h"
 #include "compute/steps.h"
-#include "compute/vm-record.h"
 #include "hypervisor/memory-image.h"
 #include "shared/bus-util.h"
 #include "shared/log.h"
@@ -77,12 +74,7 @@ static void on_running(VmmMonitor *m, int error, const char *text, void *userdat
                 vm_start_fail(vm, -ENOTRECOVERABLE, text);
                 return;
         }
-        vm_disarm_timer(vm);
-        if (vm_agent_is_ready(vm))
-                (void) agent_set_time(vm->runtime->agent);
-        vm_touch(vm);
-        vm_network_wake(vm);
-        vm_set_state(vm, VM_RUNNING, "Woken from hibernation.");
+        vm_woken(vm, "Woken from hibernation.");
         vm_changed(vm, "Accelerator", NULL);
         done(vm);
 }
@@ -189,17 +181,15 @@ void vm_restore_resource(Vm *vm, int error, const char *text) {
 /* What is on disk, looked at before anything is begun. */
 static int open_image(Vm *vm, char **ret_text) {
         _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
-        _cleanup_close_ int dir_fd = -EBADF, fd = -EBADF;
+        _cleanup_close_ int fd = -EBADF;
         _cleanup_free_ char *why = NULL;
         MemoryImage image;
         int r;
 
-        dir_fd = vm_directory_open(vm, false);
-        fd = dir_fd < 0 ? -1 : openat(dir_fd, MEMORY_IMAGE_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        fd = vm_hibernate_open_image(vm);
         if (fd < 0) {
-                r = dir_fd < 0 ? dir_fd : negative_errno();
                 *ret_text = strprintf("Cannot open its " MEMORY_IMAGE_NAME ": %s. Stop the VM by force to start it anew.",
-                                      strerror(-r));
+                                      strerror(-fd));
                 return -ENOTRECOVERABLE;
         }
         r = memory_image_read_header(fd, &image, ret_text);
@@ -225,10 +215,8 @@ int vm_restore_begin(Vm *vm, char **ret_text) {
 
         if (rt->memory_fd < 0 || rt->state_fd < 0) {
                 r = open_image(vm, ret_text);
-                if (r < 0) {
-                        vm_network_rest(vm);
-                        return r;
-                }
+                if (r < 0)
+                        return r; /* the job ends with it, and packets that wait are let go: vm_awake_look() */
         }
         vm->failure = 0;
         vm->failure_text = mfree(vm->failure_text);

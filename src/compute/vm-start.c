@@ -139,6 +139,8 @@ static void on_scope(Vm *vm, int error, const char *text) {
         r = vmm_process_release(&rt->process);
         /* Not before PID 1 has made the scope, for it compares each with all it has; nor before the VMM, which has enough to
          * do until then: a daemon killed right here leaves a start to be undone (adoption.c). */
+        if (rt->restoring)
+                fd_store_remove_vm(vm);
         fd_store_push_vm(vm);
         if (r == -EPIPE)
                 r = 0; /* it could not build the sandbox and has gone; on_launched() is about to read why */
@@ -403,7 +405,7 @@ static int start_begin(Vm *vm, char **ret_text) {
         vm->failure_text = mfree(vm->failure_text);
         vm_exit_reset(vm);
         transient_reset(vm);
-        (void) vm_hibernate_discard(vm); /* whatever is left there is of a guest that is no more */
+        (void) vm_hibernate_remove_image(vm); /* one that is there is of a guest that is no more */
         if (vm->phases.requested == 0 || vm->phases.ready > 0)
                 vm->phases = (VmPhases) { .requested = now_usec(CLOCK_MONOTONIC) };
         vm_set_state_ahead(vm, VM_STARTING, "Starting.");

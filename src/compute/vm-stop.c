@@ -35,9 +35,6 @@ static void on_powerdown(VmmMonitor *m, int error, const char *text, void *userd
                 stop_next(vm);
 }
 
-static void on_done(VmmMonitor *m, int error, const char *text, void *userdata) {
-}
-
 /* Tries one stage. True: it has been begun, wait for usec. */
 static bool stop_stage(Vm *vm, unsigned stage, uint64_t *ret_usec) {
         const ComputeConfig *c = &vm->manager->config;
@@ -56,7 +53,7 @@ static bool stop_stage(Vm *vm, unsigned stage, uint64_t *ret_usec) {
 
         case STAGE_SCOPE:
                 *ret_usec = c->stop_timeout;
-                if (rt->monitor && vm->hypervisor->quit && vm->hypervisor->quit(rt->monitor, on_done, vm) >= 0)
+                if (rt->monitor && vm->hypervisor->quit && vm->hypervisor->quit(rt->monitor, NULL, NULL) >= 0)
                         return true;
                 /* Its connection was lost: what systemctl stop would send is the next best. */
                 return rt->process.pid > 0 && !rt->exited && pidfd_send(rt->process.pidfd, SIGTERM) >= 0;
@@ -113,7 +110,7 @@ static int stop_begin(Vm *vm, char **ret_text) {
         vm_disarm_timer(vm);
         /* Only when systemd stops the scope of a suspended VM: PID 1 has thawed it, the guest has yet to go on. */
         if (vm->state == VM_SUSPENDED && !vm->job->force && vm->runtime->monitor && vm->hypervisor->resume)
-                (void) vm->hypervisor->resume(vm->runtime->monitor, on_done, vm);
+                (void) vm->hypervisor->resume(vm->runtime->monitor, NULL, NULL);
         vm_set_state(vm, VM_STOPPING, vm->job->force ? "Stopping by force." : "Shutting down.");
         vm->runtime->stop_stage = vm->job->force ? STAGE_KILL : STAGE_AGENT;
         stop_next(vm);

@@ -21,9 +21,6 @@ static void back_to_running(Vm *vm, int error, const char *text) {
         job_step_done(vm, error, text);
 }
 
-static void on_nothing(VmmMonitor *m, int error, const char *text, void *userdata) {
-}
-
 /* Answers come in the order of the questions. One that was given up on must not be taken for that of the next attempt. */
 static bool answer_is_late(Vm *vm) {
         if (vm->runtime->late_answers == 0)
@@ -126,7 +123,7 @@ static int on_pause_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
         vm->runtime->late_answers++;
         /* Should it come to the pause yet, this comes next. */
         if (vm->runtime->monitor && vm->hypervisor->resume)
-                (void) vm->hypervisor->resume(vm->runtime->monitor, on_nothing, vm);
+                (void) vm->hypervisor->resume(vm->runtime->monitor, NULL, NULL);
         back_to_running(vm, -ENOTRECOVERABLE, "The VMM did not answer the pause in time (MonitorTimeoutSec=).");
         return 0;
 }
@@ -178,6 +175,15 @@ static void resume_failed(Vm *vm, int error, const char *text) {
         job_step_done(vm, error, vm->reason);
 }
 
+void vm_woken(Vm *vm, const char *reason) {
+        vm_disarm_timer(vm);
+        if (vm_agent_is_ready(vm))
+                (void) agent_set_time(vm->runtime->agent);
+        vm_touch(vm);
+        vm_network_wake(vm);
+        vm_set_state(vm, VM_RUNNING, "%s", reason);
+}
+
 static void on_resumed(VmmMonitor *m, int error, const char *text, void *userdata) {
         Vm *vm = userdata;
 
@@ -187,12 +193,7 @@ static void on_resumed(VmmMonitor *m, int error, const char *text, void *userdat
                 resume_failed(vm, -ENOTRECOVERABLE, text);
                 return;
         }
-        vm_disarm_timer(vm);
-        if (vm_agent_is_ready(vm))
-                (void) agent_set_time(vm->runtime->agent);
-        vm_touch(vm);
-        vm_network_wake(vm);
-        vm_set_state(vm, VM_RUNNING, "Resumed.");
+        vm_woken(vm, "Resumed.");
         job_step_done(vm, 0, NULL);
 }
 
@@ -202,7 +203,7 @@ static int on_resume_timeout(sd_event_source *s, uint64_t usec, void *userdata) 
         vm->runtime->late_answers++;
         /* The state says that it is paused: should it resume yet, it pauses again. */
         if (vm->runtime->monitor && vm->hypervisor->pause)
-                (void) vm->hypervisor->pause(vm->runtime->monitor, on_nothing, vm);
+                (void) vm->hypervisor->pause(vm->runtime->monitor, NULL, NULL);
         resume_failed(vm, -ENOTRECOVERABLE, "the VMM did not answer in time (MonitorTimeoutSec=).");
         return 0;
 }

@@ -94,7 +94,7 @@ const char *vmm_event_to_string(VmmEvent e);
 typedef struct VmmMonitor VmmMonitor; /* each driver's own struct begins with this one */
 typedef void (*vmm_event_t)(VmmMonitor *m, VmmEvent event, void *userdata);
 /* error: 0 (or a positive answer) or -errno; text: what the VMM said, may be NULL. Called exactly once unless the
- * monitor is freed. */
+ * monitor is freed. NULL: nobody wants to know. */
 typedef void (*vmm_done_t)(VmmMonitor *m, int error, const char *text, void *userdata);
 
 typedef struct Hypervisor Hypervisor;
