@@ -218,7 +218,12 @@ class Host:
 
         def owned():
             assert self.daemon.poll() is None, self.log()
-            return c.ask_bus('NameHasOwner', '(s)', NAME)
+            if not c.ask_bus('NameHasOwner', '(s)', NAME):
+                return False
+            try:  # the bus may not know yet that the one before is dead
+                return c.ask_bus('GetConnectionUnixProcessID', '(s)', NAME) == self.daemon.pid
+            except GLib.Error:
+                return False
         wait_for(owned)
 
     def stop(self):

@@ -4,13 +4,10 @@
  * else is: no filter, no other TAP, nobody who watches. And a veth pair, for what the kernel can do without a VMM. */
 
 #include <fcntl.h>
-#include <linux/if_tun.h>
-#include <net/if.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <signal.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -58,20 +55,6 @@ static int new_namespace(void) {
         return r;
 }
 
-static int open_tap(void) {
-        struct ifreq q = { .ifr_name = TAP, .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
-        int fd;
-
-        fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-        if (fd < 0 || ioctl(fd, TUNSETIFF, &q) < 0) {
-                int r = complain(-errno, "cannot make a TAP");
-
-                safe_close(fd);
-                return r;
-        }
-        return fd;
-}
-
 /* fd12:3456::…: the first four words. */
 static char *subnet_of(const char *address) {
         const char *p = address;
@@ -89,7 +72,7 @@ static int make_hand(HandNetwork *n, const char *mac, const char *address) {
         n->hand = new_namespace();
         if (n->hand < 0)
                 return n->hand;
-        n->tap = open_tap();
+        n->tap = bench_tap(TAP);
         if (n->tap < 0)
                 return n->tap;
         return shell("ip link set " TAP " mtu " MTU " address %s addrgenmode none && ip link set " TAP " up && "

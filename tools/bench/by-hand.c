@@ -177,11 +177,11 @@ static int hand(int fd, int number) {
         return dup2(fd, number) < 0 ? -errno : 0;
 }
 
-/* A TAP that is down and leads nowhere. */
-static int make_tap(void) {
-        struct ifreq q = { .ifr_name = "bench%d", .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+int bench_tap(const char *name) {
+        struct ifreq q = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
         int fd;
 
+        (void) snprintf(q.ifr_name, sizeof(q.ifr_name), "%s", name);
         fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
         if (fd < 0 || ioctl(fd, TUNSETIFF, &q) < 0) {
                 int r = complain(-errno, "cannot make a TAP");
@@ -324,7 +324,7 @@ static int make_things(const Pattern *p, Things *ret) {
         if (p->memory >= 0)
                 ret->memory = make_memory(p);
         if (p->tap >= 0)
-                ret->tap = make_tap();
+                ret->tap = bench_tap("bench%d");
         return (p->overlay >= 0 && ret->overlay < 0) || (p->memory >= 0 && ret->memory < 0) || (p->tap >= 0 && ret->tap < 0) ? -EIO : 0;
 }
 
@@ -471,7 +471,7 @@ int vmm_restore(const Pattern *p, const Guest *g, Vmm *ret, uint64_t *ret_usec, 
 
         *ret = (Vmm) { .monitor = -EBADF, .console = -EBADF, .agent = -EBADF };
         if (p->tap >= 0 && t.tap < 0) {
-                t.tap = own_tap = make_tap();
+                t.tap = own_tap = bench_tap("bench%d");
                 if (t.tap < 0)
                         return t.tap;
         }

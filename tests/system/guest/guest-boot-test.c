@@ -627,13 +627,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(sessions_survive_a_host_that_goes_away),
         };
 
-        if (argc != 5) {
-                fprintf(stderr, "Usage: %s KERNEL INITRD ROOT OVERLAY\n", argv[0]);
+        if (!guest_arguments(argc, argv))
                 return EXIT_FAILURE;
-        }
-        guest_kernel = argv[1];
-        guest_initrd = argv[2];
-        guest_root = argv[3];
-        guest_overlay = argv[4];
         return cmocka_run_group_tests(tests, NULL, stop_guest);
 }

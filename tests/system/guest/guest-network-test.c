@@ -8,20 +8,16 @@
  * tests/system/guest/guest-boot makes these files and runs it. Needs root and /dev/net/tun; says so otherwise and skips. */
 
 #include <arpa/inet.h>
-#include <fcntl.h>
-#include <linux/if_tun.h>
-#include <net/if.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "../../unit/network/own-tap.h"
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
@@ -60,18 +56,6 @@ static GpRoute route(const char *text, uint8_t length, const char *gateway) {
 }
 
 /* The host. Its TAP has the name of a guest's device, so that the guest's own code can set it up. */
-
-static int open_tap(void) {
-        struct ifreq ifr = { .ifr_name = NETWORK_DEVICE, .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
-        int fd;
-
-        if (unshare(CLONE_NEWNET) < 0)
-                return negative_errno();
-        fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-        if (fd < 0)
-                return negative_errno();
-        return ioctl(fd, TUNSETIFF, &ifr) < 0 ? negative_errno() : fd;
-}
 
 static void host_has_its_end(void **state) {
         const NetworkConfig c = {
@@ -321,15 +305,9 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(a_network_without_a_device_fails_the_boot),
         };
 
-        if (argc != 5) {
-                fprintf(stderr, "Usage: %s KERNEL INITRD ROOT OVERLAY\n", argv[0]);
+        if (!guest_arguments(argc, argv))
                 return EXIT_FAILURE;
-        }
-        guest_kernel = argv[1];
-        guest_initrd = argv[2];
-        guest_root = argv[3];
-        guest_overlay = argv[4];
-        guest_tap_fd = open_tap();
+        guest_tap_fd = open_own_tap(NETWORK_DEVICE);
         if (guest_tap_fd < 0) {
                 fprintf(stderr, "guest-network-test: SKIPPED: network namespace and /dev/net/tun: %s\n", strerror(-guest_tap_fd));
                 return SKIPPED;

@@ -28,6 +28,18 @@
 const char *guest_kernel, *guest_initrd, *guest_root, *guest_overlay;
 int guest_tap_fd = -EBADF;
 
+bool guest_arguments(int argc, char **argv) {
+        if (argc != 5) {
+                fprintf(stderr, "Usage: %s KERNEL INITRD ROOT OVERLAY\n", argv[0]);
+                return false;
+        }
+        guest_kernel = argv[1];
+        guest_initrd = argv[2];
+        guest_root = argv[3];
+        guest_overlay = argv[4];
+        return true;
+}
+
 /* The machine. */
 
 static _Noreturn void become_qemu(const VmmCommand *c) {

@@ -52,6 +52,9 @@ typedef struct GuestVm {
 extern const char *guest_kernel, *guest_initrd, *guest_root, *guest_overlay;
 extern int guest_tap_fd; /* -EBADF: no network */
 
+/* For main(): that command line, or false and how it is to be. */
+bool guest_arguments(int argc, char **argv);
+
 void guest_start(GuestVm *vm);
 /* The agent channel over a listening socket at path, so that the host can go away and come back. */
 void guest_start_listening(GuestVm *vm, const char *path);

@@ -65,6 +65,7 @@ def rounds(host, **options):
     return result['counts']
 
 
+@pytest.mark.timeout(900)
 def test_five_hundred_rounds_with_kills_of_vmm_and_daemon_leave_the_host_as_it_was(restarts):
     counts = rounds(restarts, rounds=500, workers=8, seconds=100,
                     spec={'Hypervisor': 'mock', 'Memory': 64 << 20, 'Disk': 16 << 20, 'MockScript': 'net-echo,memory=1M'})

@@ -4,15 +4,12 @@
  * the QEMU driver is tiny-guest.S: no kernel package is needed. */
 
 #include <fcntl.h>
-#include <linux/if_tun.h>
-#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -21,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "../network/own-tap.h"
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
@@ -294,25 +292,11 @@ static void the_monitor_says_ready_and_the_guest_runs(void **state) {
         assert_int_equal(v->events[VMM_EVENT_LOST], 0);
 }
 
-/* With the header before frames, by which guest and host leave each other work. */
-static int open_tap(void) {
-        struct ifreq ifr = { .ifr_name = "tap-test", .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
-        int fd;
-
-        if (unshare(CLONE_NEWNET) < 0)
-                return negative_errno();
-        fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-        if (fd < 0)
-                return negative_errno();
-        assert_return_code(ioctl(fd, TUNSETIFF, &ifr), errno);
-        return fd;
-}
-
 /* Its uid, its capabilities and the system call filter leave a VMM everything it needs of a TAP, and nothing more. */
 static void a_tap_is_handed_over_and_not_opened(void **state) {
         Vmm *v = need(state);
 
-        v->tap_fd = open_tap();
+        v->tap_fd = open_own_tap("tap-test");
         if (v->tap_fd < 0) {
                 print_message("skipped: network namespace and /dev/net/tun: %s\n", strerror(-v->tap_fd));
                 skip();

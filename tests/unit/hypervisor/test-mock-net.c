@@ -4,12 +4,8 @@
  * namespace, where the kernel has to be content with the answers (needs root; says so and skips otherwise). */
 
 #include <arpa/inet.h>
-#include <fcntl.h>
-#include <linux/if_tun.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <spawn.h>
@@ -22,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "../network/own-tap.h"
 #include "basic/alloc-util.h"
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
@@ -207,19 +204,6 @@ static void a_paused_guest_answers_when_it_goes_on(void **state) {
         close(pair[0]);
 }
 
-static int open_tap(void) {
-        struct ifreq ifr = { .ifr_name = NETWORK_DEVICE, .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
-        int fd;
-
-        if (unshare(CLONE_NEWNET) < 0)
-                return negative_errno();
-        fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-        if (fd < 0)
-                return negative_errno();
-        assert_return_code(ioctl(fd, TUNSETIFF, &ifr), errno);
-        return fd;
-}
-
 static void configure_host(void) {
         const NetworkConfig c = {
                 .addresses = { { { AF_INET6, { 0xfe, 0x80, [15] = 1 } }, 64 }, { { AF_INET6, { 0x05, 0xaa, [15] = 1 } }, 128 },
@@ -255,7 +239,7 @@ static void expect_echo(const char *destination) {
 }
 
 static void the_kernel_gets_its_datagrams_back(void **state) {
-        int tap_fd = open_tap();
+        int tap_fd = open_own_tap(NETWORK_DEVICE);
         Vmm v;
 
         if (tap_fd < 0) {
