@@ -62,7 +62,7 @@ class Connection:
         self.context = GLib.MainContext()
         self.signals = []
         self.property_changes = []
-        self.loop = GLib.MainLoop(self.context)
+        self.closing = False
         self.context.push_thread_default()
         try:
             flags = Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION
@@ -76,7 +76,8 @@ class Connection:
 
     def run(self):
         self.context.push_thread_default()
-        self.loop.run()
+        while not self.closing:  # a GLib.MainLoop that is told to quit before its thread runs it, runs for ever
+            self.context.iteration(True)
         self.context.pop_thread_default()
 
     def on_signal(self, bus, sender, path, interface, member, arguments):
@@ -85,8 +86,10 @@ class Connection:
     def close(self):
         if not self.bus.is_closed():
             self.bus.close_sync(None)
-        self.loop.quit()
-        self.thread.join()
+        self.closing = True
+        self.context.wakeup()
+        self.thread.join(20)
+        assert not self.thread.is_alive()
 
     def on_change(self, bus, sender, path, interface, member, arguments):
         self.property_changes.append((path, arguments.unpack()[1]))
