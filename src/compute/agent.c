@@ -428,6 +428,10 @@ void agent_forget(Agent *a) {
                 session_forget_all(a);
 }
 
+bool agent_is_asked(const Agent *a) {
+        return a && a->resuming && !a->lost;
+}
+
 unsigned agent_n_sessions(const Agent *a) {
         return a ? a->n_sessions : 0;
 }

@@ -31,6 +31,9 @@ Agent *agent_free(Agent *a); /* ends all sessions with "lost" */
 /* The daemon ends: closes our copies only, sessions go on with the next one. */
 void agent_forget(Agent *a);
 
+/* It was asked where the guest is and has not answered yet: a moment ago the guest slept, or the daemon was another. */
+bool agent_is_asked(const Agent *a);
+
 int agent_shutdown(Agent *a);
 int agent_set_time(Agent *a); /* and random numbers, see GP_FIELD_SEED */
 

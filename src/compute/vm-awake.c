@@ -8,6 +8,7 @@
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
 #include "basic/time-util.h"
+#include "compute/agent.h"
 #include "compute/console.h"
 #include "compute/manager.h"
 #include "compute/requests.h"
@@ -17,6 +18,9 @@
 
 #define WAKE_PAUSE_MIN (250 * USEC_PER_MSEC)
 #define WAKE_PAUSE_MAX (5 * 60 * USEC_PER_SEC)
+
+/* As long as people wait for a prompt, and a guest that lives needs milliseconds. */
+#define AGENT_TIMEOUT (5 * USEC_PER_SEC)
 
 struct VmCall {
         TAILQ_ENTRY(VmCall) calls;
@@ -76,9 +80,7 @@ void vm_awake_packet(Vm *vm, const PacketInfo *packet) {
         vm_awake(vm, strempty(why));
 }
 
-static void call_free(Vm *vm, VmCall *c) {
-        TAILQ_REMOVE(&vm->calls, c, calls);
-        vm->n_calls--;
+static void call_free(VmCall *c) {
         sd_bus_message_unref(c->message);
         free(c);
 }
@@ -90,20 +92,23 @@ static void answer_error(VmCall *c, int r, sd_bus_error *error) {
                 (void) sd_bus_reply_method_errno(c->message, r, NULL);
 }
 
-/* It runs, and what was asked of it can be done. */
+/* It runs, and what was asked of it can be done; those that find that they have to wait again are put behind the others. */
 static void go_on(Vm *vm) {
-        VmCall *c;
-
-        while (vm->state == VM_RUNNING && (c = TAILQ_FIRST(&vm->calls))) {
+        for (unsigned n = vm->n_calls; n > 0 && vm->state == VM_RUNNING; n--) {
                 _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+                VmCall *c = TAILQ_FIRST(&vm->calls);
                 int r;
 
+                if (!c)
+                        break;
+                TAILQ_REMOVE(&vm->calls, c, calls);
+                vm->n_calls--;
                 r = sd_bus_message_rewind(c->message, true);
                 if (r >= 0)
                         r = c->handler(c->message, vm, &error);
                 if (r < 0)
                         answer_error(c, r, &error);
-                call_free(vm, c);
+                call_free(c);
         }
 }
 
@@ -111,9 +116,11 @@ static void fail_calls(Vm *vm, const char *text) {
         VmCall *c;
 
         while ((c = TAILQ_FIRST(&vm->calls))) {
+                TAILQ_REMOVE(&vm->calls, c, calls);
+                vm->n_calls--;
                 (void) sd_bus_reply_method_errorf(c->message, ERROR_WRONG_STATE, "VM '%s' is %s and could not be woken: %s",
                                                   vm->name, vm_state_to_string(vm->state), text);
-                call_free(vm, c);
+                call_free(c);
         }
 }
 
@@ -143,14 +150,9 @@ void vm_awake_look(Vm *vm, int error, const char *text) {
                 resume(vm);
 }
 
-int vm_awake_for_call(Vm *vm, sd_bus_message *message, vm_call_t handler, sd_bus_error *error) {
+static int call_new(Vm *vm, sd_bus_message *message, vm_call_t handler, sd_bus_error *error) {
         VmCall *c;
 
-        if (vm->state == VM_RUNNING || (vm->state == VM_STARTING && vm->runtime && vm->runtime->executed))
-                return 1;
-        if (!vm_is_asleep(vm) && !is_falling_asleep(vm) && vm->state != VM_RESUMING)
-                return sd_bus_error_setf(error, ERROR_WRONG_STATE, "VM '%s' is %s; start it first.", vm->name,
-                                         vm_state_to_string(vm->state));
         if (vm->n_calls >= AWAKE_CALLS_MAX)
                 return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED, "%u calls wait for VM '%s' to wake already.", vm->n_calls,
                                          vm->name);
@@ -160,8 +162,52 @@ int vm_awake_for_call(Vm *vm, sd_bus_message *message, vm_call_t handler, sd_bus
         *c = (VmCall) { .message = sd_bus_message_ref(message), .handler = handler };
         TAILQ_INSERT_TAIL(&vm->calls, c, calls);
         vm->n_calls++;
-        vm_awake(vm, "a call needs it.");
         return 0;
+}
+
+int vm_awake_for_call(Vm *vm, sd_bus_message *message, vm_call_t handler, sd_bus_error *error) {
+        int r;
+
+        if (vm->state == VM_RUNNING || (vm->state == VM_STARTING && vm->runtime && vm->runtime->executed))
+                return 1;
+        if (!vm_is_asleep(vm) && !is_falling_asleep(vm) && vm->state != VM_RESUMING)
+                return sd_bus_error_setf(error, ERROR_WRONG_STATE, "VM '%s' is %s; start it first.", vm->name,
+                                         vm_state_to_string(vm->state));
+        r = call_new(vm, message, handler, error);
+        if (r >= 0)
+                vm_awake(vm, "a call needs it.");
+        return r;
+}
+
+static int on_agent_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
+        Vm *vm = userdata;
+
+        log_vm_debug(vm, "The agent in VM '%s' does not say that it is there.", vm->name);
+        vm->runtime->agent_silent = true;
+        if (vm_is_asleep(vm) && !vm->wake_wanted && !vm->job)
+                fail_calls(vm, "Its agent had not answered when it fell asleep again.");
+        vm_awake_agent(vm);
+        return 0;
+}
+
+int vm_agent_for_call(Vm *vm, sd_bus_message *message, vm_call_t handler, sd_bus_error *error) {
+        VmRuntime *rt = vm->runtime;
+        int r = 0;
+
+        if (vm_agent_is_ready(vm))
+                return 1;
+        if (vm->state != VM_RUNNING || !agent_is_asked(rt->agent) || rt->agent_silent)
+                return sd_bus_error_setf(error, ERROR_NO_AGENT, "The agent in VM '%s' is not there (AgentReady is false).",
+                                         vm->name);
+        if (!rt->agent_timer)
+                r = sd_event_add_time_relative(vm->manager->event, &rt->agent_timer, CLOCK_MONOTONIC, AGENT_TIMEOUT, 0,
+                                               on_agent_timeout, vm);
+        return r < 0 ? r : call_new(vm, message, handler, error);
+}
+
+void vm_awake_agent(Vm *vm) {
+        if (vm->state == VM_RUNNING)
+                go_on(vm);
 }
 
 void vm_awake_done(Vm *vm) {

@@ -23,6 +23,10 @@ bool vm_awake_is_needed(const Vm *vm);
  * set: there is none to wake. */
 int vm_awake_for_call(Vm *vm, sd_bus_message *message, vm_call_t handler, sd_bus_error *error);
 
+/* For calls that need the agent: as above, for one that woke up and has not said so yet, which it has a few seconds for. */
+int vm_agent_for_call(Vm *vm, sd_bus_message *message, vm_call_t handler, sd_bus_error *error);
+void vm_awake_agent(Vm *vm); /* the agent is ready, or lost */
+
 /* The state has changed or a job has ended: wakes what was wanted meanwhile, goes on with calls. error: of the job, or 0. */
 void vm_awake_look(Vm *vm, int error, const char *text);
 

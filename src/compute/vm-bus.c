@@ -264,11 +264,10 @@ static int method_exec(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
         r = read_exec(message, &o, error);
         if (r >= 0)
                 r = vm_awake_for_call(vm, message, method_exec, error);
+        if (r > 0)
+                r = vm_agent_for_call(vm, message, method_exec, error);
         if (r <= 0)
                 return r < 0 ? r : 1;
-        if (!vm_agent_is_ready(vm))
-                return sd_bus_error_setf(error, ERROR_NO_AGENT, "The agent in VM '%s' is not there (AgentReady is false).",
-                                         vm->name);
         /* The guest puts the options over what BOOT told it of environment and directory. */
         r = agent_exec(vm->runtime->agent, &o, &stdio, &standard_error, &control);
         if (r == -EDQUOT)

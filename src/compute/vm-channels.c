@@ -11,6 +11,7 @@
 #include "compute/console.h"
 #include "compute/manager.h"
 #include "compute/steps.h"
+#include "compute/vm-awake.h"
 #include "compute/vm-exit.h"
 #include "compute/vm-wait.h"
 #include "shared/log.h"
@@ -88,6 +89,7 @@ static void on_agent(Agent *a, AgentEvent event, int status, const char *text, v
                 else {
                         vm_changed(vm, "AgentReady", NULL);
                         vm_waiters_wake(vm);
+                        vm_awake_agent(vm);
                 }
                 break;
 
@@ -121,6 +123,7 @@ static void on_agent(Agent *a, AgentEvent event, int status, const char *text, v
                         break; /* the process is about to end, or the time limit tells */
                 log_vm_debug(vm, "Lost the agent of VM '%s': %s", vm->name, strempty(text));
                 vm_changed(vm, "AgentReady", NULL);
+                vm_awake_agent(vm);
                 break;
 
         case AGENT_ACTIVITY:

@@ -160,6 +160,8 @@ void vm_runtime_end_process(Vm *vm) {
         rt->control_source = sd_event_source_disable_unref(rt->control_source);
         rt->timer = sd_event_source_disable_unref(rt->timer);
         rt->oom_source = sd_event_source_disable_unref(rt->oom_source);
+        rt->agent_timer = sd_event_source_disable_unref(rt->agent_timer);
+        rt->agent_silent = false;
         vmm_process_done(&rt->process);
         rt->process = VMM_PROCESS_NULL;
         if (rt->monitor)
@@ -187,6 +189,7 @@ void vm_runtime_free(Vm *vm) {
         sd_event_source_disable_unref(rt->control_source);
         sd_event_source_disable_unref(rt->timer);
         sd_event_source_disable_unref(rt->oom_source);
+        sd_event_source_disable_unref(rt->agent_timer);
         vmm_process_done(&rt->process);
         if (rt->monitor)
                 vm->hypervisor->monitor_free(rt->monitor);

@@ -70,7 +70,10 @@ struct VmRuntime {
         Console *console;
         char *launch_why;       /* what the launcher said */
 
+        sd_event_source *agent_timer; /* calls wait for the agent of a guest that woke: vm-awake.c */
+
         bool monitor_ready:1, agent_ready:1, agent_lost:1;
+        bool agent_silent:1;    /* it was waited for in vain */
         bool scope_requested:1, scope_up:1, scope_gone:1;
         bool registering:1, registered:1, unregistering:1; /* see registration.c */
         bool saved:1;           /* the VMM has given the guest away and ends */

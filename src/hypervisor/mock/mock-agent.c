@@ -268,11 +268,12 @@ static uint64_t find_number(const uint8_t *p, size_t n, GpField tag) {
         return found;
 }
 
-static void handle_resume(Mock *m, uint64_t nonce) {
+static void send_resumed(Mock *m) {
         GpWriter *w;
 
+        m->resumed_at = 0;
         w = mock_agent_writer(GP_RESUMED, 0);
-        gp_writer_u64(w, GP_FIELD_NONCE, nonce);
+        gp_writer_u64(w, GP_FIELD_NONCE, m->resume_nonce);
         gp_writer_u32(w, GP_FIELD_PHASE, m->phase);
         for (size_t i = 0; i < ELEMENTSOF(m->sessions); i++)
                 if (m->sessions[i]) {
@@ -281,6 +282,14 @@ static void handle_resume(Mock *m, uint64_t nonce) {
                         gp_writer_stream_state(w, &s);
                 }
         mock_agent_send(w);
+}
+
+static void handle_resume(Mock *m, uint64_t nonce) {
+        m->resume_nonce = nonce;
+        if (m->script.slow_resume)
+                m->resumed_at = now_usec(CLOCK_BOOTTIME) + m->script.slow_resume;
+        else
+                send_resumed(m);
 }
 
 static void handle_stream_frame(Mock *m, const GpHeader *h, const uint8_t *p) {
@@ -375,6 +384,8 @@ void mock_agent_tick(Mock *m, uint64_t now) {
                 return;
         if (m->ready_at && now >= m->ready_at)
                 boot_finished(m, now);
+        if (m->resumed_at && now >= m->resumed_at)
+                send_resumed(m);
         /* What was held back for want of room goes on when the buffer went out at once, for then no POLLOUT will
          * come. The windows of the sessions bound this. */
         do {
@@ -390,6 +401,8 @@ uint64_t mock_agent_deadline(const Mock *m) {
 
         if (m->agent_fd < 0)
                 return 0;
+        if (m->resumed_at && (d == 0 || m->resumed_at < d))
+                d = m->resumed_at;
         return m->ready_at && (d == 0 || m->ready_at < d) ? m->ready_at : d;
 }
 

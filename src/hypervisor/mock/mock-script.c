@@ -27,6 +27,7 @@ static const struct {
         { "agent-garbage", FLAG, offsetof(MockScript, agent_garbage) },
         { "boot-failed", FLAG, offsetof(MockScript, boot_failed) },
         { "slow-ready", MILLISECONDS, offsetof(MockScript, slow_ready) },
+        { "slow-resume", MILLISECONDS, offsetof(MockScript, slow_resume) },
         { "monitor-silent", FLAG, offsetof(MockScript, monitor_silent) },
         { "monitor-garbage", FLAG, offsetof(MockScript, monitor_garbage) },
         { "crash-on-pause", FLAG, offsetof(MockScript, crash_on_pause) },

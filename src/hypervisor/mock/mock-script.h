@@ -15,6 +15,7 @@
  *     agent-garbage       bytes that are no frame on the agent channel
  *     boot-failed         BOOT_FAILED instead of READY, then the guest powers off
  *     slow-ready=MS       READY that long after BOOT
+ *     slow-resume=MS      an answer to RESUME that long after it
  *     monitor-silent      neither greeting nor answers
  *     monitor-garbage     bytes that are no lines on the monitor
  *     crash-on-pause      dies of SIGABRT when told to pause
@@ -35,7 +36,7 @@
 typedef struct MockScript {
         bool die_at_start, no_agent, agent_silent, agent_garbage, boot_failed, monitor_silent, monitor_garbage,
                 crash_on_pause, save_fails, load_fails, save_hangs, load_hangs, ignore_shutdown, ignore_powerdown, net_echo;
-        uint64_t exit_after, crash_after, panic_after, slow_ready, memory_after; /* µs; 0: not */
+        uint64_t exit_after, crash_after, panic_after, slow_ready, slow_resume, memory_after; /* µs; 0: not */
         uint64_t load, console_flood, memory;
         uint64_t command_exit;   /* status + 1; 0: not */
         uint64_t command_signal; /* 0: not */

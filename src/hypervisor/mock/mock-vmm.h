@@ -52,6 +52,7 @@ typedef struct Mock {
         char **boot_env;
         char *boot_cwd;
         uint64_t ready_at; /* µs; 0: not */
+        uint64_t resumed_at, resume_nonce; /* likewise: the RESUME that has not been answered */
         Session *sessions[GP_SESSIONS_MAX];
 
         uint64_t load_at, flood_at, memory_at;

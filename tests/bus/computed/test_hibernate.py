@@ -9,9 +9,10 @@ import shutil
 import signal
 import stat
 import subprocess
+import time
 
 import pytest
-from bus_client import ERROR, JOB, BusError, run_for, run_until, spec
+from bus_client import ERROR, JOB, VM, BusError, run_for, run_until, spec, vm_path
 from daemon import BUILD, processes_named
 from fake_service import Error
 from sockets import Exec, console
@@ -934,6 +935,36 @@ def test_a_wake_that_hangs_and_is_interrupted_can_be_tried_again(quick, how, sto
     restart(quick, how, lambda: (change_script(quick, 'ignore-shutdown'), None if store else lose_store(quick)))
     quick.wait_state('web', 'running')
     check_answers(quick)
+
+
+def new_channels(host, script):
+    """A host that was booted again: nothing of the VM is there but what is on disk. Its agent has to be asked where it is."""
+    host.running('web', MockScript='ignore-shutdown')
+    assert host.root.do('web', 'Hibernate') == ('done', '')
+    restart(host, 'kill', lambda: (change_script(host, script), lose_store(host)))
+    host.root.vm('web', 'Resume')
+    host.wait_state('web', 'running')
+    assert not host.root.vm_get('web', 'AgentReady')
+
+
+def test_a_command_waits_for_the_agent_of_a_guest_that_woke(quick):
+    new_channels(quick, 'slow-resume=700')
+    check_answers(quick)
+    assert quick.root.vm_get('web', 'AgentReady')
+
+
+def test_a_command_does_not_wait_for_ever_for_an_agent_that_is_silent(quick):
+    new_channels(quick, 'no-agent')
+    began = time.monotonic()
+    calls = [quick.root.send(vm_path('web'), VM, 'Exec', 'asa{sv}', ['true'], spec()) for _ in range(3)]
+    for call in calls:
+        with pytest.raises(BusError, match='NoAgent'):
+            call.result()
+    assert 4 < time.monotonic() - began < 15
+    began = time.monotonic()
+    with pytest.raises(BusError, match='NoAgent'):
+        Exec(quick.root, 'web', 'true')
+    assert time.monotonic() - began < 2
 
 
 @both_ways
