@@ -625,7 +625,7 @@ def test_traffic_keeps_a_vm_awake_and_a_real_guest_comes_to_rest_without(alice):
             alice.curl()
             time.sleep(0.5)
         assert not [t for t in alice.transitions() if t[0] > last]
-        host.wait_for_state('alice', 'hibernated', timeout=60)
+        host.wait_for_state('alice', 'hibernated', timeout=25)
         assert [t[3] for t in alice.transitions() if t[0] > last] == ['suspending', 'suspended', 'hibernating', 'hibernated']
         assert alice.curl() == 'hello\n'
     finally:
