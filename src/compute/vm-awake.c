@@ -80,6 +80,17 @@ void vm_awake_packet(Vm *vm, const PacketInfo *packet) {
         vm_awake(vm, strempty(why));
 }
 
+/* The one that has waited longest, for the caller to answer and free; NULL: none waits. */
+static VmCall *call_take(Vm *vm) {
+        VmCall *c = TAILQ_FIRST(&vm->calls);
+
+        if (c) {
+                TAILQ_REMOVE(&vm->calls, c, calls);
+                vm->n_calls--;
+        }
+        return c;
+}
+
 static void call_free(VmCall *c) {
         sd_bus_message_unref(c->message);
         free(c);
@@ -96,13 +107,11 @@ static void answer_error(VmCall *c, int r, sd_bus_error *error) {
 static void go_on(Vm *vm) {
         for (unsigned n = vm->n_calls; n > 0 && vm->state == VM_RUNNING; n--) {
                 _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
-                VmCall *c = TAILQ_FIRST(&vm->calls);
+                VmCall *c = call_take(vm);
                 int r;
 
                 if (!c)
                         break;
-                TAILQ_REMOVE(&vm->calls, c, calls);
-                vm->n_calls--;
                 r = sd_bus_message_rewind(c->message, true);
                 if (r >= 0)
                         r = c->handler(c->message, vm, &error);
@@ -115,9 +124,7 @@ static void go_on(Vm *vm) {
 static void fail_calls(Vm *vm, const char *text) {
         VmCall *c;
 
-        while ((c = TAILQ_FIRST(&vm->calls))) {
-                TAILQ_REMOVE(&vm->calls, c, calls);
-                vm->n_calls--;
+        while ((c = call_take(vm))) {
                 (void) sd_bus_reply_method_errorf(c->message, ERROR_WRONG_STATE, "VM '%s' is %s and could not be woken: %s",
                                                   vm->name, vm_state_to_string(vm->state), text);
                 call_free(c);
@@ -206,8 +213,10 @@ int vm_agent_for_call(Vm *vm, sd_bus_message *message, vm_call_t handler, sd_bus
 }
 
 void vm_awake_agent(Vm *vm) {
-        if (vm->state == VM_RUNNING)
-                go_on(vm);
+        if (vm->state != VM_RUNNING)
+                return; /* the time limit answers those that wait, if nothing wakes it before */
+        vm->runtime->agent_timer = sd_event_source_disable_unref(vm->runtime->agent_timer);
+        go_on(vm);
 }
 
 void vm_awake_done(Vm *vm) {

@@ -221,9 +221,7 @@ class Host:
 
         def owned():
             assert self.daemon.poll() is None, self.log()
-            if not c.ask_bus('NameHasOwner', '(s)', NAME):
-                return False
-            try:  # the bus may not know yet that the one before is dead
+            try:  # not by whom it is owned at all: the bus may not know yet that the one before is dead
                 return c.ask_bus('GetConnectionUnixProcessID', '(s)', NAME) == self.daemon.pid
             except GLib.Error:
                 return False

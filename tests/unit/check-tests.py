@@ -13,14 +13,9 @@ import sys
 
 def named(test, tests):
     noun = re.fullmatch(r'test[-_](.*)', test.stem)[1]
-    words = (f"'{noun}'", f'{test.name}\'', f'/{test.name}\'')
-    for directory in test.parents:
-        build = directory / 'meson.build'
-        if build.exists() and any(word in build.read_text(encoding='utf-8') for word in words):
-            return True
-        if directory == tests:
-            return False
-    return False
+    words = (f"'{noun}'", f"{test.name}'")
+    builds = (d / 'meson.build' for d in test.parents if d.is_relative_to(tests))
+    return any(word in build.read_text(encoding='utf-8') for build in builds if build.exists() for word in words)
 
 
 def main():
