@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Jobs of hero-computed and hero-imaged: those that calls wait for, and how the last ones ended, for job.get. */
+
+#include "rpcd/call.h"
+
+int jobs_new(Rpcd *d, Jobs **ret);
+Jobs *jobs_free(Jobs *j);
+
+/* error: NULL when it is done; else the error the job ended with. */
+typedef void (*job_done_t)(Call *c, const sd_bus_error *error);
+
+/* Calls a method of hero-computed that answers with a job (the last 'o' of its answer), and done when that has ended; with
+ * "wait": false the call is answered with the job at once, and done is not called. Errors of the call itself are answered. The
+ * message is taken over. */
+void jobs_call(Call *c, sd_bus_message *message, job_done_t done);
