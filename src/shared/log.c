@@ -106,6 +106,14 @@ static void field(struct iovec *iov, int *n, char *buf, size_t size, const char 
         iov[(*n)++] = (struct iovec) { buf, MIN2((size_t) k, size - 1) };
 }
 
+static void log_to_stderr(int level, const char *vm, const char *message) {
+        /* The prefix is sd-daemon(3)'s, for a supervisor that reads stderr; a terminal needs none. */
+        if (isatty(STDERR_FILENO) || target == LOG_TARGET_CONSOLE)
+                fprintf(stderr, "%s\n", message);
+        else
+                fprintf(stderr, "<%d>%s%s%s\n", level, vm ? vm : "", vm ? ": " : "", message);
+}
+
 int log_full(int level, int error, const char *file, int line, const char *func, const char *vm, const char *user,
              const char *message_id, const char *format, ...) {
         char message[2048], f_message[2100], f_file[128], f_line[32], f_func[96], f_prio[16], f_id[96],
@@ -124,11 +132,7 @@ int log_full(int level, int error, const char *file, int line, const char *func,
         va_end(ap);
 
         if (!journal_wanted()) {
-                /* The prefix is sd-daemon(3)'s, for a supervisor that reads stderr; a terminal needs none. */
-                if (isatty(STDERR_FILENO) || target == LOG_TARGET_CONSOLE)
-                        fprintf(stderr, "%s\n", message);
-                else
-                        fprintf(stderr, "<%d>%s%s%s\n", level, vm ? vm : "", vm ? ": " : "", message);
+                log_to_stderr(level, vm, message);
                 return -error;
         }
         field(iov, &n, f_message, sizeof(f_message), "MESSAGE=%s", message);
@@ -147,4 +151,24 @@ int log_full(int level, int error, const char *file, int line, const char *func,
                 field(iov, &n, f_mid, sizeof(f_mid), "MESSAGE_ID=%s", message_id);
         (void) sd_journal_sendv(iov, n);
         return -error;
+}
+
+void log_fields(int level, const char *message_id, const char *const *fields, size_t n_fields, const char *message) {
+        char f_message[2100], f_prio[16], f_id[96], f_mid[64];
+        struct iovec iov[4 + LOG_FIELDS_MAX];
+        int n = 0;
+
+        if (target == LOG_TARGET_NULL)
+                return;
+        if (!journal_wanted()) {
+                log_to_stderr(level, NULL, message);
+                return;
+        }
+        field(iov, &n, f_message, sizeof(f_message), "MESSAGE=%s", message);
+        field(iov, &n, f_prio, sizeof(f_prio), "PRIORITY=%d", level);
+        field(iov, &n, f_id, sizeof(f_id), "SYSLOG_IDENTIFIER=%s", identifier);
+        field(iov, &n, f_mid, sizeof(f_mid), "MESSAGE_ID=%s", message_id);
+        for (size_t i = 0; i < MIN2(n_fields, LOG_FIELDS_MAX); i++)
+                iov[n++] = (struct iovec) { (char *) fields[i], strlen(fields[i]) };
+        (void) sd_journal_sendv(iov, n);
 }

@@ -37,6 +37,10 @@ const char *log_get_identifier(void);
 int log_full(int level, int error, const char *file, int line, const char *func, const char *vm, const char *user,
              const char *message_id, const char *format, ...) _printf_(9, 10);
 
+/* An entry that is written whatever the level, with fields of its own, "NAME=value" each, at most LOG_FIELDS_MAX. */
+#define LOG_FIELDS_MAX 16u
+void log_fields(int level, const char *message_id, const char *const *fields, size_t n_fields, const char *message);
+
 #define log_full_errno(level, error, ...) \
         log_full((level), (error), __FILE__, __LINE__, __func__, NULL, NULL, NULL, __VA_ARGS__)
 
