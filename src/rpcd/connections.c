@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Deadlines: the time a phase may take is the same for all, so that each phase has a queue which is in the order of its deadlines
+ * by itself. One timer is set to the first of all and moved forward only when a nearer deadline appears; it is not moved back when
+ * that is met, but looks again when it fires. */
+
+#include <sys/socket.h>
+
+#include "basic/alloc-util.h"
+#include "basic/time-util.h"
+#include "rpcd/connections.h"
+
+typedef TAILQ_HEAD(ConnectionQueue, Connection) ConnectionQueue;
+
+struct Connections {
+        sd_event *event;
+        const RpcConfig *config;
+        ConnectionQueue queues[_CONNECTION_PHASE_MAX];
+        unsigned n;
+        uint64_t memory;
+
+        sd_event_source *timer;
+        uint64_t timer_at; /* USEC_INFINITY: off */
+
+        sd_event_source *drained, *drain_timeout;
+        connections_drained_t done;
+        void *userdata;
+        bool draining;
+};
+
+static uint64_t phase_timeout(const Connections *s, ConnectionPhase phase) {
+        switch (phase) {
+        case CONNECTION_FRESH:
+        case CONNECTION_REQUEST:
+                return s->config->request_timeout;
+        case CONNECTION_ANSWER:
+        case CONNECTION_IDLE:
+                return s->config->idle_timeout;
+        default:
+                return USEC_INFINITY;
+        }
+}
+
+static void set_timer(Connections *s, uint64_t at) {
+        if (at >= s->timer_at)
+                return;
+        s->timer_at = at;
+        (void) sd_event_source_set_time(s->timer, at);
+        (void) sd_event_source_set_enabled(s->timer, SD_EVENT_ONESHOT);
+}
+
+static void enqueue(Connection *c, ConnectionPhase phase) {
+        Connections *s = c->connections;
+        uint64_t now, timeout = phase_timeout(s, phase);
+
+        c->phase = phase;
+        c->deadline = USEC_INFINITY;
+        if (timeout != USEC_INFINITY && sd_event_now(s->event, CLOCK_MONOTONIC, &now) >= 0 &&
+            !__builtin_add_overflow(now, timeout, &c->deadline))
+                set_timer(s, c->deadline);
+        TAILQ_INSERT_TAIL(&s->queues[phase], c, entries);
+}
+
+static void cut_off(Connection *c) {
+        (void) shutdown(c->fd, SHUT_RDWR);
+}
+
+static uint64_t expire(Connections *s, ConnectionPhase phase, uint64_t now) {
+        ConnectionQueue *q = &s->queues[phase];
+        Connection *c;
+
+        while ((c = TAILQ_FIRST(q)) && c->deadline <= now) {
+                connection_set_phase(c, CONNECTION_CUT);
+                cut_off(c);
+        }
+        return c ? c->deadline : USEC_INFINITY;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        Connections *s = userdata;
+        uint64_t now, next = USEC_INFINITY;
+        int r;
+
+        r = sd_event_now(s->event, CLOCK_MONOTONIC, &now);
+        if (r < 0)
+                return r;
+        s->timer_at = USEC_INFINITY;
+        for (ConnectionPhase p = 0; p < _CONNECTION_PHASE_MAX; p++) {
+                uint64_t first = expire(s, p, now);
+
+                next = MIN2(next, first);
+        }
+        if (next != USEC_INFINITY)
+                set_timer(s, next);
+        return 0;
+}
+
+static void tell_drained(Connections *s) {
+        connections_drained_t done = s->done;
+
+        s->done = NULL;
+        s->drain_timeout = sd_event_source_disable_unref(s->drain_timeout);
+        if (done)
+                done(s->userdata);
+}
+
+static int on_drained(sd_event_source *source, void *userdata) {
+        tell_drained(userdata);
+        return 0;
+}
+
+static int on_drain_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
+        tell_drained(userdata);
+        return 0;
+}
+
+int connections_new(sd_event *event, const RpcConfig *config, Connections **ret) {
+        _cleanup_(connections_freep) Connections *s = NULL;
+        int r;
+
+        s = new0(Connections, 1);
+        if (!s)
+                return -ENOMEM;
+        s->event = sd_event_ref(event);
+        s->config = config;
+        s->timer_at = USEC_INFINITY;
+        for (ConnectionPhase p = 0; p < _CONNECTION_PHASE_MAX; p++)
+                TAILQ_INIT(&s->queues[p]);
+        r = sd_event_add_time(event, &s->timer, CLOCK_MONOTONIC, USEC_INFINITY, 10 * USEC_PER_MSEC, on_timer, s);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(s->timer, SD_EVENT_OFF);
+        if (r >= 0)
+                r = sd_event_source_set_description(s->timer, "connections");
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(s);
+        return 0;
+}
+
+Connections *connections_free(Connections *s) {
+        if (!s)
+                return NULL;
+        assert(s->n == 0);
+        sd_event_source_disable_unref(s->timer);
+        sd_event_source_disable_unref(s->drained);
+        sd_event_source_disable_unref(s->drain_timeout);
+        sd_event_unref(s->event);
+        return mfree(s);
+}
+
+int connection_open(Connections *s, Connection *c, int fd) {
+        if (connections_are_full(s))
+                return -EUSERS;
+        *c = (Connection) { .connections = s, .fd = fd };
+        s->n++;
+        enqueue(c, CONNECTION_FRESH);
+        return 0;
+}
+
+void connection_close(Connection *c) {
+        Connections *s = c->connections;
+
+        if (!s)
+                return;
+        TAILQ_REMOVE(&s->queues[c->phase], c, entries);
+        c->connections = NULL;
+        s->n--;
+        if (s->n == 0 && s->drained)
+                (void) sd_event_source_set_enabled(s->drained, SD_EVENT_ONESHOT);
+}
+
+void connection_set_phase(Connection *c, ConnectionPhase phase) {
+        Connections *s = c->connections;
+
+        TAILQ_REMOVE(&s->queues[c->phase], c, entries);
+        enqueue(c, phase);
+        if (phase == CONNECTION_IDLE && s->draining)
+                cut_off(c);
+}
+
+unsigned connections_count(const Connections *s) {
+        return s->n;
+}
+
+bool connections_are_full(const Connections *s) {
+        return s->n >= s->config->connections_max || s->draining;
+}
+
+bool connections_take_memory(Connections *s, uint64_t size) {
+        if (size > CONNECTIONS_MEMORY_MAX - s->memory)
+                return false;
+        s->memory += size;
+        return true;
+}
+
+void connections_give_memory(Connections *s, uint64_t size) {
+        assert(size <= s->memory);
+        s->memory -= size;
+}
+
+int connections_drain(Connections *s, uint64_t usec, connections_drained_t done, void *userdata) {
+        static const ConnectionPhase between[] = { CONNECTION_FRESH, CONNECTION_IDLE };
+        Connection *c;
+        int r;
+
+        assert(!s->draining);
+        r = sd_event_add_defer(s->event, &s->drained, on_drained, s);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(s->drained, s->n > 0 ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
+        if (r >= 0)
+                r = sd_event_add_time_relative(
+                                s->event, &s->drain_timeout, CLOCK_MONOTONIC, usec, 10 * USEC_PER_MSEC, on_drain_timeout, s);
+        if (r < 0)
+                return r;
+        s->draining = true;
+        s->done = done;
+        s->userdata = userdata;
+        for (size_t i = 0; i < ELEMENTSOF(between); i++)
+                TAILQ_FOREACH(c, &s->queues[between[i]], entries)
+                        cut_off(c);
+        return 0;
+}
+
+bool connections_are_draining(const Connections *s) {
+        return s->draining;
+}

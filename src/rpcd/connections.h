@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What bounds the other sides of all sockets together: how many there are, how long each may take for what it does, how much
+ * memory holds what they sent. An accepted socket is in one phase at a time; each phase has a deadline, and who misses it is cut
+ * off by shutdown(2): its owner (http.c, line.c) reads an end of file. Nothing here is allocated for a connection or a request,
+ * and a change of phase costs no system call but now and then. */
+
+#include <sys/queue.h>
+#include <systemd/sd-event.h>
+
+#include "basic/macro.h"
+#include "rpcd/rpc-config.h"
+
+typedef struct Connections Connections;
+
+typedef enum ConnectionPhase {
+        CONNECTION_FRESH,   /* accepted, nothing is known of a request yet: RequestTimeoutSec= */
+        CONNECTION_REQUEST, /* a request arrives: RequestTimeoutSec= for the whole of it */
+        CONNECTION_CALL,    /* it waits for us: no deadline */
+        CONNECTION_ANSWER,  /* it takes its answer: IdleTimeoutSec= */
+        CONNECTION_IDLE,    /* between two requests: IdleTimeoutSec= */
+        CONNECTION_CUT,     /* missed its deadline; not the owner's to set */
+        _CONNECTION_PHASE_MAX,
+} ConnectionPhase;
+
+/* Embedded in what owns the socket. */
+typedef struct Connection {
+        Connections *connections; /* NULL: not open */
+        int fd;                   /* the owner's */
+        ConnectionPhase phase;
+        uint64_t deadline;
+        TAILQ_ENTRY(Connection) entries;
+} Connection;
+
+int connections_new(sd_event *event, const RpcConfig *config, Connections **ret);
+Connections *connections_free(Connections *s); /* all are closed by now */
+DEFINE_TRIVIAL_CLEANUP_FUNC(Connections *, connections_free);
+
+/* -EUSERS: there are ConnectionsMax= of them, this one is to be closed. */
+int connection_open(Connections *s, Connection *c, int fd);
+void connection_close(Connection *c);
+void connection_set_phase(Connection *c, ConnectionPhase phase);
+
+unsigned connections_count(const Connections *s);
+bool connections_are_full(const Connections *s);
+
+/* Memory for requests that are not complete, of all connections. False: there is no more, the request is refused. */
+#define CONNECTIONS_MEMORY_MAX (UINT64_C(64) * 1024 * 1024)
+bool connections_take_memory(Connections *s, uint64_t size);
+void connections_give_memory(Connections *s, uint64_t size);
+
+/* No more requests: who is between two is cut off now, the others when they have their answer. done is called from the loop when
+ * there is nobody left or usec have passed. */
+typedef void (*connections_drained_t)(void *userdata);
+int connections_drain(Connections *s, uint64_t usec, connections_drained_t done, void *userdata);
+bool connections_are_draining(const Connections *s);
