@@ -5,27 +5,32 @@
  * answer; before it, it outlives whoever asked. */
 
 #include <jansson.h>
+#include <sys/queue.h>
 #include <systemd/sd-bus.h>
 
 #include "rpcd/method.h"
 #include "rpcd/rpcd.h"
 
 typedef struct ReplicaVm ReplicaVm;
-typedef struct RpcBatch RpcBatch;
+
+typedef struct RpcRequest RpcRequest;
 
 struct Call {
         Rpcd *rpcd;
         const Method *method;
         json_t *params;         /* an object; every key is in the method's table and of its type */
-        Caller *caller;
+        Caller *caller;         /* NULL: nobody */
         const char *road;       /* "http", "line" */
-        const char *vm_path;    /* where access depends on a VM: the one meant, its object (own copy) … */
-        const char *vm_name, *vm_user; /* … name and owner */
+        char *vm_path, *vm_id;  /* the VM that is meant, where access depends on one; or that a job made */
+        char *vm_name, *vm_user; /* "" for nobody's */
         uint64_t begun;         /* CLOCK_MONOTONIC */
+        void *userdata;         /* the handler's, which frees it */
+        sd_bus_slot *slot;      /* its call on the bus, dropped with the answer */
 
-        RpcBatch *batch;        /* rpc.c's */
+        RpcRequest *request;    /* rpc.c's */
         unsigned index;
         json_t *id;             /* NULL: a notification */
+        TAILQ_ENTRY(Call) waiting;
 };
 
 /* Parameters; absent (or null): NULL, or fallback. */
@@ -39,8 +44,20 @@ json_t *call_value(const Call *c, const char *name); /* borrowed */
 void call_result(Call *c, json_t *result);
 void call_result_text(Call *c, const char *json, size_t size); /* JSON text, copied */
 void call_error(Call *c, int code, const char *name, const char *format, ...) _printf_(4, 5);
-void call_errno(Call *c, int error);            /* -32603 or the domain's code for it */
+void call_errno(Call *c, int error);            /* the domain's code for it, or -32603 */
 void call_bus_error(Call *c, const sd_bus_error *e);
+
+/* For calls on the bus: sends m (taken over), callback gets the Call. What cannot be sent is answered. */
+void call_bus(Call *c, sd_bus_message *m, sd_bus_message_handler_t callback, uint64_t timeout_usec);
+/* In callback: true when it is an error, which has been answered then. */
+bool call_failed(Call *c, sd_bus_message *reply);
+/* A method call of the VM's object, to be appended to; answers and returns NULL without memory. */
+sd_bus_message *call_vm_message(Call *c, const char *member);
+sd_bus_message *call_manager_message(Call *c, const char *member);
+
+/* The VM's data model, as it is now. */
+void call_result_vm(Call *c);
+void call_result_user_vm(Call *c);
 
 /* Codes: the standard's, and those of the domain by the names of error-names.h: error-codes.c has the table. name is data.name. */
 #define RPC_PARSE_ERROR (-32700)
@@ -49,4 +66,9 @@ void call_bus_error(Call *c, const sd_bus_error *e);
 #define RPC_INVALID_PARAMS (-32602)
 #define RPC_INTERNAL_ERROR (-32603)
 
-int rpc_error_code(const char *bus_name, const char **ret_name); /* of a D-Bus error name */
+#define RPC_SERVER_ERROR (-32000)       /* of the domain, with no code of its own */
+#define RPC_PERMISSION_DENIED (-32001)
+#define RPC_SERVICE_UNAVAILABLE (-32002)
+
+int rpc_error_code(const char *bus_name, const char **ret_name); /* of a D-Bus error name; ret_name: what data.name says */
+const char *rpc_error_name(unsigned i, int *ret_code);           /* the table, for the documentation; NULL: no more */

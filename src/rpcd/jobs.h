@@ -15,3 +15,6 @@ typedef void (*job_done_t)(Call *c, const sd_bus_error *error);
  * "wait": false the call is answered with the job at once, and done is not called. Errors of the call itself are answered. The
  * message is taken over. */
 void jobs_call(Call *c, sd_bus_message *message, job_done_t done);
+
+/* hero-computed has left the bus: what happened to the jobs is for the VMs' states to say. */
+void jobs_lost(Jobs *j);

@@ -38,4 +38,7 @@ const char *replica_vm_json(ReplicaVm *vm, size_t *ret_size);
 const char *replica_user_json(ReplicaVm *vm, size_t *ret_size);
 
 /* Of all, or those of one user; sorted by name. A new JSON array. */
-int replica_list(const Replica *r, const char *user, bool users_only, char **ret, size_t *ret_size);
+int replica_list(Replica *r, const char *user, bool users_only, char **ret, size_t *ret_size);
+
+/* How many are in one of the four states of vm_model_state(). */
+void replica_count(const Replica *r, const char *folded_state, unsigned *ret);
