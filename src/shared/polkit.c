@@ -9,8 +9,8 @@
 #include "basic/string-util.h"
 #include "basic/time-util.h"
 #include "shared/bus-util.h"
-#include "shared/child.h"
 #include "shared/error-names.h"
+#include "shared/login-name.h"
 #include "shared/peer-watch.h"
 
 /* dbus-daemon allows 128 unanswered calls per connection; keep some for everybody else. A person may think about a
@@ -26,9 +26,7 @@
 #define QUERY_FREE_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 1)
 #define SENDERS_MAX 128u
 #define SENDER_NAME_MAX 32u
-#define LOGINS_MAX 32u
 #define LOGIN_WAITERS_MAX 64u
-#define LOGIN_LIFETIME (60 * USEC_PER_SEC)
 /* polkitd gives each of its rules' two runs 15 s, and that of Debian 12 (122) loses the wake-up after one of some hundred on
  * a busy machine: it then waits for all of that time ("Terminating runaway script"). It answers all the same. */
 #define ANSWER_TIMEOUT (45 * USEC_PER_SEC)
@@ -37,12 +35,6 @@ typedef struct Sender {
         char name[SENDER_NAME_MAX]; /* ":1.123456"; the bus never gives one out twice */
         uid_t uid;
 } Sender;
-
-typedef struct Login {
-        uid_t uid;
-        char *name;
-        uint64_t until;
-} Login;
 
 typedef enum Waits {
         WAITS_FOR_NOBODY,
@@ -56,13 +48,13 @@ struct Query {
         TAILQ_ENTRY(Query) queries;
         sd_bus_message *request, *reply;
         sd_bus_slot *slot;
-        Child *getent;
         sd_event_source *defer;
         PeerWatch *watch;  /* the caller: nothing is done for who has left */
         char *fingerprint; /* what was asked of polkit; NULL before */
         uid_t uid;         /* who waits for polkit or for a login name; else UID_INVALID */
         int error;
         bool asked, interactive;
+        bool looks_up_login; /* getent runs, and others may wait for it, too */
         Waits waits; /* for the lookup that another query does */
 };
 
@@ -72,8 +64,7 @@ struct Polkit {
         unsigned n_queries;
         Sender senders[SENDERS_MAX];
         unsigned next_sender;
-        Login logins[LOGINS_MAX];
-        unsigned next_login;
+        LoginNames *logins;
 };
 
 static Query *query_free(Query *q) {
@@ -82,7 +73,6 @@ static Query *query_free(Query *q) {
         TAILQ_REMOVE(&q->polkit->queries, q, queries);
         q->polkit->n_queries--;
         sd_bus_slot_unref(q->slot);
-        child_free(q->getent);
         peer_watch_free(q->watch);
         sd_bus_message_unref(q->request);
         sd_bus_message_unref(q->reply);
@@ -91,14 +81,22 @@ static Query *query_free(Query *q) {
         return mfree(q);
 }
 
+static void on_login(uid_t uid, void *userdata);
+
 int polkit_new(sd_bus *bus, Polkit **ret) {
         Polkit *p;
+        int r;
 
         p = new0(Polkit, 1);
         if (!p)
                 return -ENOMEM;
-        p->bus = sd_bus_ref(bus);
         TAILQ_INIT(&p->queries);
+        r = login_names_new(sd_bus_get_event(bus), on_login, p, &p->logins);
+        if (r < 0) {
+                free(p);
+                return r;
+        }
+        p->bus = sd_bus_ref(bus);
         *ret = p;
         return 0;
 }
@@ -108,8 +106,7 @@ Polkit *polkit_free(Polkit *p) {
                 return NULL;
         while (!TAILQ_EMPTY(&p->queries))
                 query_free(TAILQ_FIRST(&p->queries));
-        for (unsigned i = 0; i < LOGINS_MAX; i++)
-                free(p->logins[i].name);
+        login_names_free(p->logins);
         sd_bus_unref(p->bus);
         return mfree(p);
 }
@@ -122,13 +119,6 @@ static const Sender *sender_find(Polkit *p, const char *name) {
         for (unsigned i = 0; i < SENDERS_MAX; i++)
                 if (streq(p->senders[i].name, name))
                         return p->senders + i;
-        return NULL;
-}
-
-static const Login *login_find(Polkit *p, uid_t uid) {
-        for (unsigned i = 0; i < LOGINS_MAX; i++)
-                if (p->logins[i].uid == uid && p->logins[i].until > now_usec(CLOCK_MONOTONIC))
-                        return p->logins + i;
         return NULL;
 }
 
@@ -330,18 +320,16 @@ static int need_uid(Polkit *p, sd_bus_message *call, Query **query, uid_t *ret, 
         return 0;
 }
 
-/* getent's line: "alice:x:1000:…". No such user: status 2, no name. */
-static void on_getent(int status, const char *output, void *userdata) {
-        Query *q = userdata;
-        Login *l = q->polkit->logins + q->polkit->next_login++ % LOGINS_MAX;
-        size_t n = strcspn(output, ":\n");
+static void on_login(uid_t uid, void *userdata) {
+        Polkit *p = userdata;
+        Query *q;
 
-        q->getent = NULL;
-        l->name = mfree(l->name);
-        l->uid = q->uid;
-        l->until = now_usec(CLOCK_MONOTONIC) + LOGIN_LIFETIME;
-        if (status == 0 && n > 0 && output[n] == ':')
-                l->name = strndup(output, n);
+        TAILQ_FOREACH(q, &p->queries, queries)
+                if (q->looks_up_login && q->uid == uid)
+                        break;
+        if (!q)
+                return;
+        q->looks_up_login = false;
         queries_wake(q, WAITS_FOR_LOGIN, 0);
 }
 
@@ -353,7 +341,7 @@ static int getent_under_way(Polkit *p, uid_t uid, sd_bus_error *error) {
 
         TAILQ_FOREACH(q, &p->queries, queries)
                 if (q->uid == uid) {
-                        under_way = under_way || q->getent;
+                        under_way = under_way || q->looks_up_login;
                         n += q->waits == WAITS_FOR_LOGIN;
                 }
         if (n >= LOGIN_WAITERS_MAX)
@@ -363,11 +351,10 @@ static int getent_under_way(Polkit *p, uid_t uid, sd_bus_error *error) {
 }
 
 static int need_login(Polkit *p, sd_bus_message *call, uid_t uid, Query **query, const char **ret, sd_bus_error *error) {
-        char number[16], *argv[] = { (char *) "/usr/bin/getent", (char *) "passwd", number, NULL };
         const Login *l;
         int r, under_way;
 
-        l = login_find(p, uid);
+        l = login_names_find(p->logins, uid);
         if (l) {
                 *ret = l->name;
                 return 1;
@@ -385,13 +372,13 @@ static int need_login(Polkit *p, sd_bus_message *call, uid_t uid, Query **query,
                 (*query)->waits = WAITS_FOR_LOGIN;
                 return 0;
         }
-        snprintf(number, sizeof(number), "%u", uid);
-        r = child_run(sd_bus_get_event(p->bus), argv, -EBADF, 10 * USEC_PER_SEC, on_getent, *query, &(*query)->getent);
+        r = login_names_look_up(p->logins, uid);
         if (r < 0) {
                 *query = query_free(*query);
                 return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED, "Cannot look up the name of user %u: %s.", uid,
                                          strerror(-r));
         }
+        (*query)->looks_up_login = true;
         return 0;
 }
 
