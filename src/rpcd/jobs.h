@@ -18,3 +18,13 @@ void jobs_call(Call *c, sd_bus_message *message, job_done_t done);
 
 /* hero-computed has left the bus: what happened to the jobs is for the VMs' states to say. */
 void jobs_lost(Jobs *j);
+
+/* How the last ones ended. result: "done", "canceled" or the name of an error. */
+#define JOBS_ENDED_MAX 256u
+
+typedef struct EndedJob {
+        unsigned id;
+        char *vm, *result, *message; /* NULL without memory */
+} EndedJob;
+
+const EndedJob *jobs_find_ended(const Jobs *j, unsigned id);

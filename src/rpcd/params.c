@@ -7,7 +7,7 @@
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
 
-#define LENGTH_MAX 4096
+
 
 static const struct {
         const char *schema, *words;
@@ -32,7 +32,7 @@ static const Param *find(const Param *params, unsigned n, const char *name) {
 }
 
 static int64_t maximum(const Param *p) {
-        return p->minimum == 0 && p->maximum == 0 ? LENGTH_MAX : p->maximum;
+        return p->minimum == 0 && p->maximum == 0 ? PARAM_LENGTH_MAX : p->maximum;
 }
 
 static int check_range(const Param *p, double v, char **ret_why) {
@@ -91,8 +91,8 @@ static int check_value(const Param *p, json_t *v, char **ret_why) {
                 return check_range(p, json_number_value(v), ret_why);
         case PARAM_STRINGS:
                 json_array_foreach(v, i, e)
-                        if (json_string_length(e) > LENGTH_MAX) {
-                                *ret_why = strprintf("A string in %s has more than %i bytes.", p->name, LENGTH_MAX);
+                        if (json_string_length(e) > PARAM_LENGTH_MAX) {
+                                *ret_why = strprintf("A string in %s has more than %i bytes.", p->name, PARAM_LENGTH_MAX);
                                 return -EINVAL;
                         }
                 return check_length(p, json_array_size(v), "strings", ret_why);

@@ -8,6 +8,8 @@
 
 #include "rpcd/method.h"
 
+#define PARAM_LENGTH_MAX 4096 /* where the table has no bounds */
+
 /* params: what the request has, NULL: none. *ret: a new object without nulls. -EINVAL with a sentence in *ret_why, that names the
  * parameter and says what it must be. */
 int params_check(const Method *m, json_t *params, json_t **ret, char **ret_why);

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What the methods answer, as JSON Schema. Vm and UserVm are the seed's data models, and detail_state. Whoever adds a result to the
+ * table of methods adds its schema here; a test looks that each is there and that answers are of it. */
+
+#include "rpcd/openrpc.h"
+
+#define TIME "{\"type\":[\"string\",\"null\"],\"format\":\"date-time\"}"
+#define TEXT "{\"type\":\"string\"}"
+#define TEXT_OR_NULL "{\"type\":[\"string\",\"null\"]}"
+#define INTEGER "{\"type\":\"integer\"}"
+#define BOOLEAN "{\"type\":\"boolean\"}"
+#define REF(name) "{\"$ref\":\"#/components/schemas/" name "\"}"
+#define ID "{\"type\":\"string\",\"pattern\":\"^[0-9a-f]{12}$\"}"
+#define STATE "{\"type\":\"string\",\"enum\":[\"created\",\"running\",\"stopped\",\"failed\"]}"
+#define DETAIL_STATE                                                                                                               \
+        "{\"type\":\"string\",\"enum\":[\"pending\",\"provisioning\",\"configured\",\"starting\",\"running\",\"suspending\","      \
+        "\"suspended\",\"hibernating\",\"hibernated\",\"resuming\",\"stopping\",\"stopped\",\"start-failed\",\"failed\"]}"
+/* Of those that long calls answer with instead, when they are not to wait. */
+#define OR_JOB(name) "{\"oneOf\":[" REF(name) "," REF("JobStarted") "]}"
+
+const char openrpc_schemas[] =
+        "{"
+        "\"Resources\":{\"type\":\"object\",\"required\":[\"cpu_count\",\"memory_mb\",\"disk_gb\"],\"properties\":{"
+        "\"cpu_count\":" INTEGER ",\"memory_mb\":" INTEGER ",\"disk_gb\":{\"type\":\"number\"}}},"
+
+        "\"VmModel\":{\"type\":\"object\",\"required\":[\"id\",\"name\",\"state\",\"detail_state\",\"image\",\"resources\","
+        "\"mycelium_ip\",\"tap_device\",\"ip_address\",\"created_at\",\"started_at\",\"stopped_at\"],\"properties\":{"
+        "\"id\":" ID ",\"name\":" TEXT ",\"state\":" STATE ",\"detail_state\":" DETAIL_STATE ",\"image\":" TEXT ","
+        "\"resources\":" REF("Resources") ",\"mycelium_ip\":" TEXT_OR_NULL ",\"tap_device\":" TEXT_OR_NULL ","
+        "\"ip_address\":" TEXT_OR_NULL ",\"created_at\":" TIME ",\"started_at\":" TIME ",\"stopped_at\":" TIME "}},"
+        "\"Vm\":" OR_JOB("VmModel") ","
+        "\"VmList\":{\"type\":\"array\",\"items\":" REF("VmModel") "},"
+
+        "\"UserVmModel\":{\"type\":\"object\",\"required\":[\"user_id\",\"vm_id\",\"vm_name\",\"mycelium_ip\",\"state\",\"detail_state\","
+        "\"resources\",\"image\",\"created_at\",\"started_at\",\"stopped_at\",\"last_activity\"],\"properties\":{"
+        "\"user_id\":" TEXT ",\"vm_id\":" ID ",\"vm_name\":" TEXT ",\"mycelium_ip\":" TEXT_OR_NULL ",\"state\":" STATE ","
+        "\"detail_state\":" DETAIL_STATE ",\"resources\":" REF("Resources") ",\"image\":" TEXT ",\"created_at\":" TIME ","
+        "\"started_at\":" TIME ",\"stopped_at\":" TIME ",\"last_activity\":" TIME "}},"
+        "\"UserVm\":" OR_JOB("UserVmModel") ","
+        "\"UserVmList\":{\"type\":\"array\",\"items\":" REF("UserVmModel") "},"
+
+        "\"DeletedModel\":{\"type\":\"object\",\"required\":[\"deleted\",\"vm_id\"],\"properties\":{\"deleted\":" BOOLEAN ","
+        "\"vm_id\":" ID ",\"user_id\":" TEXT "}},"
+        "\"Deleted\":" OR_JOB("DeletedModel") ","
+
+        "\"JobStarted\":{\"type\":\"object\",\"required\":[\"job_id\"],\"properties\":{\"job_id\":" TEXT ",\"vm_id\":" TEXT_OR_NULL "}},"
+        "\"Job\":{\"type\":\"object\",\"required\":[\"job_id\",\"state\",\"error\"],\"properties\":{\"job_id\":" TEXT ","
+        "\"vm_id\":" TEXT_OR_NULL ",\"vm_name\":" TEXT ",\"state\":{\"type\":\"string\",\"enum\":[\"running\",\"done\",\"canceled\","
+        "\"failed\"]},\"type\":" TEXT_OR_NULL ",\"step\":" TEXT_OR_NULL ",\"progress\":{\"type\":\"object\",\"properties\":{"
+        "\"done\":" INTEGER ",\"total\":" INTEGER "}},\"error\":{\"type\":[\"object\",\"null\"]}}},"
+        "\"Canceled\":{\"type\":\"object\",\"required\":[\"job_id\",\"canceled\"],\"properties\":{\"job_id\":" TEXT ",\"canceled\":" BOOLEAN "}},"
+
+        "\"Health\":{\"type\":\"object\",\"required\":[\"status\",\"service\",\"version\"],\"properties\":{\"status\":" TEXT ","
+        "\"service\":" TEXT ",\"version\":" TEXT "}},"
+        "\"Info\":{\"type\":\"object\",\"required\":[\"name\",\"version\",\"driver\",\"mycelium\",\"capacity\",\"vms\"],\"properties\":{"
+        "\"name\":" TEXT ",\"version\":" TEXT ",\"driver\":" TEXT_OR_NULL ",\"accelerator\":" TEXT_OR_NULL ","
+        "\"mycelium\":{\"type\":\"object\"},\"capacity\":{\"type\":\"object\"},\"vms\":{\"type\":\"object\"}}},"
+        "\"Document\":{\"type\":\"object\",\"required\":[\"openrpc\",\"info\",\"methods\"]}"
+        "}";
