@@ -16,7 +16,7 @@ struct Connections {
         sd_event *event;
         const RpcConfig *config;
         ConnectionQueue queues[_CONNECTION_PHASE_MAX];
-        unsigned n;
+        unsigned n, n_cut; /* those that were cut off are among n until their owner has noticed */
         uint64_t memory;
 
         sd_event_source *timer;
@@ -54,6 +54,7 @@ static void enqueue(Connection *c, ConnectionPhase phase) {
         uint64_t now, timeout = phase_timeout(s, phase);
 
         c->phase = phase;
+        s->n_cut += phase == CONNECTION_CUT;
         c->deadline = USEC_INFINITY;
         if (timeout != USEC_INFINITY && sd_event_now(s->event, CLOCK_MONOTONIC, &now) >= 0 &&
             !__builtin_add_overflow(now, timeout, &c->deadline))
@@ -61,7 +62,16 @@ static void enqueue(Connection *c, ConnectionPhase phase) {
         TAILQ_INSERT_TAIL(&s->queues[phase], c, entries);
 }
 
+static void dequeue(Connection *c) {
+        Connections *s = c->connections;
+
+        TAILQ_REMOVE(&s->queues[c->phase], c, entries);
+        s->n_cut -= c->phase == CONNECTION_CUT;
+}
+
 static void cut_off(Connection *c) {
+        dequeue(c);
+        enqueue(c, CONNECTION_CUT);
         (void) shutdown(c->fd, SHUT_RDWR);
 }
 
@@ -69,10 +79,8 @@ static uint64_t expire(Connections *s, ConnectionPhase phase, uint64_t now) {
         ConnectionQueue *q = &s->queues[phase];
         Connection *c;
 
-        while ((c = TAILQ_FIRST(q)) && c->deadline <= now) {
-                connection_set_phase(c, CONNECTION_CUT);
+        while ((c = TAILQ_FIRST(q)) && c->deadline <= now)
                 cut_off(c);
-        }
         return c ? c->deadline : USEC_INFINITY;
 }
 
@@ -148,8 +156,12 @@ Connections *connections_free(Connections *s) {
         return mfree(s);
 }
 
+static bool is_full(const Connections *s) {
+        return s->draining || s->n - s->n_cut >= s->config->connections_max;
+}
+
 int connection_open(Connections *s, Connection *c, int fd) {
-        if (connections_are_full(s))
+        if (is_full(s))
                 return -EUSERS;
         *c = (Connection) { .connections = s, .fd = fd };
         s->n++;
@@ -162,7 +174,7 @@ void connection_close(Connection *c) {
 
         if (!s)
                 return;
-        TAILQ_REMOVE(&s->queues[c->phase], c, entries);
+        dequeue(c);
         c->connections = NULL;
         s->n--;
         if (s->n == 0 && s->drained)
@@ -170,11 +182,11 @@ void connection_close(Connection *c) {
 }
 
 void connection_set_phase(Connection *c, ConnectionPhase phase) {
-        Connections *s = c->connections;
-
-        TAILQ_REMOVE(&s->queues[c->phase], c, entries);
+        if (c->phase == CONNECTION_CUT)
+                return;
+        dequeue(c);
         enqueue(c, phase);
-        if (phase == CONNECTION_IDLE && s->draining)
+        if (phase == CONNECTION_IDLE && c->connections->draining)
                 cut_off(c);
 }
 
@@ -182,8 +194,16 @@ unsigned connections_count(const Connections *s) {
         return s->n;
 }
 
-bool connections_are_full(const Connections *s) {
-        return s->n >= s->config->connections_max || s->draining;
+bool connections_make_room(Connections *s) {
+        Connection *c;
+
+        if (!is_full(s))
+                return true;
+        c = TAILQ_FIRST(&s->queues[CONNECTION_IDLE]) ?: TAILQ_FIRST(&s->queues[CONNECTION_FRESH]);
+        if (s->draining || !c)
+                return false;
+        cut_off(c);
+        return true;
 }
 
 bool connections_take_memory(Connections *s, uint64_t size) {
@@ -208,15 +228,15 @@ int connections_drain(Connections *s, uint64_t usec, connections_drained_t done,
         if (r >= 0)
                 r = sd_event_source_set_enabled(s->drained, s->n > 0 ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
         if (r >= 0)
-                r = sd_event_add_time_relative(
-                                s->event, &s->drain_timeout, CLOCK_MONOTONIC, usec, 10 * USEC_PER_MSEC, on_drain_timeout, s);
+                r = sd_event_add_time_relative(s->event, &s->drain_timeout, CLOCK_MONOTONIC, usec, 10 * USEC_PER_MSEC,
+                                               on_drain_timeout, s);
         if (r < 0)
                 return r;
         s->draining = true;
         s->done = done;
         s->userdata = userdata;
         for (size_t i = 0; i < ELEMENTSOF(between); i++)
-                TAILQ_FOREACH(c, &s->queues[between[i]], entries)
+                while ((c = TAILQ_FIRST(&s->queues[between[i]])))
                         cut_off(c);
         return 0;
 }

@@ -37,13 +37,16 @@ int connections_new(sd_event *event, const RpcConfig *config, Connections **ret)
 Connections *connections_free(Connections *s); /* all are closed by now */
 DEFINE_TRIVIAL_CLEANUP_FUNC(Connections *, connections_free);
 
-/* -EUSERS: there are ConnectionsMax= of them, this one is to be closed. */
+/* -EUSERS: there are ConnectionsMax= of them already, or no more are wanted; this one is to be closed. */
 int connection_open(Connections *s, Connection *c, int fd);
 void connection_close(Connection *c);
 void connection_set_phase(Connection *c, ConnectionPhase phase);
 
 unsigned connections_count(const Connections *s);
-bool connections_are_full(const Connections *s);
+
+/* Before one is accepted. When there are as many as there may be, whoever has done nothing for the longest time is cut off for it:
+ * idle connections keep nobody out. False: all are busy. */
+bool connections_make_room(Connections *s);
 
 /* Memory for requests that are not complete, of all connections. False: there is no more, the request is refused. */
 #define CONNECTIONS_MEMORY_MAX (UINT64_C(64) * 1024 * 1024)

@@ -138,11 +138,32 @@ static void there_are_no_more_than_the_maximum(void **state) {
         Connection more = {};
 
         open_all(w);
-        assert_true(connections_are_full(w->all));
         assert_int_equal(connection_open(w->all, &more, -1), -EUSERS);
         connection_close(&more);
         connection_close(&w->connections[0]);
-        assert_false(connections_are_full(w->all));
+        assert_int_equal(connection_open(w->all, &w->connections[0], w->ours[0]), 0);
+}
+
+static void idle_ones_make_room(void **state) {
+        World *w = *state;
+
+        open_all(w);
+        connection_set_phase(&w->connections[0], CONNECTION_CALL);
+        connection_set_phase(&w->connections[2], CONNECTION_IDLE);
+        assert_true(connections_make_room(w->all));
+        assert_true(is_cut_off(w, 2));
+        assert_false(is_cut_off(w, 1));
+        assert_true(connections_make_room(w->all)); /* there is room now */
+        assert_false(is_cut_off(w, 1));
+        connection_close(&w->connections[2]);
+        assert_int_equal(connection_open(w->all, &w->connections[2], w->ours[2]), 0);
+        connection_set_phase(&w->connections[2], CONNECTION_REQUEST);
+        assert_true(connections_make_room(w->all));
+        assert_true(is_cut_off(w, 1));
+        connection_close(&w->connections[1]);
+        assert_int_equal(connection_open(w->all, &w->connections[1], w->ours[1]), 0);
+        connection_set_phase(&w->connections[1], CONNECTION_ANSWER);
+        assert_false(connections_make_room(w->all));
 }
 
 static void memory_is_bounded_for_all_together(void **state) {
@@ -171,7 +192,7 @@ static void draining_ends_when_the_last_has_its_answer(void **state) {
         assert_true(is_cut_off(w, 0));
         assert_false(is_cut_off(w, 1));
         assert_true(is_cut_off(w, 2));
-        assert_true(connections_are_full(w->all));
+        assert_false(connections_make_room(w->all));
         connection_close(&w->connections[0]);
         connection_close(&w->connections[2]);
         connection_set_phase(&w->connections[1], CONNECTION_ANSWER);
@@ -213,6 +234,7 @@ int main(void) {
                 TEST(one_that_was_cut_off_does_not_save_the_next),
                 TEST(who_waits_for_us_has_time),
                 TEST(there_are_no_more_than_the_maximum),
+                TEST(idle_ones_make_room),
                 TEST(memory_is_bounded_for_all_together),
                 TEST(draining_ends_when_the_last_has_its_answer),
                 TEST(draining_does_not_wait_for_ever),
