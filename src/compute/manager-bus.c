@@ -34,7 +34,9 @@ static int method_create_vm(sd_bus_message *message, void *userdata, sd_bus_erro
                 r = vm_spec_read(message, VM_SPEC_CREATE, &spec, error);
         if (r < 0)
                 return r;
-        r = access_check(m, message, "Manager", name, spec.user, vm_spec_is_privileged(&spec, &m->config), error);
+        r = vm_spec_needs_admin(&spec, &m->config, error);
+        if (r >= 0)
+                r = access_check(m, message, "Manager", name, spec.user, r > 0, error);
         if (r <= 0)
                 return r < 0 ? r : 1;
         r = request_create(m, name, &spec, &vm, &j, error);
@@ -55,7 +57,9 @@ static int provision_user(sd_bus_message *message, Manager *m, bool allowed, sd_
                 r = vm_spec_read(message, VM_SPEC_PROVISION, &spec, error);
         if (r < 0)
                 return r;
-        r = allowed ? 1 : access_check(m, message, "Manager", spec.name, user, vm_spec_is_privileged(&spec, &m->config), error);
+        r = vm_spec_needs_admin(&spec, &m->config, error);
+        if (r >= 0)
+                r = allowed ? 1 : access_check(m, message, "Manager", spec.name, user, r > 0, error);
         if (r <= 0)
                 return r < 0 ? r : 1;
         vm = manager_find_vm_by_user(m, user);

@@ -338,7 +338,7 @@ static int needs_admin(sd_bus_message *message, const Vm *vm, sd_bus_error *erro
         r = vm_spec_read(message, VM_SPEC_RESOURCES, &spec, error);
         if (r >= 0)
                 r = sd_bus_message_rewind(message, true);
-        return r < 0 ? r : vm_spec_is_privileged(&spec, &vm->manager->config);
+        return r < 0 ? r : vm_spec_needs_admin(&spec, &vm->manager->config, error);
 }
 
 /* The one way into every method: authorise, then act. */

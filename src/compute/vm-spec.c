@@ -194,6 +194,17 @@ bool vm_spec_is_privileged(const VmSpec *s, const ComputeConfig *c) {
                 s->cpus > c->users_cpus_max || s->memory > c->users_memory_max || s->disk > c->users_disk_max;
 }
 
+int vm_spec_needs_admin(const VmSpec *s, const ComputeConfig *c, sd_bus_error *error) {
+        bool privileged = vm_spec_is_privileged(s, c);
+
+        if (privileged && s->as_owner)
+                return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED,
+                                         "A user who is no administrator may have at most %u CPUs, %" PRIu64 " MiB of memory and %" PRIu64
+                                         " MiB of disk ([Users] in compute.conf), and sets neither hypervisor nor weights.",
+                                         c->users_cpus_max, c->users_memory_max >> 20, c->users_disk_max >> 20);
+        return privileged;
+}
+
 static int read_string(sd_bus_message *m, const char *key, char **ret, sd_bus_error *error) {
         const char *s;
         int r;
@@ -256,15 +267,19 @@ static int read_network(sd_bus_message *m, VmSpec *s, sd_bus_error *error) {
         return r;
 }
 
-static int read_transient(sd_bus_message *m, VmSpecKeys keys, bool *ret, sd_bus_error *error) {
+static int read_boolean(sd_bus_message *m, const char *key, bool *ret, sd_bus_error *error) {
         int r, b;
 
-        if (keys != VM_SPEC_CREATE)
-                return bad(error, "Transient is for CreateVM() only: the VM of a user stays until it is deprovisioned.");
-        r = bus_read_variant(m, "Transient", "b", &b, error);
+        r = bus_read_variant(m, key, "b", &b, error);
         if (r >= 0)
                 *ret = b;
         return r;
+}
+
+static int read_transient(sd_bus_message *m, VmSpecKeys keys, bool *ret, sd_bus_error *error) {
+        if (keys != VM_SPEC_CREATE)
+                return bad(error, "Transient is for CreateVM() only: the VM of a user stays until it is deprovisioned.");
+        return read_boolean(m, "Transient", ret, error);
 }
 
 /* The zero of a key that was given would read as "not given". */
@@ -295,6 +310,8 @@ static int read_key(sd_bus_message *m, const char *key, VmSpecKeys keys, VmSpec 
                 return read_u64(m, key, &s->idle_timeout, error);
         if (keys != VM_SPEC_RESOURCES && streq(key, "HibernateDelayUSec"))
                 return read_u64(m, key, &s->hibernate_delay, error);
+        if (keys != VM_SPEC_IDLE && streq(key, "AsOwner"))
+                return read_boolean(m, key, &s->as_owner, error);
         if (keys == VM_SPEC_IDLE)
                 return bad(error, "An idle policy has no '%s', only IdleTimeoutUSec and HibernateDelayUSec.", key);
         if (streq(key, "CPUs"))

@@ -47,6 +47,7 @@ typedef struct VmSpec {
         uint64_t receive_max, transmit_max; /* bytes a second, as the guest sees it; 0: not given, UINT64_MAX: no limit */
         uint64_t idle_timeout, hibernate_delay; /* µs; 0: not given, UINT64_MAX: never */
         bool transient;  /* deleted when it has ended: transient.c */
+        bool as_owner;   /* who asks does so for the owner, who is no administrator; not kept */
 } VmSpec;
 
 void vm_spec_done(VmSpec *s);
@@ -83,3 +84,6 @@ typedef struct ComputeConfig ComputeConfig;
 
 /* Asks for what only administrators give: the driver, what the guest's kernel is told, more than [Users] allows. */
 bool vm_spec_is_privileged(const VmSpec *s, const ComputeConfig *config);
+
+/* The same, and -EACCES with error set when it is asked for AsOwner. */
+int vm_spec_needs_admin(const VmSpec *s, const ComputeConfig *config, sd_bus_error *error);

@@ -115,7 +115,7 @@ def spec(**keys):
     types = {'CPUs': dbus.UInt32, 'Memory': dbus.UInt64, 'Disk': dbus.UInt64, 'CPUWeight': dbus.UInt64, 'IOWeight': dbus.UInt64,
              'NetworkReceiveMax': dbus.UInt64, 'NetworkTransmitMax': dbus.UInt64,
              'Rows': dbus.UInt32, 'Columns': dbus.UInt32, 'TTY': dbus.Boolean,
-             **{k: lambda v: dbus.Array(v, signature='s') for k in ('Entrypoint', 'Arguments')}, 'RunImage': dbus.Boolean,
+             **{k: lambda v: dbus.Array(v, signature='s') for k in ('Entrypoint', 'Arguments')}, 'RunImage': dbus.Boolean, 'AsOwner': dbus.Boolean,
              'IdleTimeoutUSec': dbus.UInt64, 'HibernateDelayUSec': dbus.UInt64,
              'Transient': lambda v: dbus.Boolean(v) if isinstance(v, bool) else dbus.String(v),
              'Command': lambda v: dbus.Array(v, signature='s'), 'Environment': lambda v: dbus.Array(v, signature='s')}

@@ -172,6 +172,18 @@ def test_more_than_users_may_take_by_themselves_is_an_administrators_decision(al
     assert alices.root.vm_get('alice', 'CPUs') == 2
 
 
+@pytest.mark.parametrize('key', [{'CPUs': 3}, {'Memory': 3 << 30}, {'Disk': 11 << 30}, {'Hypervisor': 'mock'}], ids=lambda k: next(iter(k)))
+def test_who_asks_in_the_name_of_an_owner_gets_no_more_than_that_one_may(alices, key):
+    """As hero-rpcd does, which itself may everything: here root does."""
+    calls = [lambda: alices.root.provision('bob', AsOwner=True, **key),
+             lambda: alices.root.vm('alice', 'SetResources', 'a{sv}', spec(AsOwner=True, **key))]
+    for call in calls[:1 if 'Hypervisor' in key else 2]:
+        with pytest.raises(BusError, match='no administrator may have at most 2 CPUs') as e:
+            call()
+        assert e.value.name == DENIED
+    alices.root.vm('alice', 'SetResources', 'a{sv}', spec(AsOwner=True, CPUs=2))
+
+
 def test_a_uid_without_a_name_owns_nothing(alices):
     alices.polkit.answer_is = lambda action, details: 'yes' if action.endswith('-own') else 'no'
     with pytest.raises(BusError) as e:
