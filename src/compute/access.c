@@ -5,9 +5,10 @@
 #include "basic/string-util.h"
 #include "compute/manager.h"
 
-#define MANAGE ACTION_MANAGE, ACTION_MANAGE_OWN
-#define ACCESS ACTION_ACCESS, ACTION_ACCESS_OWN
-#define INSPECT ACTION_INSPECT, NULL
+#define MANAGE ACTION_MANAGE, ACTION_MANAGE_OWN, true
+#define ACCESS ACTION_ACCESS, ACTION_ACCESS_OWN, true
+#define READ ACTION_ACCESS, ACTION_ACCESS_OWN, false
+#define INSPECT ACTION_INSPECT, NULL, false
 
 static const MethodAccess table[] = {
         { "Manager", "CreateVM", MANAGE },
@@ -38,7 +39,7 @@ static const MethodAccess table[] = {
         { "VM", "SetResources", MANAGE },
         { "VM", "OpenConsole", ACCESS },
         { "VM", "Exec", ACCESS },
-        { "VM", "Logs", ACCESS },
+        { "VM", "Logs", READ },
         { "VM", "Wait", INSPECT },
         { "VM", "GetTransitions", INSPECT },
         { "User", "Start", MANAGE },
@@ -62,17 +63,22 @@ const MethodAccess *access_find(const char *interface, const char *member) {
 int access_check(Manager *m, sd_bus_message *call, const char *interface, const char *vm, const char *owner, bool admin,
                  sd_bus_error *error) {
         const MethodAccess *a = access_find(interface, sd_bus_message_get_member(call));
+        int r;
 
         if (!a)
                 return -EACCES;
-        return polkit_check(m->polkit, call,
-                            &(PolkitQuestion) {
-                                    .action = a->action,
-                                    .own_action = admin ? NULL : a->own_action,
-                                    .owner = owner,
-                                    .vm = vm,
-                                    .user = owner,
-                                    .verb = a->member,
-                            },
-                            error);
+        r = polkit_check(m->polkit, call,
+                         &(PolkitQuestion) {
+                                 .action = a->action,
+                                 .own_action = admin ? NULL : a->own_action,
+                                 .owner = owner,
+                                 .vm = vm,
+                                 .user = owner,
+                                 .verb = a->member,
+                         },
+                         error);
+        if (!a->changes)
+                return r;
+        return audit_authorised(m->audit, call,
+                                &(AuditWhat) { .interface = interface, .member = a->member, .vm = vm, .user = owner }, r, error);
 }

@@ -12,8 +12,7 @@
 #include "compute/manager.h"
 #include "shared/bus-util.h"
 
-static int method_cancel(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-        Job *j = userdata;
+static int cancel(sd_bus_message *message, Job *j, sd_bus_error *error) {
         int r;
 
         r = access_check(j->manager, message, "Job", j->vm_name, j->vm ? j->vm->spec.user : NULL, false, error);
@@ -23,6 +22,13 @@ static int method_cancel(sd_bus_message *message, void *userdata, sd_bus_error *
                 return 1;
         r = job_cancel(j, error);
         return r < 0 ? r : sd_bus_reply_method_return(message, NULL);
+}
+
+static int method_cancel(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        Job *j = userdata;
+        Audit *audit = j->manager->audit; /* the job may go */
+
+        return audit_answered(audit, message, cancel(message, j, error), error);
 }
 
 static int get_vm(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,

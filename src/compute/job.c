@@ -34,6 +34,7 @@ Job *job_free(Job *j) {
                 return NULL;
         if (j->vm)
                 j->vm->job = NULL;
+        audit_end(&j->audits, SD_BUS_ERROR_NO_REPLY, "hero-computed ended before the job did.");
         sd_event_source_disable_unref(j->begin);
         signals_forget_job(j);
         if (j->path) {
@@ -81,6 +82,7 @@ static void job_end(Job *j, int error, const char *text) {
                          "Job %s of VM '%s' failed: %s", job_type_to_string(j->type), j->vm_name, text);
         }
         signals_job_removed(j, result, error < 0 ? text : "");
+        audit_end(&j->audits, error < 0 ? error_name_from_errno(error) : NULL, text);
         job_free(j);
         if (!vm)
                 return;
@@ -181,6 +183,7 @@ int job_new(Vm *vm, JobType type, const JobStep *steps, unsigned n_steps, bool f
         if (!j)
                 return -ENOMEM;
         j->manager = m;
+        TAILQ_INIT(&j->audits);
         j->type = type;
         j->force = force;
         j->n_steps = n_steps;
@@ -210,6 +213,12 @@ int job_new(Vm *vm, JobType type, const JobStep *steps, unsigned n_steps, bool f
         if (ret)
                 *ret = j;
         return 0;
+}
+
+int job_reply(Job *j, sd_bus_message *call, bool with_vm) {
+        audit_give(j->manager->audit, call, j->vm_name, &j->audits);
+        return with_vm ? sd_bus_reply_method_return(call, "oo", j->vm->path, j->path) :
+                         sd_bus_reply_method_return(call, "o", j->path);
 }
 
 int job_cancel(Job *j, sd_bus_error *error) {

@@ -10,6 +10,7 @@
 #include <uthash.h>
 
 #include "basic/macro.h"
+#include "shared/audit-calls.h"
 
 typedef struct Job Job;
 typedef struct Manager Manager;
@@ -71,6 +72,7 @@ struct Job {
         TAILQ_ENTRY(Job) signals;
         bool signalled;         /* is in there */
         uint64_t done, total;   /* Progress property */
+        struct AuditCalls audits; /* the calls that asked for it */
 };
 
 /* Makes the job, announces it (JobNew), and begins its first step once the loop is back, so that the caller can answer
@@ -84,6 +86,9 @@ void job_step_done(Vm *vm, int error, const char *text);
 void job_set_word(Job *j, const char *word);
 /* How far it is in that; total 0: not known. A new word begins anew. */
 void job_set_progress(Job *j, uint64_t done, uint64_t total);
+
+/* The call is answered with this job, and has ended when the job has. */
+int job_reply(Job *j, sd_bus_message *call, bool with_vm);
 
 int job_cancel(Job *j, sd_bus_error *error);
 

@@ -17,13 +17,8 @@
 
 #define EVENTS_PER_CALL 1000u
 
-static int reply_vm_job(sd_bus_message *message, const Vm *vm, const Job *j) {
-        return sd_bus_reply_method_return(message, "oo", vm->path, j->path);
-}
-
-static int method_create_vm(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+static int create_vm(sd_bus_message *message, Manager *m, sd_bus_error *error) {
         _cleanup_(vm_spec_done) VmSpec spec = {};
-        Manager *m = userdata;
         const char *name;
         Job *j;
         Vm *vm;
@@ -40,7 +35,13 @@ static int method_create_vm(sd_bus_message *message, void *userdata, sd_bus_erro
         if (r <= 0)
                 return r < 0 ? r : 1;
         r = request_create(m, name, &spec, &vm, &j, error);
-        return r < 0 ? r : reply_vm_job(message, vm, j);
+        return r < 0 ? r : job_reply(j, message, true);
+}
+
+static int method_create_vm(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        Manager *m = userdata;
+
+        return audit_answered(m->audit, message, create_vm(message, m, error), error);
 }
 
 static int provision_awake(sd_bus_message *message, Vm *vm, sd_bus_error *error);
@@ -69,7 +70,7 @@ static int provision_user(sd_bus_message *message, Manager *m, bool allowed, sd_
                         return r < 0 ? r : 1;
         }
         r = request_provision(m, user, &spec, &vm, &j, error);
-        return r < 0 ? r : reply_vm_job(message, vm, j);
+        return r < 0 ? r : job_reply(j, message, true);
 }
 
 /* It had waited for the VM, and may have asked for a password before that. */
@@ -78,7 +79,9 @@ static int provision_awake(sd_bus_message *message, Vm *vm, sd_bus_error *error)
 }
 
 static int method_provision_user(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-        return provision_user(message, userdata, false, error);
+        Manager *m = userdata;
+
+        return audit_answered(m->audit, message, provision_user(message, m, false, error), error);
 }
 
 static int no_such_user(const char *user, sd_bus_error *error) {
@@ -95,12 +98,11 @@ static int start_user(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
                         return r < 0 ? r : 1;
         }
         r = request_wake(vm, &j, error);
-        return r < 0 ? r : sd_bus_reply_method_return(message, "o", j->path);
+        return r < 0 ? r : job_reply(j, message, false);
 }
 
-static int method_user(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+static int user_dispatch(sd_bus_message *message, Manager *m, sd_bus_error *error) {
         const char *member = sd_bus_message_get_member(message), *user;
-        Manager *m = userdata;
         Job *j = NULL;
         Vm *vm;
         int r;
@@ -121,7 +123,13 @@ static int method_user(sd_bus_message *message, void *userdata, sd_bus_error *er
                 r = request_suspend(vm, &j, error);
         else
                 r = request_delete(vm, false, JOB_DELETE, &j, error);
-        return r < 0 ? r : sd_bus_reply_method_return(message, "o", j->path);
+        return r < 0 ? r : job_reply(j, message, false);
+}
+
+static int method_user(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        Manager *m = userdata;
+
+        return audit_answered(m->audit, message, user_dispatch(message, m, error), error);
 }
 
 static int method_get_vm(sd_bus_message *message, Manager *m, sd_bus_error *error) {

@@ -48,6 +48,8 @@ int manager_load_config(Manager *m) {
         resources_flush(m);
         network_reload(m);
         idle_config_changed(m, timeout, delay);
+        if (m->audit)
+                audit_refresh(m->audit);
         return 0;
 }
 
@@ -112,6 +114,7 @@ Manager *manager_free(Manager *m) {
         scope_manager_done(m);
         resources_done(m);
         network_done(m);
+        audit_free(m->audit);
         polkit_free(m->polkit);
         event_ring_done(&m->events);
         for (size_t i = 0; i < m->n_quarantined; i++) {
@@ -214,6 +217,8 @@ int manager_connect(Manager *m) {
                                         "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, m);
         if (r >= 0)
                 r = polkit_new(m->bus, &m->polkit);
+        if (r >= 0)
+                r = audit_new(m->polkit, &m->audit);
         if (r >= 0)
                 r = scope_register(m);
         if (r >= 0)

@@ -17,6 +17,7 @@
 #include "compute/resources.h"
 #include "compute/signals.h"
 #include "compute/vm.h"
+#include "shared/audit-calls.h"
 #include "shared/polkit.h"
 
 typedef struct Quarantine {
@@ -29,6 +30,7 @@ struct Manager {
         sd_event *event;
         sd_bus *bus;
         Polkit *polkit;
+        Audit *audit;
         ComputeConfig config;
 
         int state_fd;      /* STATEDIR */

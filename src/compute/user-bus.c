@@ -11,9 +11,8 @@
 #include "compute/requests.h"
 #include "shared/bus-util.h"
 
-static int user_method(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+static int user_dispatch(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
         const char *member = sd_bus_message_get_member(message);
-        Vm *vm = userdata;
         Job *j = NULL;
         int r;
 
@@ -28,7 +27,14 @@ static int user_method(sd_bus_message *message, void *userdata, sd_bus_error *er
                 r = request_suspend(vm, &j, error);
         else
                 r = request_delete(vm, false, JOB_DELETE, &j, error);
-        return r < 0 ? r : sd_bus_reply_method_return(message, "o", j->path);
+        return r < 0 ? r : job_reply(j, message, false);
+}
+
+static int user_method(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        Vm *vm = userdata;
+        Audit *audit = vm->manager->audit;
+
+        return audit_answered(audit, message, user_dispatch(message, vm, error), error);
 }
 
 static int get_id(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,

@@ -112,9 +112,11 @@ static void go_on(Vm *vm) {
 
                 if (!c)
                         break;
+                audit_go_on(vm->manager->audit, c->message);
                 r = sd_bus_message_rewind(c->message, true);
                 if (r >= 0)
                         r = c->handler(c->message, vm, &error);
+                (void) audit_answered(vm->manager->audit, c->message, r, &error);
                 if (r < 0)
                         answer_error(c, r, &error);
                 call_free(c);
@@ -125,8 +127,14 @@ static void fail_calls(Vm *vm, const char *text) {
         VmCall *c;
 
         while ((c = call_take(vm))) {
-                (void) sd_bus_reply_method_errorf(c->message, ERROR_WRONG_STATE, "VM '%s' is %s and could not be woken: %s",
-                                                  vm->name, vm_state_to_string(vm->state), text);
+                _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+                int r;
+
+                r = sd_bus_error_setf(&error, ERROR_WRONG_STATE, "VM '%s' is %s and could not be woken: %s", vm->name,
+                                      vm_state_to_string(vm->state), text);
+                answer_error(c, r, &error);
+                audit_go_on(vm->manager->audit, c->message);
+                (void) audit_answered(vm->manager->audit, c->message, r, &error);
                 call_free(c);
         }
 }
@@ -169,6 +177,7 @@ static int call_new(Vm *vm, sd_bus_message *message, vm_call_t handler, sd_bus_e
         *c = (VmCall) { .message = sd_bus_message_ref(message), .handler = handler };
         TAILQ_INSERT_TAIL(&vm->calls, c, calls);
         vm->n_calls++;
+        audit_wait(vm->manager->audit, message);
         return 0;
 }
 

@@ -23,7 +23,7 @@
 #define FLAG_FOLLOW UINT64_C(1)
 
 static int reply_job(sd_bus_message *message, int r, Job *const *j) {
-        return r < 0 ? r : sd_bus_reply_method_return(message, "o", (*j)->path);
+        return r < 0 ? r : job_reply(*j, message, false);
 }
 
 static int read_flags(sd_bus_message *message, uint64_t known, uint64_t *ret, sd_bus_error *error) {
@@ -342,8 +342,7 @@ static int needs_admin(sd_bus_message *message, const Vm *vm, sd_bus_error *erro
 }
 
 /* The one way into every method: authorise, then act. */
-static int vm_method(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-        Vm *vm = userdata;
+static int vm_dispatch(sd_bus_message *message, Vm *vm, sd_bus_error *error) {
         int r;
 
         r = needs_admin(message, vm, error);
@@ -357,6 +356,13 @@ static int vm_method(sd_bus_message *message, void *userdata, sd_bus_error *erro
                 if (streq(methods[i].member, sd_bus_message_get_member(message)))
                         return methods[i].handler(message, vm, error);
         return -EBADRQC;
+}
+
+static int vm_method(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        Vm *vm = userdata;
+        Audit *audit = vm->manager->audit;
+
+        return audit_answered(audit, message, vm_dispatch(message, vm, error), error);
 }
 
 #define GETTER(name, type, expression)                                                                        \

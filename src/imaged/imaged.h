@@ -13,6 +13,7 @@
 #include "imaged/image-store.h"
 #include "imaged/images-config.h"
 #include "imaged/job.h"
+#include "shared/audit-calls.h"
 #include "shared/bus-util.h"
 #include "shared/polkit.h"
 
@@ -36,6 +37,7 @@ struct Imaged {
         sd_event *event;
         sd_bus *bus;
         Polkit *polkit;
+        Audit *audit;
         ImagesConfig config;
         ImageStore *store;
         Catalog catalog;
@@ -115,6 +117,10 @@ int prune_for(Imaged *m, sd_bus_message *reply, uint64_t bytes);
 
 /* Removes what prune would, that is images without a tag and what is over the budget; without starting hero-computed for it. */
 void collect_images(Imaged *m);
+
+/* access.c: as polkit_check(), for methods that change something, which all go through here: they are audited. The dispatcher calls
+ * audit_answered(). image: NULL where it is the first argument. allowed: polkit need not be asked. */
+int change_check(Imaged *m, sd_bus_message *call, const char *image, bool allowed, sd_bus_error *error);
 
 /* images-bus.c: the object on the bus. */
 int images_bus_register(Imaged *m);

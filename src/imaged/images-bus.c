@@ -75,17 +75,15 @@ static int refuse_when_leaving(const Imaged *m, sd_bus_error *error) {
         return m->leaving ? sd_bus_error_set(error, ERROR_BUSY, "hero-imaged was just about to leave, try again.") : 0;
 }
 
-static int method_import(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        const PolkitQuestion question = { .action = ACTION_IMAGES, .verb = "import" };
+static int dispatch_import(sd_bus_message *call, Imaged *m, sd_bus_error *error) {
         char reference[REFERENCE_MAX + 1], platform[OCI_PLATFORM_MAX + 1];
-        Imaged *m = userdata;
         int r, fd;
         Job *job;
 
         r = refuse_when_leaving(m, error);
         if (r < 0)
                 return r;
-        r = polkit_check(m->polkit, call, &question, error);
+        r = change_check(m, call, NULL, false, error);
         if (r <= 0)
                 return r < 0 ? r : 1; /* will be dispatched again */
         r = read_new_name(call, reference, "imported", error);
@@ -101,15 +99,20 @@ static int method_import(sd_bus_message *call, void *userdata, sd_bus_error *err
                 r = import_new(m, reference, platform, sd_bus_message_get_sender(call), fd, &job, error);
         if (r < 0)
                 return r;
+        audit_give(m->audit, call, NULL, &job->audits);
         r = sd_bus_reply_method_return(call, "o", job->path);
         job_announce(job);
         return r;
 }
 
-static int method_pull(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        const PolkitQuestion question = { .action = ACTION_IMAGES, .verb = "pull" };
-        char reference[REFERENCE_MAX + 1], platform[OCI_PLATFORM_MAX + 1];
+static int method_import(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         Imaged *m = userdata;
+
+        return audit_answered(m->audit, call, dispatch_import(call, m, error), error);
+}
+
+static int dispatch_pull(sd_bus_message *call, Imaged *m, sd_bus_error *error) {
+        char reference[REFERENCE_MAX + 1], platform[OCI_PLATFORM_MAX + 1];
         bool is_new;
         Job *job;
         int r;
@@ -117,7 +120,7 @@ static int method_pull(sd_bus_message *call, void *userdata, sd_bus_error *error
         r = refuse_when_leaving(m, error);
         if (r < 0)
                 return r;
-        r = polkit_check(m->polkit, call, &question, error);
+        r = change_check(m, call, NULL, false, error);
         if (r <= 0)
                 return r < 0 ? r : 1;
         r = read_new_name(call, reference, "pulled", error);
@@ -127,10 +130,17 @@ static int method_pull(sd_bus_message *call, void *userdata, sd_bus_error *error
                 r = pull_new(m, reference, platform, sd_bus_message_get_sender(call), &job, &is_new, error);
         if (r < 0)
                 return r;
+        audit_give(m->audit, call, NULL, &job->audits);
         r = sd_bus_reply_method_return(call, "o", job->path);
         if (is_new)
                 job_announce(job);
         return r;
+}
+
+static int method_pull(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        Imaged *m = userdata;
+
+        return audit_answered(m->audit, call, dispatch_pull(call, m, error), error);
 }
 
 static int append_image(sd_bus_message *reply, const char *reference, const Image *i) {
@@ -177,28 +187,36 @@ static int method_list(sd_bus_message *call, void *userdata, sd_bus_error *error
         return r < 0 ? r : sd_bus_message_send(reply);
 }
 
-static int method_remove(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        const PolkitQuestion question = { .action = ACTION_IMAGES, .verb = "remove" };
+static int dispatch_remove(sd_bus_message *call, Imaged *m, sd_bus_error *error) {
         char reference[REFERENCE_MAX + 1];
-        Imaged *m = userdata;
         int r;
 
-        r = polkit_check(m->polkit, call, &question, error);
+        r = change_check(m, call, NULL, false, error);
         if (r <= 0)
                 return r < 0 ? r : 1;
         r = read_reference(call, reference, error);
         return r < 0 ? r : removal_handle(m, call, reference, error);
 }
 
-static int method_prune(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        const PolkitQuestion question = { .action = ACTION_IMAGES, .verb = "prune" };
+static int method_remove(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         Imaged *m = userdata;
+
+        return audit_answered(m->audit, call, dispatch_remove(call, m, error), error);
+}
+
+static int dispatch_prune(sd_bus_message *call, Imaged *m, sd_bus_error *error) {
         int r;
 
-        r = polkit_check(m->polkit, call, &question, error);
+        r = change_check(m, call, NULL, false, error);
         if (r <= 0)
                 return r < 0 ? r : 1;
         return prune_handle(m, call, error);
+}
+
+static int method_prune(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        Imaged *m = userdata;
+
+        return audit_answered(m->audit, call, dispatch_prune(call, m, error), error);
 }
 
 /* By name, by digest, by the beginning of one. */

@@ -9,24 +9,27 @@
 #include "imaged/job.h"
 #include "shared/log.h"
 
-static int method_cancel(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        const PolkitQuestion question = { .action = ACTION_IMAGES, .verb = "cancel" };
-        Job *j = userdata;
+static int cancel(sd_bus_message *call, Job *j, sd_bus_error *error) {
         bool asked;
         int r;
 
         asked = job_withdraw(j, sd_bus_message_get_sender(call));
-        if (!asked) {
-                r = polkit_check(j->imaged->polkit, call, &question, error);
-                if (r <= 0)
-                        return r < 0 ? r : 1;
-        }
+        r = change_check(j->imaged, call, j->reference, asked, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
         r = sd_bus_reply_method_return(call, NULL);
         if (asked && j->n_requests > 0)
                 return r;
         log_info("%s %u of %s was canceled.", j->type == JOB_PULL ? "Pull" : "Import", j->id, j->reference);
         job_end(j, "canceled", j->type == JOB_PULL ? "The pull was canceled." : "The import was canceled.", "");
         return r < 0 ? r : 1;
+}
+
+static int method_cancel(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        Job *j = userdata;
+        Audit *audit = j->imaged->audit; /* the job goes */
+
+        return audit_answered(audit, call, cancel(call, j, error), error);
 }
 
 #define GETTER(name, types, ...)                                                                          \

@@ -49,6 +49,7 @@ Job *job_free(Job *j) {
                 return NULL;
         if (j->stop)
                 j->stop(j->work);
+        audit_end(&j->audits, SD_BUS_ERROR_NO_REPLY, "hero-imaged ended before the job did.");
         TAILQ_REMOVE(&j->imaged->jobs, j, jobs);
         j->imaged->n_jobs--;
         while (!TAILQ_EMPTY(&j->requests))
@@ -91,6 +92,7 @@ int job_new(Imaged *m, JobType type, const char *reference, const char *platform
         j->imaged = m;
         j->type = type;
         TAILQ_INIT(&j->requests);
+        TAILQ_INIT(&j->audits);
         do
                 m->last_job_id++;
         while (m->last_job_id == 0 || job_find(m, m->last_job_id));
@@ -222,6 +224,7 @@ void job_end(Job *j, const char *result, const char *message, const char *digest
         log_unless_sent(sd_bus_emit_signal(m->bus, IMAGES_OBJECT, IMAGES_INTERFACE, "JobRemoved", "uossss", j->id,
                                         j->path, j->reference, result, strempty(copy), digest),
                         "JobRemoved");
+        audit_end(&j->audits, streq(result, "done") ? NULL : streq(result, "canceled") ? ERROR_CANCELED : result, copy);
         job_free(j);
         pulls_continue(m);
 }

@@ -11,6 +11,7 @@
 #include "basic/macro.h"
 #include "imaged/oci-manifest.h"
 #include "imaged/reference.h"
+#include "shared/audit-calls.h"
 #include "shared/bus-util.h"
 
 #define JOBS_MAX 256u
@@ -45,6 +46,7 @@ struct Job {
 
         TAILQ_HEAD(, Request) requests; /* of connections that are on the bus */
         unsigned n_requests;
+        struct AuditCalls audits; /* the calls that asked for it */
 
         JobStep step;
         uint64_t done, total;

@@ -160,6 +160,8 @@ static int open_bus(Imaged *m) {
         if (r >= 0)
                 r = polkit_new(m->bus, &m->polkit);
         if (r >= 0)
+                r = audit_new(m->polkit, &m->audit);
+        if (r >= 0)
                 r = log_control_register(m->bus);
         if (r >= 0)
                 r = images_bus_register(m);
@@ -203,6 +205,7 @@ static void imaged_done(Imaged *m) {
         questions_free(m);
         m->collect_slot = sd_bus_slot_unref(m->collect_slot);
         builtin_free(m);
+        audit_free(m->audit);
         polkit_free(m->polkit);
         sd_event_source_disable_unref(m->idle);
         sd_event_source_disable_unref(m->watch);

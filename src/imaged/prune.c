@@ -185,7 +185,11 @@ int prune_handle(Imaged *m, sd_bus_message *call, sd_bus_error *error) {
         int r;
 
         r = read_options(call, &all, &dry_run, error);
-        return r < 0 ? r : uses_ask_for(m, call, true, on_uses, error);
+        if (r < 0)
+                return r;
+        if (dry_run)
+                audit_drop(m->audit, call);
+        return uses_ask_for(m, call, true, on_uses, error);
 }
 
 bool space_fits(Imaged *m, uint64_t bytes) {

@@ -61,9 +61,11 @@ static int on_answer(sd_bus_message *reply, void *userdata, sd_bus_error *unused
         _cleanup_(question_freep) Question *q = userdata;
         int r;
 
+        audit_go_on(q->imaged->audit, q->call);
         r = sd_bus_message_rewind(q->call, true);
         if (r >= 0)
                 r = q->answer(q->imaged, q->call, reply, &error);
+        (void) audit_answered(q->imaged->audit, q->call, r, &error);
         if (r < 0) {
                 if (!sd_bus_error_is_set(&error))
                         sd_bus_error_set_errno(&error, r);
@@ -89,6 +91,7 @@ int uses_ask_for(Imaged *m, sd_bus_message *call, bool start_it, uses_answer_t a
         if (r < 0)
                 return r;
         TAKE_PTR(q);
+        audit_wait(m->audit, call);
         return 1;
 }
 

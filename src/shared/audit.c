@@ -51,6 +51,7 @@ size_t audit_fields(const AuditEntry *e, AuditFields ret) {
         add(ret, &n, "AUDIT_ACTION", e->action);
         add(ret, &n, "HERO_VM", e->vm);
         add(ret, &n, "HERO_USER", e->user);
+        add(ret, &n, "HERO_IMAGE", e->image);
         add(ret, &n, "AUDIT_RESULT", audit_result(e->error));
         if (!isempty(e->error))
                 add(ret, &n, "AUDIT_ERROR", e->text);
@@ -73,17 +74,18 @@ static void quote(char *buf, size_t size, const char *before, const char *value)
 }
 
 void audit_message(const AuditEntry *e, char ret[static AUDIT_MESSAGE_SIZE]) {
-        char subject[160], uid[24] = "", vm[160], user[160], text[320] = "";
+        char subject[160], uid[24] = "", vm[160], user[160], image[160], text[320] = "";
 
         quote(subject, sizeof(subject), "", e->subject);
         if (e->uid != UID_UNKNOWN)
                 (void) snprintf(uid, sizeof(uid), "%suid %u%s", subject[0] ? " (" : "", e->uid, subject[0] ? ")" : "");
         quote(vm, sizeof(vm), " of VM ", e->vm);
         quote(user, sizeof(user), " of user ", e->user);
+        quote(image, sizeof(image), " of image ", e->image);
         if (!isempty(e->error) && !isempty(e->text))
                 (void) snprintf(text, sizeof(text), ": %.300s", e->text);
-        (void) snprintf(ret, AUDIT_MESSAGE_SIZE, "Audit: %.80s%s%s by %s%s over %.16s: %.80s after %" PRIu64 ".%03u ms%s",
-                        strna(e->action), vm, user, subject[0] || uid[0] ? subject : "somebody", uid, strna(e->road),
+        (void) snprintf(ret, AUDIT_MESSAGE_SIZE, "Audit: %.80s%s%s%s by %s%s over %.16s: %.80s after %" PRIu64 ".%03u ms%s",
+                        strna(e->action), vm, user, image, subject[0] || uid[0] ? subject : "somebody", uid, strna(e->road),
                         audit_result(e->error), e->duration / 1000, (unsigned) (e->duration % 1000), text);
         utf8_sanitize(ret);
 }

@@ -13,6 +13,7 @@ typedef struct AuditEntry {
         const char *subject;   /* login name, or subject of the token; NULL: not known */
         const char *action;    /* "VM.Start" on the bus, "user.start" over JSON-RPC */
         const char *vm, *user; /* what it was done to, and whose that is; NULL or "": nothing, nobody's */
+        const char *image;     /* for what is done to images, its reference; else NULL */
         const char *error;     /* NULL: it was done. Name of the error, with or without what it begins with on the bus */
         const char *text;      /* what the error says; may be NULL */
         uint64_t duration;     /* µs from the call to its end, jobs included */
@@ -21,7 +22,7 @@ typedef struct AuditEntry {
 /* Whatever the log level; to the journal with the fields below, else the sentence of audit_message() to stderr. */
 void audit_log(const AuditEntry *e);
 
-#define AUDIT_FIELDS_MAX 9u
+#define AUDIT_FIELDS_MAX 10u
 #define AUDIT_FIELD_SIZE 320u
 typedef char AuditFields[AUDIT_FIELDS_MAX][AUDIT_FIELD_SIZE];
 

@@ -53,6 +53,7 @@ struct Query {
         char *fingerprint; /* what was asked of polkit; NULL before */
         uid_t uid;         /* who waits for polkit or for a login name; else UID_INVALID */
         int error;
+        uint64_t begun;
         bool asked, interactive;
         bool looks_up_login; /* getent runs, and others may wait for it, too */
         Waits waits; /* for the lookup that another query does */
@@ -162,6 +163,7 @@ static int query_new(Polkit *p, sd_bus_message *call, Query **ret, sd_bus_error 
                 return -ENOMEM;
         q->polkit = p;
         q->uid = UID_INVALID;
+        q->begun = now_usec(CLOCK_MONOTONIC);
         q->request = sd_bus_message_ref(call);
         TAILQ_INSERT_TAIL(&p->queries, q, queries);
         p->n_queries++;
@@ -509,4 +511,19 @@ uid_t polkit_sender_uid(Polkit *p, sd_bus_message *call) {
         const Sender *s = name ? sender_find(p, name) : NULL;
 
         return s ? s->uid : UID_INVALID;
+}
+
+const char *polkit_login(Polkit *p, uid_t uid) {
+        const Login *l;
+
+        if (uid == 0)
+                return "root";
+        l = login_find(p, uid);
+        return l ? l->name : NULL;
+}
+
+uint64_t polkit_call_begun(Polkit *p, sd_bus_message *call) {
+        const Query *q = query_find(p, call);
+
+        return q ? q->begun : now_usec(CLOCK_MONOTONIC);
 }

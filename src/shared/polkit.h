@@ -38,5 +38,11 @@ int polkit_check(Polkit *p, sd_bus_message *call, const PolkitQuestion *question
 #define UID_INVALID ((uid_t) -1)
 uid_t polkit_sender_uid(Polkit *p, sd_bus_message *call);
 
+/* Its login name, if it is known without asking; NULL. */
+const char *polkit_login(Polkit *p, uid_t uid);
+
+/* When the call came, CLOCK_MONOTONIC: it may have been dispatched several times. */
+uint64_t polkit_call_begun(Polkit *p, sd_bus_message *call);
+
 /* The same, when no polkit question is to be asked: 1 the uid is in *ret; 0 the call is dispatched again; < 0. */
 int polkit_get_sender_uid(Polkit *p, sd_bus_message *call, uid_t *ret, sd_bus_error *error);

@@ -76,6 +76,10 @@ def private_directories(directory, state_size=None, cgroups=True):
             mount('overlay', parent, 'overlay', 0, f'lowerdir={parent},upperdir={upper},workdir={work}')
             target.mkdir()
         mount(directory / name, target, None, MS_BIND)
+    if (directory / 'journal').exists():
+        target = pathlib.Path('/run/systemd/journal')
+        target.mkdir(parents=True, exist_ok=True)
+        mount(directory / 'journal', target, None, MS_BIND)
     for line in pathlib.Path('/proc/self/mounts').read_text().splitlines():
         _, where, kind, *_ = line.split()
         if cgroups and kind == 'cgroup2' and where != '/sys/fs/cgroup':
@@ -155,6 +159,44 @@ class NotifySocket:
 
     def status(self):
         return next((m['STATUS'] for m, _, _ in reversed(self.messages) if 'STATUS' in m), None)
+
+
+class Journal:
+    """What journald would be sent: a list of dictionaries of fields."""
+
+    def __init__(self, directory):
+        (directory / 'journal').mkdir()
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.socket.bind(str(directory / 'journal' / 'socket'))
+        self.all = []
+        # Who logs waits for a queue that is full.
+        self.source = GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, self.socket.fileno(), GLib.IOCondition.IN,
+                                            lambda *_: self.entries() or True)
+
+    def close(self):
+        GLib.source_remove(self.source)
+        self.socket.close()
+
+    def entries(self, **wanted):
+        """Those that have these fields, in their order."""
+        while True:
+            try:
+                self.all.append(self.parse(self.socket.recv(1 << 20)))
+            except BlockingIOError:
+                return [e for e in self.all if all(e.get(k) == v for k, v in wanted.items())]
+
+    @staticmethod
+    def parse(data):
+        """systemd.io/JOURNAL_NATIVE_PROTOCOL"""
+        fields = {}
+        while data:
+            line, _, data = data.partition(b'\n')
+            name, equals, value = line.partition(b'=')
+            if not equals:
+                size = int.from_bytes(data[:8], 'little')
+                value, data = data[8:8 + size], data[9 + size:]
+            fields[name.decode()] = value.decode()
+        return fields
 
 
 # uid to name; without a name: a uid that the bus lets in and hero-computed knows nothing of.

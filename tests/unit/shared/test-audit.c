@@ -95,7 +95,7 @@ static void what_strangers_say_is_bounded_and_cannot_look_like_ours(void **state
         memset(longest, 'a', 100000);
         longest[100000] = 0;
         e.vm = evil;
-        e.user = e.subject = e.action = e.error = e.text = longest;
+        e.user = e.image = e.subject = e.action = e.error = e.text = longest;
         n = audit_fields(&e, f);
         assert_int_equal(n, AUDIT_FIELDS_MAX);
         for (size_t i = 0; i < n; i++) {
