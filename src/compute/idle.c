@@ -126,6 +126,14 @@ static void announce(Vm *vm) {
         vm_changed(vm, "AwakeReason", NULL);
 }
 
+/* It moves with every key that is pressed, so it is told at checks only. */
+static void announce_activity(Vm *vm) {
+        if (vm->last_activity == vm->idle.told)
+                return;
+        vm->idle.told = vm->last_activity;
+        vm_changed(vm, "LastActivityTimestamp", NULL);
+}
+
 /* Reading */
 
 typedef struct Check {
@@ -353,6 +361,7 @@ static void hibernate_due(Check *c) {
 /* The first part, which is all there is to it for nearly all VMs. */
 static int check_vm(Check *c, Vm *vm) {
         c->any = c->any || may_sleep(vm);
+        announce_activity(vm);
         if (vm->job) {
                 c->jobs += vm->job->id == vm->idle.job;
                 return 0;
@@ -482,6 +491,8 @@ void idle_config_changed(Manager *m, uint64_t old_timeout, uint64_t old_delay) {
 void idle_used(Vm *vm) {
         vm->idle.used = now_usec(CLOCK_BOOTTIME);
         cancel(vm);
+        if (vm->last_activity != vm->idle.told)
+                arm(vm->manager, vm->manager->config.check_interval); /* which nobody may have needed so far */
 }
 
 void idle_touch(Vm *vm) {
@@ -519,6 +530,7 @@ void idle_begin(Manager *m) {
         HASH_ITER(hh_name, m->vms_by_name, vm, next) {
                 idle_vm_state_changed(vm);
                 vm->idle.asleep = asleep_since(vm);
+                vm->idle.told = vm->last_activity;
                 if (vm->state != VM_RUNNING)
                         vm->idle.clock.active = vm->idle.asleep;
         }

@@ -27,6 +27,7 @@ typedef struct VmIdle {
         uint32_t job;     /* the last one that was made because it was idle; 0: none */
         uint64_t asleep;  /* what its hibernation is counted from; likewise */
         IdleReason shown; /* AwakeReason, as it was last announced */
+        uint64_t told;    /* and LastActivityTimestamp */
 } VmIdle;
 
 void idle_done(Manager *m);

@@ -25,7 +25,7 @@ static const char *const properties[] = {
         "State",      "StateReason",      "AgentReady",       "PID",        "UID", "CPUs",   "Memory",
         "Disk",       "StartedTimestamp", "StoppedTimestamp", "ExitCode", "Job", "Accelerator", "ImageDigest",
         "ExitReason", "MyceliumIP", "NetworkReceiveMax", "NetworkTransmitMax", "AwakeReason", "IdleTimeoutUSec",
-        "HibernateDelayUSec",
+        "HibernateDelayUSec", "LastActivityTimestamp",
 };
 
 static void emit_vm(Vm *vm) {

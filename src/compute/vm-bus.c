@@ -509,7 +509,7 @@ static const sd_bus_vtable vm_vtable[] = {
         SD_BUS_PROPERTY("CreatedTimestamp", "t", NULL, offsetof(Vm, created), CONST),
         SD_BUS_PROPERTY("StartedTimestamp", "t", NULL, offsetof(Vm, started), CHANGES),
         SD_BUS_PROPERTY("StoppedTimestamp", "t", NULL, offsetof(Vm, stopped), CHANGES),
-        SD_BUS_PROPERTY("LastActivityTimestamp", "t", NULL, offsetof(Vm, last_activity), 0),
+        SD_BUS_PROPERTY("LastActivityTimestamp", "t", NULL, offsetof(Vm, last_activity), CHANGES),
         SD_BUS_PROPERTY("IdleTimeoutUSec", "t", get_idle_timeout, 0, CHANGES),
         SD_BUS_PROPERTY("HibernateDelayUSec", "t", get_hibernate_delay, 0, CHANGES),
         SD_BUS_PROPERTY("AwakeReason", "s", get_awake_reason, 0, CHANGES),

@@ -518,7 +518,7 @@ const char *polkit_login(Polkit *p, uid_t uid) {
 
         if (uid == 0)
                 return "root";
-        l = login_find(p, uid);
+        l = login_names_find(p->logins, uid);
         return l ? l->name : NULL;
 }
 

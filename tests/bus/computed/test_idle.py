@@ -325,3 +325,30 @@ def test_timer_stands_still_when_no_vm_can_come_to_sleep(host):
     before = host.daemon.cpu_time()
     run_for(2)
     assert host.daemon.cpu_time() - before <= 0.02
+
+
+def test_last_activity_is_announced_when_it_moved_and_at_most_once_a_check(host):
+    host.running(IdleTimeoutUSec=NEVER)  # no check would be needed for its sake
+    host.root.vm('web', 'Touch')
+    run_until(lambda: announced(host, 'LastActivityTimestamp'), 5)
+    before, begun = len(announced(host, 'LastActivityTimestamp')), time.monotonic()
+    while time.monotonic() < begun + 1:
+        host.root.vm('web', 'Touch')
+    last = host.root.vm_get('web', 'LastActivityTimestamp')
+    run_until(lambda: announced(host, 'LastActivityTimestamp')[-1] == last, 5)
+    assert 2 <= len(announced(host, 'LastActivityTimestamp')) - before <= (time.monotonic() - begun) / 0.09 + 1
+    n = len(announced(host, 'LastActivityTimestamp'))
+    run_for(0.5)
+    assert len(announced(host, 'LastActivityTimestamp')) == n
+
+
+def test_last_activity_of_before_a_restart_is_not_announced_again(host):
+    host.running(IdleTimeoutUSec=NEVER)
+    host.root.vm('web', 'Touch')
+    run_until(lambda: announced(host, 'LastActivityTimestamp'), 5)
+    host.daemon.stop()
+    host.start()
+    host.root.log.clear()
+    host.root.vm('web', 'Hold', 't', 60 * SEC)
+    run_for(0.5)
+    assert announced(host, 'LastActivityTimestamp') == []
