@@ -58,7 +58,7 @@ void call_result_text(Call *c, const char *json, size_t size) {
                 json_text_add(&t, json, size);
                 request_add_id(&t, c->id);
         }
-        request_answered(c, &t, 0, NULL);
+        request_answered(c, &t, NULL, NULL);
 }
 
 void call_error(Call *c, int code, const char *name, const char *format, ...) {
@@ -72,7 +72,7 @@ void call_error(Call *c, int code, const char *name, const char *format, ...) {
         va_end(ap);
         if (c->id)
                 request_error_text(&t, code, name, strna(text), c->id);
-        request_answered(c, &t, code, name);
+        request_answered(c, &t, name, strna(text));
 }
 
 void call_errno(Call *c, int error) {

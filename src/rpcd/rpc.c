@@ -9,6 +9,7 @@
 #include "rpcd/params.h"
 #include "rpcd/replica.h"
 #include "rpcd/request.h"
+#include "shared/audit.h"
 #include "shared/error-names.h"
 #include "shared/log.h"
 
@@ -148,9 +149,27 @@ static void call_free(Call *c) {
         free(c);
 }
 
-void request_answered(Call *c, JsonText *t, int code, const char *name) {
+static void audit(const Call *c, const char *error, const char *text) {
+        const Caller *who = c->caller;
+
+        audit_log(&(AuditEntry) {
+                          .road = c->road,
+                          .uid = who ? who->uid : UID_INVALID,
+                          .subject = !who ? NULL : who->subject ?: who->user,
+                          .action = c->method->name,
+                          .vm = c->vm_name ?: call_string(c, "vm_id") ?: call_string(c, "name"),
+                          .user = c->vm_user ?: call_string(c, "user_id"),
+                          .error = error,
+                          .text = text,
+                          .duration = now_usec(CLOCK_MONOTONIC) - c->begun,
+                  });
+}
+
+void request_answered(Call *c, JsonText *t, const char *error, const char *text) {
         RpcRequest *q = c->request;
 
+        if (c->method->changes)
+                audit(c, error, text);
         set_answer(q, c->index, t);
         call_free(c);
         if (q->n_left == 0 && !q->entered)
