@@ -47,7 +47,6 @@ char *strstrip(char *s) {
         return s;
 }
 
-/* Length of the UTF-8 sequence at s[0..n), 0 when it is not one. */
 static size_t utf8_sequence(const unsigned char *s, size_t n) {
         static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
         uint32_t c;
@@ -77,6 +76,10 @@ static size_t utf8_sequence(const unsigned char *s, size_t n) {
             (c & 0xfffe) == 0xfffe)
                 return 0;
         return l;
+}
+
+size_t utf8_sequence_n(const char *s, size_t n) {
+        return n > 0 ? utf8_sequence((const unsigned char *) s, n) : 0;
 }
 
 char *utf8_sanitize(char *s) {

@@ -40,3 +40,6 @@ char *utf8_sanitize(char *s);
 /* True when s[0..n) is valid UTF-8 (RFC 3629: no surrogates, no overlong forms) without noncharacters, which D-Bus
  * refuses. */
 bool utf8_is_valid_n(const char *s, size_t n);
+
+/* Length of the valid sequence (as above) that s[0..n) begins with, 0 when there is none. */
+size_t utf8_sequence_n(const char *s, size_t n);
