@@ -36,6 +36,52 @@ static const Param user_id_wait[] = { USER_ID, WAIT };
 static const Param user_provision[] = {
         USER_ID, { "name", PARAM_STRING, false, "Of the VM (default: made from the user's id).", 1, 63 }, SPEC, WAIT,
 };
+#define REFERENCE(required, text) { "reference", PARAM_STRING, required, text, 1, 250 }
+#define PLATFORM { "platform", PARAM_STRING, false, "Such as linux/amd64 (default: the host's).", 1, 64 }
+static const Param vm_exec[] = {
+        VM_ID,
+        { "command", PARAM_STRINGS, true, "The program, looked for in the guest's $PATH, and its arguments; no shell.", 1, 4096 },
+        { "env", PARAM_STRINGS, false, "NAME=VALUE, over the environment of the image and the VM.", 0, 256 },
+        { "cwd", PARAM_STRING, false, "Absolute path in the guest (default: as the VM's own command).", 1, 4096 },
+        { "user", PARAM_STRING, false, "USER[:GROUP], names of the guest or numbers (default: root).", 1, 256 },
+        { "stdin", PARAM_STRING, false, "What the command reads (default: nothing).", 0, 64 << 10 },
+        { "timeout_secs", PARAM_INTEGER, false, "After so many seconds the command is ended (default: 60).", 1, 3600 },
+};
+static const Param vm_logs[] = {
+        VM_ID,
+        { "bytes", PARAM_INTEGER, false, "At most so many of the last bytes (default: 65536; with lines 1048576).", 1, 1 << 20 },
+        { "lines", PARAM_INTEGER, false, "At most so many of the last lines.", 1, 1 << 20 },
+};
+static const Param vm_wait[] = {
+        VM_ID,
+        { "states", PARAM_STRINGS, false, "Any of these detail states; \"agent\": commands can be run (default: running).", 1, 16 },
+        { "state", PARAM_STRING, false, "One more of them.", 1, 32 },
+        { "timeout_secs", PARAM_INTEGER, false, "How many seconds to wait (default: 60).", 0, 3600 },
+};
+static const Param vm_set_resources[] = {
+        VM_ID,
+        { "cpu_count", PARAM_INTEGER, false, "CPUs.", 1, 64 },
+        { "memory_mb", PARAM_INTEGER, false, "Memory in MiB.", 64, 1 << 20 },
+        { "disk_gb", PARAM_NUMBER, false, "Disk in GiB, a fraction is rounded up to MiB; it only grows.", 0, 15 << 10 },
+        { "cpu_weight", PARAM_INTEGER, false, "Share of CPU time where it is short, against 100 of the others.", 1, 10000 },
+        { "io_weight", PARAM_INTEGER, false, "Share of the disk, likewise.", 1, 10000 },
+        { "receive_max", PARAM_INTEGER, false, "Bytes a second that it may receive, 1024 or more; -1: no limit.", -1, INT64_C(1) << 40 },
+        { "transmit_max", PARAM_INTEGER, false, "Bytes a second that it may send, likewise.", -1, INT64_C(1) << 40 },
+};
+static const Param events_tail[] = {
+        { "since", PARAM_INTEGER, false, "Only those with a higher sequence number (default: the last ones there are).", 0,
+          INT64_C(1) << 53 },
+        { "vm_id", PARAM_STRING, false, "Of this VM only: 12-digit id or name.", 1, 63 },
+        { "limit", PARAM_INTEGER, false, "At most so many (default: 100).", 1, 1000 },
+        { "timeout_secs", PARAM_INTEGER, false, "Where there is none, how many seconds to wait for one (default: 0).", 0, 60 },
+};
+static const Param image_pull[] = { REFERENCE(true, "[REGISTRY/]NAME[:TAG][@DIGEST]"), PLATFORM, WAIT };
+static const Param image_import[] = {
+        { "path", PARAM_STRING, true, "Absolute path of a regular file that hero-rpcd may read.", 1, 4096 },
+        REFERENCE(false, "NAME[:TAG] (default: the file's name)."), PLATFORM, WAIT,
+};
+static const Param image_delete[] = { REFERENCE(true, "NAME[:TAG], or a digest for all references of an image.") };
+
 static const Param job_id[] = { { "job_id", PARAM_STRING, true, "As a call with \"wait\": false answered.", 1, 20 } };
 
 #define PARAMS(p) .params = (p), .n_params = ELEMENTSOF(p)
@@ -56,6 +102,25 @@ static const Method methods[] = {
         { "vm.delete", "Stops a VM and removes it with its disk.", ACCESS_VM, true, PARAMS(vm_id_force_wait), .result = "Deleted",
           .handler = method_vm_delete },
 
+        { "vm.suspend", "Pauses a running VM in memory: no CPU time until it is resumed.", ACCESS_VM, true, PARAMS(vm_id_wait),
+          .result = "Vm", .handler = method_vm_suspend },
+        { "vm.hibernate", "Suspends a VM and saves it to the disk: no memory and no process until it is resumed.", ACCESS_VM, true,
+          PARAMS(vm_id_wait), .result = "Vm", .handler = method_vm_hibernate },
+        { "vm.resume", "Lets a VM that sleeps go on where it was.", ACCESS_VM, true, PARAMS(vm_id_wait), .result = "Vm",
+          .handler = method_vm_resume },
+        { "vm.set_resources", "Weights and limits act at once; the guest sees other CPUs, memory and disk at its next start.", ACCESS_VM,
+          true, PARAMS(vm_set_resources), .result = "VmModel", .handler = method_vm_set_resources },
+        { "vm.exec", "Runs a command in the guest, waking it, and waits for the end; of each output the first MiB is kept.", ACCESS_VM,
+          true, PARAMS(vm_exec), .result = "ExecResult", .handler = method_vm_exec },
+        { "vm.logs", "What the guest wrote to its console, as far as it is kept; what is not UTF-8 is U+FFFD.", ACCESS_VM,
+          PARAMS(vm_logs), .result = "VmLogs", .handler = method_vm_logs },
+        { "vm.console.endpoint", "A Unix socket that is the console, for root, administrators and the owner, while it is used.",
+          ACCESS_VM, PARAMS(vm_id), .result = "VmConsole", .handler = method_vm_console_endpoint },
+        { "vm.wait", "Waits until a VM is in a state, or has failed.", ACCESS_VM, PARAMS(vm_wait), .result = "VmWait",
+          .handler = method_vm_wait },
+        { "events.tail", "Transitions of VMs, oldest first; for who is no administrator of the own one.", ACCESS_KNOWN,
+          PARAMS(events_tail), .result = "Events", .handler = method_events_tail },
+
         { "user.provision", "Makes and starts the VM of a user; who has one of the same spec gets it back, started.", ACCESS_USER, true,
           PARAMS(user_provision), .result = "UserVm", .handler = method_user_provision },
         { "user.deprovision", "Stops a user's VM and removes it with its disk.", ACCESS_USER, true, PARAMS(user_id_wait),
@@ -67,6 +132,15 @@ static const Method methods[] = {
           .handler = method_user_stop },
         { "user.list", "All VMs that are users'; for who is no administrator the own one.", ACCESS_KNOWN, .result = "UserVmList",
           .handler = method_user_list },
+
+        { "image.list", "Images that are here, one for each reference.", ACCESS_KNOWN, .result = "ImageList",
+          .handler = method_image_list },
+        { "image.pull", "Gets an image from its registry.", ACCESS_ADMIN, true, PARAMS(image_pull), .result = "Image",
+          .handler = method_image_pull },
+        { "image.import", "Makes an image of a tar: a root file system, an OCI layout, or what docker save writes.", ACCESS_ADMIN, true,
+          PARAMS(image_import), .result = "Image", .handler = method_image_import },
+        { "image.delete", "Removes a reference and, with the last one, its image.", ACCESS_ADMIN, true, PARAMS(image_delete),
+          .result = "ImageDeleted", .handler = method_image_delete },
 
         { "job.get", "How far a job is, or how it ended.", ACCESS_KNOWN, PARAMS(job_id), .result = "Job", .handler = method_job_get },
         { "job.cancel", "Undoes what a job has done so far.", ACCESS_KNOWN, true, PARAMS(job_id), .result = "Canceled",

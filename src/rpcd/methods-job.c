@@ -7,6 +7,7 @@
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
 #include "basic/time-util.h"
+#include "rpcd/image-jobs.h"
 #include "rpcd/jobs.h"
 #include "rpcd/methods.h"
 #include "rpcd/replica.h"
@@ -134,10 +135,13 @@ static sd_bus_message *job_message(Call *c, unsigned id, const char *interface, 
 }
 
 void method_job_get(Call *c) {
+        const char *job_id = call_string(c, "job_id");
         sd_bus_message *m;
         unsigned id;
 
-        if (!parse_id(c, &id))
+        if (startswith(job_id, IMAGE_JOB_ID_PREFIX))
+                image_jobs_get(c, job_id);
+        else if (!parse_id(c, &id))
                 no_such_job(c);
         else if (!answer_ended(c, id)) {
                 m = job_message(c, id, "org.freedesktop.DBus.Properties", "GetAll");
@@ -172,9 +176,14 @@ static int on_job_to_cancel(sd_bus_message *reply, void *userdata, sd_bus_error 
 }
 
 void method_job_cancel(Call *c) {
+        const char *job_id = call_string(c, "job_id");
         sd_bus_message *m;
         unsigned id;
 
+        if (startswith(job_id, IMAGE_JOB_ID_PREFIX)) {
+                image_jobs_cancel(c, job_id);
+                return;
+        }
         if (!parse_id(c, &id)) {
                 no_such_job(c);
                 return;

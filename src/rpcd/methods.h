@@ -26,3 +26,17 @@ void method_user_list(Call *c);
 
 void method_job_get(Call *c);
 void method_job_cancel(Call *c);
+
+void method_vm_exec(Call *c);
+void method_vm_logs(Call *c);
+void method_vm_console_endpoint(Call *c);
+void method_vm_wait(Call *c);
+void method_vm_set_resources(Call *c);
+void method_vm_suspend(Call *c);
+void method_vm_hibernate(Call *c);
+void method_vm_resume(Call *c);
+void method_events_tail(Call *c);
+void method_image_list(Call *c);
+void method_image_pull(Call *c);
+void method_image_import(Call *c);
+void method_image_delete(Call *c);

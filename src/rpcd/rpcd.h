@@ -21,6 +21,7 @@
 
 typedef struct Replica Replica;
 typedef struct Jobs Jobs;
+typedef struct Guests Guests;
 
 typedef struct Rpcd {
         sd_event *event;
@@ -29,5 +30,6 @@ typedef struct Rpcd {
         Auth *auth;
         Replica *replica;
         Jobs *jobs;
+        Guests *guests;
         uint64_t started; /* CLOCK_REALTIME */
 } Rpcd;

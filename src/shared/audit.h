@@ -8,7 +8,7 @@
 #include "basic/macro.h"
 
 typedef struct AuditEntry {
-        const char *road;      /* "bus", "http", "line" */
+        const char *road;      /* "bus", "http", "line", "console" (the socket of one) */
         uid_t uid;             /* of the caller; (uid_t) -1: not known */
         const char *subject;   /* login name, or subject of the token; NULL: not known */
         const char *action;    /* "VM.Start" on the bus, "user.start" over JSON-RPC */
