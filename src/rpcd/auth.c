@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Requests wait here for what is looked up beside the loop: whose uid it is, who the administrators are. */
+/* Requests wait here for what is looked up beside the loop: whose uid it is, who the administrators are, and the keys for tokens. */
 
 #include "rpcd/auth.h"
 
+#include <strings.h>
 #include <sys/queue.h>
 
 #include "basic/alloc-util.h"
@@ -11,6 +12,7 @@
 #include "basic/time-util.h"
 #include "rpcd/admin-group.h"
 #include "rpcd/peer.h"
+#include "rpcd/tokens.h"
 #include "shared/login-name.h"
 
 /* What a uid is that has no name in this user namespace, and what daemons without rights are: "nobody", whose VM there is none. */
@@ -18,6 +20,13 @@
 
 #define WHY_BUSY "The user database does not answer quickly enough, try again later."
 #define WHY_MEMORY "Out of memory, try again later."
+/* A connection has one request at a time, so those that wait for the user database are bounded by ConnectionsMax=. Each of these
+ * holds a token, too. */
+#define WAITING_FOR_KEYS_MAX 256u
+
+#define WHY_KEYS_BUSY "Too many requests wait for the keys that tokens are checked with, try again later."
+#define WHY_NO_LIBRARY "Tokens cannot be checked: libjose is not there."
+#define WHY_NOT_BEARER "The Authorization header holds no bearer token (Authorization: Bearer …)."
 #define WHY_NO_TOKEN "A bearer token is needed (Authorization: Bearer …)."
 
 typedef TAILQ_HEAD(QueryList, AuthQuery) QueryList;
@@ -27,7 +36,8 @@ struct AuthQuery {
         Peer *peer;
         auth_done_t done;
         void *userdata;
-        QueryList *list; /* the one it is in */
+        char *authorization; /* NULL: the peer itself is looked up */
+        QueryList *list;     /* the one it is in */
         TAILQ_ENTRY(AuthQuery) queries, of_peer;
 };
 
@@ -36,8 +46,11 @@ struct Auth {
         const RpcConfig *config;
         LoginNames *logins;
         AdminGroup *group;
-        QueryList waiting; /* for the user database */
-        QueryList ready;   /* to be tried again */
+        Tokens *tokens; /* NULL: OAuth is not enabled */
+        QueryList waiting;           /* for the user database */
+        QueryList waiting_for_keys;
+        unsigned n_waiting_for_keys;
+        QueryList ready;             /* to be tried again */
 };
 
 struct Peer {
@@ -48,25 +61,48 @@ struct Peer {
         QueryList queries;
 };
 
-static void query_free(AuthQuery *q) {
+static void query_enlist(AuthQuery *q, QueryList *list) {
+        q->list = list;
+        TAILQ_INSERT_TAIL(list, q, queries);
+        q->auth->n_waiting_for_keys += list == &q->auth->waiting_for_keys;
+}
+
+static void query_delist(AuthQuery *q) {
         TAILQ_REMOVE(q->list, q, queries);
-        TAILQ_REMOVE(&q->peer->queries, q, of_peer);
-        free(q);
+        q->auth->n_waiting_for_keys -= q->list == &q->auth->waiting_for_keys;
 }
 
 static void query_move(AuthQuery *q, QueryList *list) {
-        TAILQ_REMOVE(q->list, q, queries);
-        q->list = list;
-        TAILQ_INSERT_TAIL(list, q, queries);
+        query_delist(q);
+        query_enlist(q, list);
 }
 
-static int query_new(Peer *p, QueryList *list, auth_done_t done, void *userdata, AuthQuery **ret) {
+static void query_free(AuthQuery *q) {
+        query_delist(q);
+        TAILQ_REMOVE(&q->peer->queries, q, of_peer);
+        free(q->authorization);
+        free(q);
+}
+
+static QueryList *waiting_list(Auth *a, bool for_keys) {
+        return for_keys ? &a->waiting_for_keys : &a->waiting;
+}
+
+/* authorization NULL: not by a token. */
+static int query_new(Peer *p, const char *authorization, auth_done_t done, void *userdata, AuthQuery **ret) {
         AuthQuery *q = new0(AuthQuery, 1);
 
         if (!q)
                 return -ENOMEM;
-        *q = (AuthQuery) { .auth = p->auth, .peer = p, .done = done, .userdata = userdata, .list = list };
-        TAILQ_INSERT_TAIL(list, q, queries);
+        *q = (AuthQuery) { .auth = p->auth, .peer = p, .done = done, .userdata = userdata };
+        if (authorization) {
+                q->authorization = strdup(authorization);
+                if (!q->authorization) {
+                        free(q);
+                        return -ENOMEM;
+                }
+        }
+        query_enlist(q, waiting_list(p->auth, authorization));
         TAILQ_INSERT_TAIL(&p->queries, q, of_peer);
         *ret = q;
         return 0;
@@ -134,6 +170,40 @@ static int peer_identify(Peer *p, const char **ret_why) {
         return -EBUSY;
 }
 
+/* "Bearer TOKEN" (RFC 6750 §2.1); NULL: it is none. */
+static const char *bearer_token(const char *authorization) {
+        static const char scheme[] = "Bearer ";
+
+        return strncasecmp(authorization, scheme, sizeof(scheme) - 1) == 0 ? authorization + sizeof(scheme) - 1 : NULL;
+}
+
+static int token_identify(Peer *p, const char *authorization, Caller **ret, const char **ret_why) {
+        const char *token = bearer_token(authorization);
+        int r;
+
+        if (!token) {
+                *ret_why = WHY_NOT_BEARER;
+                return -EACCES;
+        }
+        r = tokens_identify(p->auth->tokens, token, strlen(token), p->credentials.uid, ret, ret_why);
+        if (r >= 0 || r == -EACCES)
+                return r;
+        *ret_why = r == -ENOMEM ? WHY_MEMORY : WHY_NO_LIBRARY;
+        return -EBUSY;
+}
+
+/* A token decides where there is one. 1: *ret is referenced; 0: being looked up; -EACCES, -EBUSY. */
+static int identify(Peer *p, const char *authorization, Caller **ret, const char **ret_why) {
+        int r;
+
+        if (authorization)
+                return token_identify(p, authorization, ret, ret_why);
+        r = peer_identify(p, ret_why);
+        if (r > 0)
+                *ret = caller_ref(p->caller);
+        return r;
+}
+
 /* done() may do whatever it likes, also with other queries: they are where query_free() finds them. */
 static void queries_try_again(Auth *a) {
         AuthQuery *q;
@@ -143,13 +213,12 @@ static void queries_try_again(Auth *a) {
                 auth_done_t done = q->done;
                 void *userdata = q->userdata;
                 const char *why = NULL;
-                int r = peer_identify(q->peer, &why);
+                int r = identify(q->peer, q->authorization, &caller, &why);
 
                 if (r == 0) {
-                        query_move(q, &a->waiting);
+                        query_move(q, waiting_list(a, q->authorization));
                         continue;
                 }
-                caller = r > 0 ? caller_ref(q->peer->caller) : NULL;
                 query_free(q);
                 done(MIN2(r, 0), why, caller, userdata);
         }
@@ -167,13 +236,24 @@ static void on_login(uid_t uid, void *userdata) {
         queries_try_again(a);
 }
 
-static void on_group(void *userdata) {
-        Auth *a = userdata;
+static void try_all(Auth *a, QueryList *list) {
         AuthQuery *q;
 
-        while ((q = TAILQ_FIRST(&a->waiting)))
+        while ((q = TAILQ_FIRST(list)))
                 query_move(q, &a->ready);
         queries_try_again(a);
+}
+
+static void on_group(void *userdata) {
+        Auth *a = userdata;
+
+        try_all(a, &a->waiting);
+}
+
+static void on_keys(void *userdata) {
+        Auth *a = userdata;
+
+        try_all(a, &a->waiting_for_keys);
 }
 
 int auth_new(sd_event *event, const RpcConfig *config, Auth **ret) {
@@ -185,10 +265,13 @@ int auth_new(sd_event *event, const RpcConfig *config, Auth **ret) {
         a->event = sd_event_ref(event);
         a->config = config;
         TAILQ_INIT(&a->waiting);
+        TAILQ_INIT(&a->waiting_for_keys);
         TAILQ_INIT(&a->ready);
         r = login_names_new(event, on_login, a, &a->logins);
         if (r >= 0)
                 r = admin_group_new(event, config->admin_group, on_group, a, &a->group);
+        if (r >= 0 && (config->oauth_enable || config->oauth_require))
+                r = tokens_new(event, config, &(JwksOptions) {}, on_keys, a, &a->tokens);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(a);
@@ -200,8 +283,9 @@ Auth *auth_free(Auth *a) {
 
         if (!a)
                 return NULL;
-        while ((q = TAILQ_FIRST(&a->waiting)) || (q = TAILQ_FIRST(&a->ready)))
+        while ((q = TAILQ_FIRST(&a->waiting)) || (q = TAILQ_FIRST(&a->waiting_for_keys)) || (q = TAILQ_FIRST(&a->ready)))
                 query_free(q);
+        tokens_free(a->tokens);
         login_names_free(a->logins);
         admin_group_free(a->group);
         sd_event_unref(a->event);
@@ -239,20 +323,22 @@ int auth_identify(Auth *a, Peer *p, const char *authorization, auth_done_t done,
                   Caller **ret_caller, const char **ret_why) {
         int r;
 
-        if (a->config->oauth_enable && (authorization || a->config->oauth_require)) {
+        if (!a->tokens)
+                authorization = NULL;
+        else if (!authorization && a->config->oauth_require) {
                 *ret_why = WHY_NO_TOKEN;
                 return -EACCES;
         }
-        r = peer_identify(p, ret_why);
-        if (r > 0)
-                *ret_caller = caller_ref(p->caller);
+        r = identify(p, authorization, ret_caller, ret_why);
         if (r != 0)
                 return r;
-        if (query_new(p, &a->waiting, done, userdata, ret_query) < 0) {
+        if (authorization && a->n_waiting_for_keys >= WAITING_FOR_KEYS_MAX)
+                *ret_why = WHY_KEYS_BUSY;
+        else if (query_new(p, authorization, done, userdata, ret_query) < 0)
                 *ret_why = WHY_MEMORY;
-                return -EBUSY;
-        }
-        return 0;
+        else
+                return 0;
+        return -EBUSY;
 }
 
 void auth_query_cancel(AuthQuery *q) {

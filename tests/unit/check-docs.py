@@ -66,9 +66,9 @@ def check_errors():
     compare('error', errors, documented, 'org.hero.Compute(5)')
 
 
-def check_configuration(name, parser):
+def check_configuration(name, parser, entry=r'\{ "(\w+)", "(\w+)", KIND_'):
     """Parser, page and installed file have the same keys; page and file the same defaults."""
-    keys = set(re.findall(r'\{ "(\w+)", "(\w+)", KIND_', read(parser)))
+    keys = set(re.findall(entry, read(parser)))
     documented, section = {}, None
     for part in re.split(r'\n(?=\*\w+=\*\n|\[\w+\]\n)', read(f'docs/man/{name}.5.rst')):
         if m := re.match(r'\[(\w+)\]\n', part):
@@ -188,13 +188,14 @@ def check_pages():
     compare('page', pages, built | {'org.hero.Compute.5'}, 'docs/man/meson.build')
     for page in pages:
         for name, section in re.findall(r'\*\*([\w.-]+)\*\*\\\((\d)\)', read(f'docs/man/{page}.rst')):
-            if re.match('hero|org.hero|compute|images', name) and f'{name}.{section}' not in pages:
+            if re.match('hero|org.hero|compute|images|rpc', name) and f'{name}.{section}' not in pages:
                 problem(f'{page} refers to {name}({section}), which does not exist')
 
 
 source, program = sys.argv[1:]
 check_configuration('compute.conf', 'src/compute/compute-config.c')
 check_configuration('images.conf', 'src/imaged/images-config.c')
+check_configuration('rpc.conf', 'src/rpcd/rpc-config.c', r'KEY\("(\w+)", "(\w+)", ')
 for check in (check_bus, check_errors, check_heroctl, check_statuses, check_states, check_actions,
               check_mock, check_programs, check_pages):
     check()

@@ -322,10 +322,17 @@ static void a_token_that_is_required_and_missing_is_refused(void **state) {
 
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
         f->fd = fds[0];
-        f->config.oauth_enable = f->config.oauth_require = true;
+        f->config.oauth_require = true;
+        auth_free(f->auth);
+        assert_int_equal(auth_new(f->event, &f->config, &f->auth), 0);
         assert_int_equal(identify(f, NULL), -EACCES);
         assert_null(f->caller);
-        assert_true(strlen(f->why) > 0);
+        assert_string_equal(f->why, "A bearer token is needed (Authorization: Bearer …).");
+        assert_int_equal(identify(f, "Basic cm9vdDo="), -EACCES);
+        assert_int_equal(identify(f, "Bearer"), -EACCES);
+        assert_int_equal(identify(f, ""), -EACCES);
+        assert_int_equal(identify(f, "Bearer x"), -EACCES);
+        assert_null(f->caller);
         safe_close(fds[1]);
 }
 

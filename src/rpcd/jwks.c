@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "rpcd/jwks.h"
+
+#include "basic/alloc-util.h"
+#include "basic/string-util.h"
+#include "basic/time-util.h"
+#include "shared/child.h"
+#include "shared/log.h"
+#include "shared/program-path.h"
+
+#define PROGRAM "hero-jwks-fetch"
+/* It keeps the time limit itself. This is for one that cannot, and for its start on a busy host. */
+#define PATIENCE_USEC (5 * USEC_PER_SEC)
+
+struct Jwks {
+        sd_event *event;
+        char *url;
+        JwksOptions options;
+        jwks_done_t done;
+        void *userdata;
+
+        JwkSet *keys;     /* NULL: never had any */
+        uint64_t fetched; /* CLOCK_BOOTTIME, as all here: time spent asleep counts */
+        uint64_t begun;   /* the last fetch; 0: there was none */
+        bool failed;      /* it did */
+        Child *child;     /* it is under way */
+};
+
+static uint64_t now(const Jwks *j) {
+        uint64_t t;
+
+        return sd_event_now(j->event, CLOCK_BOOTTIME, &t) < 0 ? now_usec(CLOCK_BOOTTIME) : t;
+}
+
+static void tell_failure(Jwks *j, const char *why) {
+        if (!j->failed)
+                log_warning("The keys for tokens cannot be fetched from %s: %s.", j->url, why);
+        j->failed = true;
+}
+
+static int describe_failure(int status, const char *output, char **ret) {
+        size_t n = strcspn(output, "\n");
+
+        if (status == -ETIME)
+                *ret = strdup(PROGRAM " took too long");
+        else if (status < 0)
+                *ret = strdup(strerror(-status));
+        else if (status >= 128)
+                *ret = strprintf(PROGRAM " was ended by signal %d", status - 128);
+        else
+                *ret = n > 0 ? strndup(output, n) : strdup(strerror(status));
+        if (*ret)
+                (void) utf8_sanitize(*ret);
+        return *ret ? 0 : -ENOMEM;
+}
+
+/* The child has seen what came over the net: it is not believed without a look. */
+static int read_keys(Jwks *j, int status, const char *output, JwkSet **ret) {
+        _cleanup_free_ char *why = NULL;
+        int r;
+
+        if (status != 0) {
+                (void) describe_failure(status, output, &why);
+                tell_failure(j, why ?: "out of memory");
+                return -EIO;
+        }
+        r = jwk_set_parse(output, strlen(output), ret);
+        if (r < 0)
+                tell_failure(j, PROGRAM " told no keys");
+        return r;
+}
+
+static void on_fetched(int status, const char *output, void *userdata) {
+        JwkSet *keys = NULL;
+        bool changed = false;
+        Jwks *j = userdata;
+
+        j->child = NULL;
+        if (read_keys(j, status, output, &keys) >= 0) {
+                changed = !j->keys || !jwk_set_equal(j->keys, keys);
+                if (changed || j->failed)
+                        log_info("%zu keys for tokens fetched from %s.", jwk_set_size(keys), j->url);
+                jwk_set_free(j->keys);
+                j->keys = keys;
+                /* As old as the question: the answer may be from the moment it was asked. */
+                j->fetched = j->begun;
+                j->failed = false;
+        }
+        j->done(changed, j->userdata);
+}
+
+static void fetch(Jwks *j) {
+        _cleanup_free_ char *program = program_path(PROGRAM), *timeout = NULL;
+        int r;
+
+        j->begun = now(j);
+        timeout = strprintf("%" PRIu64, MAX2(j->options.timeout_usec / USEC_PER_MSEC, UINT64_C(1)));
+        r = program && timeout ? child_run(j->event, (char *[]) { program, j->url, timeout, NULL }, -EBADF,
+                                           j->options.timeout_usec + PATIENCE_USEC, on_fetched, j, &j->child) :
+                                 -ENOMEM;
+        if (r < 0)
+                tell_failure(j, strerror(-r));
+}
+
+/* After it j->child says whether one is under way. */
+static void fetch_unless_just_now(Jwks *j) {
+        if (j->url && !j->child && (j->begun == 0 || now(j) - j->begun >= j->options.pause_usec))
+                fetch(j);
+}
+
+int jwks_new(sd_event *event, const char *url, const JwksOptions *o, jwks_done_t done, void *userdata, Jwks **ret) {
+        _cleanup_(jwks_freep) Jwks *j = new0(Jwks, 1);
+
+        if (!j)
+                return -ENOMEM;
+        j->event = sd_event_ref(event);
+        j->options = (JwksOptions) {
+                .timeout_usec = o->timeout_usec ?: 10 * USEC_PER_SEC,
+                .lifetime_usec = o->lifetime_usec ?: 10 * 60 * USEC_PER_SEC,
+                .keep_usec = o->keep_usec ?: 60 * 60 * USEC_PER_SEC,
+                .pause_usec = o->pause_usec ?: 10 * USEC_PER_SEC,
+        };
+        j->done = done;
+        j->userdata = userdata;
+        if (free_and_strdup(&j->url, url) < 0)
+                return -ENOMEM;
+        *ret = TAKE_PTR(j);
+        return 0;
+}
+
+Jwks *jwks_free(Jwks *j) {
+        if (!j)
+                return NULL;
+        child_free(j->child);
+        jwk_set_free(j->keys);
+        sd_event_unref(j->event);
+        free(j->url);
+        return mfree(j);
+}
+
+int jwks_need(Jwks *j, const JwkSet **ret) {
+        const uint64_t age = j->keys ? now(j) - j->fetched : USEC_INFINITY;
+        const uint64_t lifetime = j->options.lifetime_usec;
+
+        /* A little early, so that nobody has to wait while tokens keep coming. */
+        if (age >= lifetime - lifetime / 10)
+                fetch_unless_just_now(j);
+        if (age >= lifetime && j->child && (!j->failed || age >= j->options.keep_usec))
+                return 0;
+        if (age >= j->options.keep_usec)
+                return -ENOKEY;
+        *ret = j->keys;
+        return 1;
+}
+
+int jwks_refresh(Jwks *j) {
+        fetch_unless_just_now(j);
+        return j->child ? 0 : -EAGAIN;
+}
