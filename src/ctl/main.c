@@ -34,6 +34,7 @@ static const Verb *const verbs[] = {
         &verb_events,
         &verb_wait,
         &verb_whois,
+        &verb_audit,
         &verb_image_pull,
         &verb_image_import,
         &verb_image_list,

@@ -51,7 +51,7 @@ static int add_column(Table *t, const Column *c) {
                 flags |= SCOLS_FL_RIGHT;
         if (!json && (c->flags & COLUMN_WRAP))
                 flags |= SCOLS_FL_WRAP;
-        if (!json && (c->flags & COLUMN_JSON_ONLY))
+        if (c->flags & (json ? COLUMN_TEXT_ONLY : COLUMN_JSON_ONLY))
                 flags |= SCOLS_FL_HIDDEN;
         column = scols_table_new_column(t->scols, json ? c->key : c->title, 0, flags);
         if (!column)

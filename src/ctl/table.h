@@ -21,6 +21,7 @@ typedef enum ColumnType {
 
 #define COLUMN_WRAP 1u      /* long text may be broken into lines */
 #define COLUMN_JSON_ONLY 2u
+#define COLUMN_TEXT_ONLY 4u
 
 typedef struct Column {
         const char *title;
