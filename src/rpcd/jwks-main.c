@@ -52,7 +52,7 @@ static int run(int argc, char *argv[]) {
         int r;
 
         if (argc != 3 || parse_uint(argv[2], INT32_MAX, &g.timeout_msec) < 0 || !jwks_url_is_valid(argv[1])) {
-                printf("%s is started by hero-rpcd.\n", argv[0]);
+                printf("%s is started by hero-rpcd, with a URL that keys may come from\n", argv[0]);
                 return -EINVAL;
         }
         g.url = argv[1];

@@ -22,7 +22,8 @@ struct Jwks {
 
         JwkSet *keys;     /* NULL: never had any */
         uint64_t fetched; /* CLOCK_BOOTTIME, as all here: time spent asleep counts */
-        uint64_t begun;   /* the last fetch; 0: there was none */
+        uint64_t begun;   /* the last fetch … */
+        uint64_t ended;   /* … and its end; 0: there was none */
         bool failed;      /* it did */
         Child *child;     /* it is under way */
 };
@@ -77,10 +78,11 @@ static void on_fetched(int status, const char *output, void *userdata) {
         Jwks *j = userdata;
 
         j->child = NULL;
+        j->ended = now(j);
         if (read_keys(j, status, output, &keys) >= 0) {
                 changed = !j->keys || !jwk_set_equal(j->keys, keys);
                 if (changed || j->failed)
-                        log_info("%zu keys for tokens fetched from %s.", jwk_set_size(keys), j->url);
+                        log_info("Keys for tokens fetched from %s: %zu.", j->url, jwk_set_size(keys));
                 jwk_set_free(j->keys);
                 j->keys = keys;
                 /* As old as the question: the answer may be from the moment it was asked. */
@@ -99,13 +101,16 @@ static void fetch(Jwks *j) {
         r = program && timeout ? child_run(j->event, (char *[]) { program, j->url, timeout, NULL }, -EBADF,
                                            j->options.timeout_usec + PATIENCE_USEC, on_fetched, j, &j->child) :
                                  -ENOMEM;
-        if (r < 0)
-                tell_failure(j, strerror(-r));
+        if (r >= 0)
+                return;
+        j->ended = j->begun;
+        tell_failure(j, strerror(-r));
 }
 
-/* After it j->child says whether one is under way. */
+/* After it j->child says whether one is under way. The pause is from the last one's end: who waited for that one is told that it
+ * failed, and not to wait for the next. */
 static void fetch_unless_just_now(Jwks *j) {
-        if (j->url && !j->child && (j->begun == 0 || now(j) - j->begun >= j->options.pause_usec))
+        if (j->url && !j->child && (j->ended == 0 || now(j) - j->ended >= j->options.pause_usec))
                 fetch(j);
 }
 

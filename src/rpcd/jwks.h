@@ -14,7 +14,7 @@ typedef struct JwksOptions {
         uint64_t timeout_usec;  /* of a fetch, all in all; 0: 10 s */
         uint64_t lifetime_usec; /* then they are fetched again before they are used; 0: 10 min */
         uint64_t keep_usec;     /* while that fails the old ones are used so long, and then none; 0: 1 h */
-        uint64_t pause_usec;    /* from a fetch to the next; 0: 10 s */
+        uint64_t pause_usec;    /* from the end of a fetch to the next; 0: 10 s */
 } JwksOptions;
 
 /* url NULL: there are no keys. done(): a fetch has ended; changed: the keys are others than they were. Called from the loop. */
