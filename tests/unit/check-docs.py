@@ -177,7 +177,7 @@ def check_programs():
             problem(f'{name} is not in hero-compute(7)')
     units = {p.split('/')[-1].removesuffix('.in') for p in glob.glob(f'{source}/units/*.service*')}
     for name in sorted(units):
-        if not re.search(re.escape(name), read('docs/man/hero-computed.service.8.rst') + read('docs/man/hero-imaged.service.8.rst')):
+        if not any(name in read(f'docs/man/{p.split("/")[-1]}') for p in glob.glob(f'{source}/docs/man/*.service.8.rst')):
             problem(f'{name} is in no manual page')
 
 
@@ -188,13 +188,14 @@ def check_pages():
     compare('page', pages, built | {'org.hero.Compute.5'}, 'docs/man/meson.build')
     for page in pages:
         for name, section in re.findall(r'\*\*([\w.-]+)\*\*\\\((\d)\)', read(f'docs/man/{page}.rst')):
-            if re.match('hero|org.hero|compute|images|rpc', name) and f'{name}.{section}' not in pages:
+            if re.match('hero|org.hero|compute|images|rpc|metrics', name) and f'{name}.{section}' not in pages:
                 problem(f'{page} refers to {name}({section}), which does not exist')
 
 
 source, program = sys.argv[1:]
 check_configuration('compute.conf', 'src/compute/compute-config.c')
 check_configuration('images.conf', 'src/imaged/images-config.c')
+check_configuration('metrics.conf', 'src/metricsd/metrics-config.c')
 check_configuration('rpc.conf', 'src/rpcd/rpc-config.c', r'KEY\("(\w+)", "(\w+)", ')
 for check in (check_bus, check_errors, check_heroctl, check_statuses, check_states, check_actions,
               check_mock, check_programs, check_pages):

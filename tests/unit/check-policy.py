@@ -15,6 +15,7 @@ import xml.etree.ElementTree as ET
 SERVICES = {
     'org.hero.Compute': ('Manager', 'VM', 'User', 'Job'),
     'org.hero.Compute.Images': ('Images', 'Image', 'ImageJob'),
+    'org.hero.Compute.Metrics': ('Metrics',),
 }
 ROOT_ONLY = {('org.hero.Compute.Images', 'Open')}
 
