@@ -173,9 +173,9 @@ class Host:
         directory = self.cgroups / slice / f'hero-vm-{name}.scope'
         directory.mkdir(parents=True, exist_ok=True)
         for key, text in files.items():
-            with open(directory / key.replace('_', '.', 1), 'a+', encoding='utf-8') as f:
-                f.truncate(0)
-                f.write(text)
+            fd = os.open(directory / key.replace('_', '.', 1), os.O_WRONLY | os.O_CREAT, 0o644)
+            os.pwrite(fd, text.encode().ljust(512, b'\n'), 0)  # at once: a reader sees the old or the new
+            os.close(fd)
         return directory
 
     def used(self, name, cpu, memory=64 * MIB, read=0, write=0, pressure=0):

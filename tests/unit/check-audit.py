@@ -11,7 +11,7 @@ import tempfile
 import xml.etree.ElementTree as ET
 
 # By their names. Open, which root alone may call, gives an image to read.
-READS = re.compile(r'Get.*|List.*|Wait|Logs|EventsSince|Diagnose|Open')
+READS = re.compile(r'Get.*|List.*|Wait|Logs|EventsSince|Diagnose|Open|Query|Latest|Export')
 
 
 def methods(root):
