@@ -5,7 +5,8 @@
  *
  * On a Unix socket the kernel tells uid and groups of whoever connected (SO_PEERCRED, SO_PEERGROUPS); over TCP on the loopback it is
  * asked whose socket the other end is (sock_diag). root and members of the group hero-compute (AdminGroup=) are administrators, the
- * others have what belongs to the user id of their login name. With OAuth a bearer token says it instead. */
+ * others have what belongs to the user id of their login name. User 65534 is nobody, too: what a uid is that has no name in this user
+ * namespace. With OAuth a bearer token says it instead, whoever brings it. */
 
 #include <systemd/sd-event.h>
 

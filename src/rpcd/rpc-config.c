@@ -62,7 +62,7 @@ static const struct {
         { "MYCELIUM_PEERS", "peers are the mycelium daemon's own matter; it is asked by MyceliumURL= in section [Network] of compute.conf." },
         { "IDLE_TIMEOUT_SECS", "it is IdleTimeoutSec= in section [Idle] of compute.conf." },
         { "IDLE_CHECK_INTERVAL_SECS", "it is CheckIntervalSec= in section [Idle] of compute.conf." },
-        { "METRICS_INTERVAL_SECS", "it is IntervalSec= in section [Metrics] of metrics.conf." },
+        { "METRICS_INTERVAL_SECS", "it is Interval= in section [Metrics] of metrics.conf." },
         { "RUST_LOG", "how much is logged is told by \"systemctl service-log-level hero-rpcd.service debug\"." },
 };
 

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* rpc.conf(5), and the environment variables of hero_compute_manager, which the file goes over. Read at the start. */
+/* rpc.conf(5), and the environment variables of hero_compute_manager, which the file goes over. Read at the start. What cannot be
+ * read counts as the stricter thing: a switch is on, a name is NULL and fits nobody. */
 
 #include "basic/macro.h"
 #include "shared/conf-file.h"
 
 typedef struct RpcConfig {
         /* [Access] */
-        char *admin_group;       /* "hero-compute" */
+        char *admin_group;       /* "hero-compute"; NULL: root alone */
 
         /* [OAuth] */
         int oauth_enable;        /* OAUTH_ENABLED */
-        int oauth_require;       /* OAUTH_REQUIRE_AUTH */
+        int oauth_require;       /* OAUTH_REQUIRE_AUTH; then oauth_enable is, too */
         char *jwks_url;          /* OAUTH_JWKS_URL */
         char *issuer, *audience; /* OAUTH_ISSUER, OAUTH_AUDIENCE */
         char *admin_claim;       /* "scope", "role": where… */

@@ -233,6 +233,59 @@ static void a_token_that_is_known_is_the_same_caller(void **state) {
         assert_string_equal(f->caller->user, "alice");
 }
 
+#ifdef __SANITIZE_ADDRESS__
+int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void *, size_t), void (*on_free)(const volatile void *));
+
+static unsigned n_allocations;
+
+static void on_malloc(const volatile void *p, size_t size) {
+        n_allocations++;
+}
+
+static void on_free(const volatile void *p) {
+}
+
+static unsigned identify_thrice(Fixture *f, Peer *peer, const char *header) {
+        unsigned before = n_allocations;
+
+        for (unsigned i = 0; i < 3; i++) {
+                AuthQuery *q;
+
+                assert_int_equal(auth_identify(f->auth, peer, header, NULL, NULL, &q, &f->caller, &f->why), 1);
+                f->caller = caller_unref(f->caller);
+        }
+        return n_allocations - before;
+}
+
+static void on_identified(int error, const char *why, Caller *caller, void *userdata) {
+        Fixture *f = userdata;
+
+        assert_int_equal(error, 0);
+        f->n_done++;
+}
+
+static void who_is_known_costs_no_allocation(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *alice = token_of(f->old, "alice", 300), *header = strprintf("Bearer %s", alice);
+        AuthQuery *q;
+        Peer *peer;
+        int fds[2];
+
+        assert_true(__sanitizer_install_malloc_and_free_hooks(on_malloc, on_free) > 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+        assert_int_equal(auth_new(f->event, &f->config, &f->auth), 0);
+        assert_int_equal(peer_new(f->auth, fds[0], &peer), 0);
+        assert_true(identify_thrice(f, peer, NULL) > 0);
+        assert_int_equal(identify_thrice(f, peer, NULL), 0);
+        assert_int_equal(auth_identify(f->auth, peer, header, on_identified, f, &q, &f->caller, &f->why), 0);
+        while (f->n_done == 0)
+                assert_true(sd_event_run(f->event, 100 * USEC_PER_MSEC) >= 0);
+        assert_int_equal(identify_thrice(f, peer, header), 0);
+        peer_free(peer);
+        close_many(fds, 2);
+}
+#endif
+
 static void one_that_is_known_expires_all_the_same(void **state) {
         Fixture *f = *state;
         _cleanup_free_ char *alice = token_of(f->old, "alice", -58);
@@ -461,6 +514,9 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(the_first_token_fetches_the_keys_and_the_second_does_not),
                 TEST(a_token_that_is_known_is_the_same_caller),
+#ifdef __SANITIZE_ADDRESS__
+                TEST(who_is_known_costs_no_allocation),
+#endif
                 TEST(one_that_is_known_expires_all_the_same),
                 TEST(known_ones_are_bounded),
                 TEST(a_new_key_is_fetched_when_a_token_names_it_and_the_old_one_ends),
