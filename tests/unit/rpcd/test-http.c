@@ -594,6 +594,7 @@ static void slow_requests_are_cut_off(void **state) {
         }
         assert_true(w->ended[0]);
         assert_true(w->ended[1]);
+        run_for(w, 10 * USEC_PER_MSEC);
         assert_int_equal(connections_count(w->connections), 0);
 }
 
