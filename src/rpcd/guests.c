@@ -86,13 +86,25 @@ int guests_new(Rpcd *d, Guests **ret) {
         return 0;
 }
 
-Guests *guests_free(Guests *g) {
-        WaitingCall *w;
+static void cancel(WaitingCall *w) {
+        call_refuse(waiting_take(w), ERROR_CANCELED, "hero-rpcd ends.");
+}
 
+void guests_stop(Guests *g) {
+        WaitingCall *w, *next;
+
+        for (w = TAILQ_FIRST(&g->waiting); w; w = next) {
+                next = TAILQ_NEXT(w, calls);
+                if (w->kind == WAITING_STATE || w->kind == WAITING_EVENTS)
+                        cancel(w);
+        }
+}
+
+Guests *guests_free(Guests *g) {
         if (!g)
                 return NULL;
-        while ((w = TAILQ_FIRST(&g->waiting)))
-                call_refuse(waiting_take(w), ERROR_CANCELED, "The service is about to stop.");
+        while (!TAILQ_EMPTY(&g->waiting))
+                cancel(TAILQ_FIRST(&g->waiting));
         image_jobs_free(g->image_jobs);
         consoles_free(g->consoles);
         feed_free(g->feed);

@@ -44,6 +44,9 @@ int guests_new(Rpcd *d, Guests **ret);
 Guests *guests_free(Guests *g); /* answers the calls that are still under way */
 DEFINE_TRIVIAL_CLEANUP_FUNC(Guests *, guests_free);
 
+/* hero-rpcd is about to end: who waits for what may never happen is told, commands go on until guests_free(). */
+void guests_stop(Guests *g);
+
 /* false: there are too many of the kind in all, of the call's VM or of its caller; the call is answered. */
 bool waiting_begin(WaitingCall *w, WaitingKind kind, Call *c, void (*free_func)(WaitingCall *w));
 void waiting_end(WaitingCall *w);

@@ -369,7 +369,8 @@ static int on_canceled(sd_bus_message *reply, void *userdata, sd_bus_error *ret_
 
         if (!e)
                 call_result(c, json_pack("{s:s, s:b}", "job_id", call_string(c, "job_id"), "canceled", true));
-        else if (sd_bus_error_has_name(e, SD_BUS_ERROR_UNKNOWN_OBJECT) || sd_bus_error_has_name(e, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
+        else if (sd_bus_error_has_name(e, SD_BUS_ERROR_UNKNOWN_OBJECT) || sd_bus_error_has_name(e, SD_BUS_ERROR_UNKNOWN_METHOD) ||
+                 sd_bus_error_has_name(e, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
                  sd_bus_error_has_name(e, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
                 no_such_job(c);
         else

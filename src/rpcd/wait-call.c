@@ -74,6 +74,13 @@ static bool is_passing(const sd_bus_error *e) {
         return false;
 }
 
+static bool is_gone(const WaitCall *w, const sd_bus_error *e) {
+        const Call *c = w->waiting.call;
+
+        return sd_bus_error_has_name(e, SD_BUS_ERROR_UNKNOWN_OBJECT) || sd_bus_error_has_name(e, ERROR_NO_SUCH_VM) ||
+                (replica_is_ready(c->rpcd->replica) && !replica_find_path(c->rpcd->replica, c->vm_path));
+}
+
 static void take_error(WaitCall *w, const sd_bus_error *e) {
         Call *c;
 
@@ -81,7 +88,7 @@ static void take_error(WaitCall *w, const sd_bus_error *e) {
                 look_again(w);
                 return;
         }
-        if (!sd_bus_error_has_name(e, SD_BUS_ERROR_UNKNOWN_OBJECT) && !sd_bus_error_has_name(e, ERROR_NO_SUCH_VM)) {
+        if (!is_gone(w, e)) {
                 call_bus_error(waiting_take(&w->waiting), e);
                 return;
         }
