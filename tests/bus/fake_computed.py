@@ -224,9 +224,22 @@ class FakeVM(dbus.service.Object):
         self.transitions = []
         self.waiters = []
         super().__init__(manager.bus, self.path)
+        if manager.images:  # else nobody listens yet
+            manager.InterfacesAdded(self.path, {VM: self.GetAll(VM)})
+
+    def changed(self, *names):
+        """Announces what is new."""
+        now = self.GetAll(VM)
+        self.PropertiesChanged(VM, {n: now[n] for n in names}, dbus.Array([], signature='s'))
+
+    @dbus.service.signal(PROPERTIES, signature='sa{sv}as')
+    def PropertiesChanged(self, interface, changed, invalidated):
+        pass
 
     def move(self, state, reason):
         before, self.state = self.state, state
+        if self.manager.images:
+            self.changed('State', 'StateReason', 'AgentReady', 'PID', 'StartedTimestamp')
         event = self.manager.record(self.name, before, state, reason)
         self.transitions.append((event[0], event[1], before, state, reason))
         for waiter in self.waiters[:]:
@@ -288,12 +301,13 @@ class FakeVM(dbus.service.Object):
 
     @dbus.service.method(VM, in_signature='a{sv}')
     def SetResources(self, resources):
-        known = {'CPUs': dbus.UInt32, 'Memory': dbus.UInt64, 'Disk': dbus.UInt64, 'CPUWeight': dbus.UInt64,
+        known = {'AsOwner': dbus.Boolean, 'CPUs': dbus.UInt32, 'Memory': dbus.UInt64, 'Disk': dbus.UInt64, 'CPUWeight': dbus.UInt64,
                  'IOWeight': dbus.UInt64, 'NetworkReceiveMax': dbus.UInt64, 'NetworkTransmitMax': dbus.UInt64}
         for key, value in resources.items():
-            if not isinstance(value, known[str(key)]):
-                raise Error('InvalidArgument', f'{key} has the wrong type')
+            if str(key) not in known or not isinstance(value, known[str(key)]):
+                raise Error('InvalidArgument', f'{key} is not known or has the wrong type')
         self.spec.update(resources)
+        GLib.timeout_add(5, lambda: self.changed('CPUs', 'Memory', 'Disk'))  # after the answer
         self.manager.calls.append('SetResources ' + ' '.join(f'{k}={resources[k]}' for k in sorted(resources)))
 
     @dbus.service.method(VM, in_signature='t', out_signature='h')
@@ -470,6 +484,8 @@ class Manager(dbus.service.Object):
     def forget(self, vm):
         vm.remove_from_connection()
         del self.vms[vm.name]
+        self.InterfacesRemoved(vm.path, dbus.Array([VM], signature='s'))
+        self.VMRemoved(vm.name, vm.path)
         for waiter in vm.waiters[:]:
             waiter()
 
@@ -545,6 +561,14 @@ class Manager(dbus.service.Object):
         return self.vm_of(user).job('delete', None)
 
     @dbus.service.method(MANAGER, in_signature='s', out_signature='o')
+    def StartUser(self, user):
+        return self.vm_of(user).job('start', 'running')
+
+    @dbus.service.method(MANAGER, in_signature='s', out_signature='o')
+    def StopUser(self, user):
+        return self.vm_of(user).job('suspend', 'suspended')
+
+    @dbus.service.method(MANAGER, in_signature='s', out_signature='o')
     def GetVM(self, text):
         if text in self.vms:
             return self.vms[text].path
@@ -582,6 +606,22 @@ class Manager(dbus.service.Object):
         return dbus.Array([('kvm', 'warning', '/dev/kvm cannot run a guest; guests are translated, slowly.')] +
                           ([('kernel', 'error', "No kernel: install linux-image-cloud-amd64.")]
                            if os.path.exists(os.environ.get('FAKE_SICK', '/nonexistent')) else []), signature='(sss)')
+
+    @dbus.service.method('org.freedesktop.DBus.ObjectManager', out_signature='a{oa{sa{sv}}}')
+    def GetManagedObjects(self):
+        return {dbus.ObjectPath(vm.path): {VM: vm.GetAll(VM)} for vm in self.vms.values()}
+
+    @dbus.service.signal('org.freedesktop.DBus.ObjectManager', signature='oa{sa{sv}}')
+    def InterfacesAdded(self, path, interfaces):
+        pass
+
+    @dbus.service.signal('org.freedesktop.DBus.ObjectManager', signature='oas')
+    def InterfacesRemoved(self, path, interfaces):
+        pass
+
+    @dbus.service.signal(MANAGER, signature='so')
+    def VMRemoved(self, name, vm):
+        pass
 
     @dbus.service.signal(MANAGER, signature='ttssss')
     def Transition(self, sequence, timestamp, vm, before, after, reason):
@@ -815,6 +855,14 @@ class Fake(dbus.service.Object):
     @dbus.service.method(NAME + '.Fake', in_signature='sss')
     def Move(self, vm, state, reason):
         self.manager.vms[vm].move(str(state), str(reason))
+
+    @dbus.service.method(NAME + '.Fake', in_signature='sss')
+    def Add(self, vm, user, state):
+        self.manager.add(str(vm), {'User': str(user)} if user else {}, str(state))
+
+    @dbus.service.method(NAME + '.Fake', in_signature='s')
+    def Remove(self, vm):
+        self.manager.forget(self.manager.vms[vm])
 
     @dbus.service.method(NAME + '.Fake')
     def Crash(self):
