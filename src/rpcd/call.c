@@ -134,9 +134,11 @@ static void result_model(Call *c, const char *(*model)(ReplicaVm *vm, size_t *re
         ReplicaVm *vm = c->vm_path ? replica_find_path(c->rpcd->replica, c->vm_path) : NULL;
         const char *s;
         size_t n;
+        int code;
 
         if (!vm) {
-                call_error(c, rpc_error_code(ERROR_NO_SUCH_VM, &s), s, "There is no VM '%s' any more.", strna(c->vm_name));
+                code = rpc_error_code(ERROR_NO_SUCH_VM, &s);
+                call_error(c, code, s, "There is no VM '%s' any more.", strna(c->vm_name));
                 return;
         }
         s = model(vm, &n);

@@ -130,6 +130,8 @@ static int check_object(const Param *params, unsigned n, const char *what, json_
                         known = names(params, n);
                         *ret_why = n > 0 ? strprintf("%s has no parameter '%.64s'; it has: %s.", what, key, strempty(known)) :
                                            strprintf("%s has no parameters.", what);
+                        if (*ret_why)
+                                utf8_sanitize(*ret_why); /* it may be cut within a character */
                         return -EINVAL;
                 }
                 if (json_is_null(v)) {
