@@ -13,15 +13,18 @@
 #define BOOLEAN "{\"type\":\"boolean\"}"
 #define REF(name) "{\"$ref\":\"#/components/schemas/" name "\"}"
 #define ID "{\"type\":\"string\",\"pattern\":\"^[0-9a-f]{12}$\"}"
-#define STATE "{\"type\":\"string\",\"enum\":[\"created\",\"running\",\"stopped\",\"failed\"]}"
-#define DETAIL_STATE                                                                                                               \
-        "{\"type\":\"string\",\"enum\":[\"pending\",\"provisioning\",\"configured\",\"starting\",\"running\",\"suspending\","      \
-        "\"suspended\",\"hibernating\",\"hibernated\",\"resuming\",\"stopping\",\"stopped\",\"start-failed\",\"failed\"]}"
+#define STATE REF("State")
+#define DETAIL_STATE REF("DetailState")
 /* Of those that long calls answer with instead, when they are not to wait. */
 #define OR_JOB(name) "{\"oneOf\":[" REF(name) "," REF("JobStarted") "]}"
 
 const char openrpc_schemas[] =
         "{"
+        "\"State\":{\"type\":\"string\",\"enum\":[\"created\",\"running\",\"stopped\",\"failed\"]},"
+        "\"DetailState\":{\"type\":\"string\",\"enum\":[\"pending\",\"provisioning\",\"configured\",\"starting\",\"running\","
+        "\"suspending\",\"suspended\",\"hibernating\",\"hibernated\",\"resuming\",\"stopping\",\"stopped\",\"start-failed\","
+        "\"failed\"]},"
+
         "\"Resources\":{\"type\":\"object\",\"required\":[\"cpu_count\",\"memory_mb\",\"disk_gb\"],\"properties\":{"
         "\"cpu_count\":" INTEGER ",\"memory_mb\":" INTEGER ",\"disk_gb\":{\"type\":\"number\"}}},"
 

@@ -11,18 +11,20 @@ import re
 import sys
 
 
-def named(test, tests):
-    noun = re.fullmatch(r'test[-_](.*)', test.stem)[1]
-    words = (f"'{noun}'", f"{test.name}'")
-    builds = (d / 'meson.build' for d in test.parents if d.is_relative_to(tests))
+def named(test, top):
+    words = [f"{test.name}'"]
+    if noun := re.fullmatch(r'test[-_](.*)', test.stem):
+        words.append(f"'{noun[1]}'")
+    builds = (d / 'meson.build' for d in test.parents if d.is_relative_to(top))
     return any(word in build.read_text(encoding='utf-8') for build in builds if build.exists() for word in words)
 
 
 def main():
-    tests = pathlib.Path(sys.argv[1]) / 'tests'
-    found = [*tests.rglob('test-*.c'), *(tests / 'bus').rglob('test_*.py')]
-    assert len(found) > 50, 'the tests are not where this check looks'
-    forgotten = [str(t.relative_to(tests.parent)) for t in sorted(found) if not named(t, tests)]
+    root = pathlib.Path(sys.argv[1])
+    tests, sdk = root / 'tests', root / 'sdk'
+    found = {tests: [*tests.rglob('test-*.c'), *(tests / 'bus').rglob('test_*.py')], sdk: [*sdk.rglob('*.test.js')]}
+    assert len(found[tests]) > 50 and len(found[sdk]) > 1, 'the tests are not where this check looks'
+    forgotten = [str(t.relative_to(root)) for top, files in found.items() for t in sorted(files) if not named(t, top)]
     for t in forgotten:
         print(f'{t}: no meson.build names it, so it never runs')
     return 1 if forgotten else 0
