@@ -83,6 +83,7 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si,
         http_stop_listening(s->http);
         line_stop_listening(s->line);
         rpc_stop(&s->rpcd);
+        guests_stop(s->rpcd.guests);
         r = connections_drain(s->connections, DRAIN_TIMEOUT, on_drained, s);
         return r < 0 ? sd_event_exit(s->rpcd.event, r) : 0;
 }
