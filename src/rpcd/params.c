@@ -35,8 +35,12 @@ static int64_t maximum(const Param *p) {
         return p->minimum == 0 && p->maximum == 0 ? PARAM_LENGTH_MAX : p->maximum;
 }
 
-static int check_range(const Param *p, double v, char **ret_why) {
-        if (v >= (double) p->minimum && v <= (double) p->maximum)
+/* Integers as such: a double does not tell 2^53 from the next one. */
+static int check_range(const Param *p, const json_t *v, char **ret_why) {
+        int64_t i = json_integer_value(v);
+        double d = json_real_value(v);
+
+        if (json_is_integer(v) ? i >= p->minimum && i <= p->maximum : d >= (double) p->minimum && d <= (double) p->maximum)
                 return 0;
         *ret_why = strprintf("%s must be from %" PRIi64 " to %" PRIi64 ".", p->name, p->minimum, p->maximum);
         return -EINVAL;
@@ -88,7 +92,7 @@ static int check_value(const Param *p, json_t *v, char **ret_why) {
                 return check_length(p, json_string_length(v), "bytes", ret_why);
         case PARAM_INTEGER:
         case PARAM_NUMBER:
-                return check_range(p, json_number_value(v), ret_why);
+                return check_range(p, v, ret_why);
         case PARAM_STRINGS:
                 json_array_foreach(v, i, e)
                         if (json_string_length(e) > PARAM_LENGTH_MAX) {
