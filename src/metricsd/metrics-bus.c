@@ -163,9 +163,8 @@ static int method_query(sd_bus_message *call, void *userdata, sd_bus_error *erro
         return 1;
 }
 
-static int append_latest(sd_bus_message *reply, const Vm *vm, uint64_t now) {
+static int append_latest(sd_bus_message *reply, const Vm *vm) {
         double values[_METRIC_MAX + ELEMENTSOF(level_names)];
-        uint64_t boottime = now_usec(CLOCK_BOOTTIME);
         int r;
 
         for (Metric i = 0; i < _METRIC_MAX; i++)
@@ -177,7 +176,7 @@ static int append_latest(sd_bus_message *reply, const Vm *vm, uint64_t now) {
         r = sd_bus_message_open_container(reply, 'r', "sssstad");
         if (r >= 0)
                 r = sd_bus_message_append(reply, "sssst", strempty(vm->id), strempty(vm->name), strempty(vm->user), strempty(vm->state),
-                                vm->sampled > 0 ? now - (boottime - vm->sampled) : UINT64_C(0));
+                                vm->sampled_time);
         if (r >= 0)
                 r = sd_bus_message_append_array(reply, 'd', values, sizeof(values));
         return r < 0 ? r : sd_bus_message_close_container(reply);
@@ -185,7 +184,6 @@ static int append_latest(sd_bus_message *reply, const Vm *vm, uint64_t now) {
 
 static int method_latest(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         _cleanup_message_ sd_bus_message *reply = NULL;
-        uint64_t now = now_usec(CLOCK_REALTIME);
         Metricsd *m = userdata;
         Vm *vm;
         int r;
@@ -200,7 +198,7 @@ static int method_latest(sd_bus_message *call, void *userdata, sd_bus_error *err
                 r = sd_bus_message_open_container(reply, 'a', "(sssstad)");
         TAILQ_FOREACH(vm, &m->vms.list, vms)
                 if (r >= 0)
-                        r = append_latest(reply, vm, now);
+                        r = append_latest(reply, vm);
         if (r >= 0)
                 r = sd_bus_message_close_container(reply);
         return r < 0 ? r : sd_bus_message_send(reply);

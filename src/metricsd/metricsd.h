@@ -20,9 +20,6 @@
 #include "metricsd/vms.h"
 #include "shared/polkit.h"
 
-#define METRICS_BUS_NAME "org.hero.Compute.Metrics"
-#define METRICS_OBJECT "/org/hero/Compute/Metrics"
-#define METRICS_INTERFACE "org.hero.Compute.Metrics"
 #define ACTION_INSPECT "org.hero.compute.inspect"
 
 typedef struct Metricsd {

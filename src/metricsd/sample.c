@@ -48,7 +48,7 @@ const SamplerStatus *sampler_status(const Sampler *s) {
 static void vm_down(Vm *vm) {
         cgroup_close(&vm->cgroup);
         vm->link = 0;
-        vm->sampled = 0;
+        vm->sampled = vm->sampled_time = 0;
         vm->usage = (Usage) {};
         for (Counter i = 0; i < _COUNTER_MAX; i++)
                 vm->counters.v[i] = VALUE_UNKNOWN;
@@ -154,6 +154,7 @@ static void sample(Sampler *s, Vm *vm) {
         }
         vm->counters = now;
         vm->sampled = time;
+        vm->sampled_time = now_usec(CLOCK_REALTIME);
         vm->known = true;
 }
 

@@ -27,6 +27,7 @@ typedef struct Vm {
         bool known;               /* was there in the last pass: what begins now begins at nothing */
         Counters counters;        /* of the last pass; unknown: it did not run */
         uint64_t sampled;         /* when: CLOCK_BOOTTIME, 0: it did not run */
+        uint64_t sampled_time;    /* … and CLOCK_REALTIME */
         Usage usage;              /* since the pass before; span 0: there is none */
         TAILQ_ENTRY(Vm) vms;
         UT_hash_handle hh;

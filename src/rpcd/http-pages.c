@@ -15,11 +15,6 @@
 #define SERVICE "hero_compute_manager"
 #define TITLE "Hero Compute"
 
-/* Of hero-metricsd. */
-#define METRICS_BUS_NAME "org.hero.Compute.Metrics"
-#define METRICS_OBJECT "/org/hero/Compute/Metrics"
-#define METRICS_INTERFACE "org.hero.Compute.Metrics"
-
 /* body is taken over. */
 static int fill(HttpAnswer *a, const char *type, char *body) {
         if (!body)

@@ -68,6 +68,13 @@ static const Param vm_set_resources[] = {
         { "receive_max", PARAM_INTEGER, false, "Bytes a second that it may receive, 1024 or more; -1: no limit.", -1, INT64_C(1) << 40 },
         { "transmit_max", PARAM_INTEGER, false, "Bytes a second that it may send, likewise.", -1, INT64_C(1) << 40 },
 };
+static const Param vm_metrics_query[] = {
+        VM_ID,
+        { "from", PARAM_STRING, false, "Time like 2026-11-21T11:20:12Z, or seconds since 1970 (default: an hour before to).", 1, 64 },
+        { "to", PARAM_STRING, false, "Not included (default: now).", 1, 64 },
+        { "step", PARAM_INTEGER, false, "Seconds from one point to the next (default: as fine as it is kept).", 1, 366 * 86400 },
+        { "metric", PARAM_STRING, false, "Only this one (default: all).", 1, 64 },
+};
 static const Param events_tail[] = {
         { "since", PARAM_INTEGER, false, "Only those with a higher sequence number (default: the last ones there are).", 0,
           INT64_C(1) << 53 },
@@ -118,6 +125,8 @@ static const Method methods[] = {
           ACCESS_VM, PARAMS(vm_id), .result = "VmConsole", .handler = method_vm_console_endpoint },
         { "vm.wait", "Waits until a VM is in a state, or has failed.", ACCESS_VM, PARAMS(vm_wait), .result = "VmWait",
           .handler = method_vm_wait },
+        { "vm.metrics.query", "What a VM used, in points of time.", ACCESS_VM, PARAMS(vm_metrics_query), .result = "VmMetrics",
+          .handler = method_vm_metrics_query },
         { "events.tail", "Transitions of VMs, oldest first; for who is no administrator of the own one.", ACCESS_KNOWN,
           PARAMS(events_tail), .result = "Events", .handler = method_events_tail },
 

@@ -35,6 +35,7 @@ void method_vm_set_resources(Call *c);
 void method_vm_suspend(Call *c);
 void method_vm_hibernate(Call *c);
 void method_vm_resume(Call *c);
+void method_vm_metrics_query(Call *c);
 void method_events_tail(Call *c);
 void method_image_list(Call *c);
 void method_image_pull(Call *c);

@@ -24,6 +24,9 @@
 #define IMAGE_JOB_INTERFACE "org.hero.Compute.ImageJob"
 #define IMAGE_PREFIX "/org/hero/Compute/Images/image"
 #define IMAGE_JOB_PREFIX "/org/hero/Compute/Images/job"
+#define METRICS_BUS_NAME "org.hero.Compute.Metrics"
+#define METRICS_OBJECT "/org/hero/Compute/Metrics"
+#define METRICS_INTERFACE "org.hero.Compute.Metrics"
 
 #define SYSTEMD_BUS_NAME "org.freedesktop.systemd1"
 #define SYSTEMD_OBJECT "/org/freedesktop/systemd1"
