@@ -131,6 +131,30 @@ export interface VmWait {
   timed_out: boolean;
 }
 
+export interface MetricPoint {
+  timestamp: string | null;
+  cpu_percent?: number | null;
+  memory_bytes?: number | null;
+  memory_max_bytes?: number | null;
+  network_receive_bytes_per_second?: number | null;
+  network_transmit_bytes_per_second?: number | null;
+  network_receive_packets_per_second?: number | null;
+  network_transmit_packets_per_second?: number | null;
+  disk_read_bytes_per_second?: number | null;
+  disk_write_bytes_per_second?: number | null;
+  disk_reads_per_second?: number | null;
+  disk_writes_per_second?: number | null;
+  cpu_pressure_percent?: number | null;
+  memory_pressure_percent?: number | null;
+  io_pressure_percent?: number | null;
+}
+
+export interface VmMetrics {
+  vm_id: string;
+  interval_secs: number;
+  points: MetricPoint[];
+}
+
 export interface Event {
   sequence: number;
   timestamp: string | null;
@@ -349,6 +373,20 @@ export interface VmWaitParams {
   state?: string;
   /** How many seconds to wait (default: 60). 0 to 3600. */
   timeout_secs?: number;
+}
+
+/** Parameters of vm.metrics.query. */
+export interface VmMetricsQueryParams {
+  /** 12-digit id or name of the VM. */
+  vm_id: string;
+  /** Time like 2026-11-21T11:20:12Z, or seconds since 1970 (default: an hour before to). */
+  from?: string;
+  /** Not included (default: now). */
+  to?: string;
+  /** Seconds from one point to the next (default: as fine as it is kept). 1 to 31622400. */
+  step?: number;
+  /** Only this one (default: all). */
+  metric?: string;
 }
 
 /** Parameters of events.tail. */
@@ -610,6 +648,13 @@ export interface Methods {
      * For administrators, and for the user whose VM it is.
      */
     wait(params: VmWaitParams, options?: CallOptions): Promise<VmWait>;
+    readonly metrics: {
+      /**
+       * What a VM used, in points of time.
+       * For administrators, and for the user whose VM it is.
+       */
+      query(params: VmMetricsQueryParams, options?: CallOptions): Promise<VmMetrics>;
+    };
   };
   readonly events: {
     /**
@@ -718,6 +763,7 @@ export interface MethodTypes {
   'vm.logs': { params: VmLogsParams; result: VmLogs };
   'vm.console.endpoint': { params: VmConsoleEndpointParams; result: VmConsole };
   'vm.wait': { params: VmWaitParams; result: VmWait };
+  'vm.metrics.query': { params: VmMetricsQueryParams; result: VmMetrics };
   'events.tail': { params: EventsTailParams; result: Events };
   'user.provision': { params: UserProvisionParams; result: UserVmModel | JobStarted };
   'user.deprovision': { params: UserDeprovisionParams; result: DeletedModel | JobStarted };

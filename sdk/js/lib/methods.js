@@ -46,6 +46,10 @@ export function methods(client) {
       },
       /** Waits until a VM is in a state, or has failed. */
       wait: (params, options) => client.call('vm.wait', params, options),
+      metrics: {
+        /** What a VM used, in points of time. */
+        query: (params, options) => client.call('vm.metrics.query', params, options),
+      },
     },
     events: {
       /** Transitions of VMs, oldest first; for who is no administrator of the own one. */
