@@ -126,7 +126,7 @@ static void announce(Vm *vm) {
         vm_changed(vm, "AwakeReason", NULL);
 }
 
-/* It moves with every key that is pressed, so it is told at checks only. */
+/* It moves with every key that is pressed, so it is told at checks and with changes of the state only. */
 static void announce_activity(Vm *vm) {
         if (vm->last_activity == vm->idle.told)
                 return;
@@ -457,6 +457,7 @@ void idle_vm_state_changed(Vm *vm) {
         if (vm->state == VM_SUSPENDED)
                 vm->idle.asleep = now;
         announce(vm);
+        announce_activity(vm);
         arm_for(vm);
 }
 

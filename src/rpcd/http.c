@@ -349,7 +349,7 @@ static void check_headers(HttpExchange *e, const char *url, const char *method) 
         } else if (comes_from_elsewhere(e))
                 refuse(e, MHD_HTTP_FORBIDDEN, "Pages of other sites may not ask here.");
         else if (!e->route->page && !http_type_is_json(header(e, MHD_HTTP_HEADER_CONTENT_TYPE)))
-                refuse(e, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "The request has to be application/json.");
+                refuse(e, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "Content-Type has to be application/json (curl: -H 'Content-Type: application/json').");
 }
 
 static enum MHD_Result on_headers(HttpExchange *e, const char *url, const char *method) {

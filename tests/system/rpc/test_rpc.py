@@ -51,7 +51,7 @@ def served(the_host):
 @pytest.fixture
 def rpc(served, host):
     def send(body, user='root', words=('--unix-socket', SOCKET, 'http://localhost/rpc')):
-        r = host.run(['curl', '-sS', '--data-binary', '@-', *words], user=user, input=body)
+        r = host.run(['curl', '-sS', '-H', 'Content-Type: application/json', '--data-binary', '@-', *words], user=user, input=body)
         return json.loads(r.out)
     host.send = send
     yield host
@@ -83,6 +83,7 @@ def test_the_quick_start_of_hero_compute_manager_works_word_for_word(rpc, alpine
         assert json.loads(rpc.run(GET.replace('http://localhost:3760/rpc', url)).out)['result']['vm_id'] == vm['vm_id']
     for path in ('/health', '/hero_compute_manager/health'):
         assert json.loads(rpc.run(['curl', '-sS', f'http://localhost:3389{path}']).out)['status'] == 'ok'
+    rpc.heroctl('deprovision', 'alice')
 
 
 @pytest.mark.parametrize('name', sorted(p.name for p in TRANSCRIPTS.glob('*.txt')))
@@ -161,6 +162,7 @@ def test_a_restart_of_hero_computed_is_waited_for(rpc):
 def test_one_socket_more_is_an_instance(rpc):
     path = '/root/hero/var/sockets/hero_compute_manager.sock'
     unit = 'hero-rpcd@' + rpc.run(['systemd-escape', '--path', path]).out.strip() + '.socket'
+    rpc.run(['systemctl', 'stop', 'hero-rpcd.service'])  # systemd gives a service that runs no more sockets
     rpc.run(['systemctl', 'start', unit])
     try:
         answer = rpc.send('{"jsonrpc":"2.0","id":1,"method":"health"}', words=('--unix-socket', path, 'http://localhost/api/root/compute/rpc'))
