@@ -91,6 +91,15 @@ static const Param image_delete[] = { REFERENCE(true, "NAME[:TAG], or a digest f
 
 static const Param job_id[] = { { "job_id", PARAM_STRING, true, "As a call with \"wait\": false answered.", 1, 20 } };
 
+static const Param audit_query[] = {
+        { "user_id", PARAM_STRING, false, "What was done to this user's VM; who is no administrator sees the own one's only.", 1, 64 },
+        { "vm_id", PARAM_STRING, false, "What was done to this VM: 12-digit id or name; name where it is gone.", 1, 63 },
+        { "action", PARAM_STRING, false, "\"user.start\", \"VM.Start\" on the bus; with *, ? and [ as in glob(7).", 1, 64 },
+        { "since", PARAM_STRING, false, "\"2026-11-21T12:00:00Z\", or how long ago: \"1h\".", 1, 64 },
+        { "until", PARAM_STRING, false, "Likewise.", 1, 64 },
+        { "limit", PARAM_INTEGER, false, "The last so many (default: 100).", 1, 1000 },
+};
+
 #define PARAMS(p) .params = (p), .n_params = ELEMENTSOF(p)
 static const Method methods[] = {
         { "info", "What this host is and has.", ACCESS_KNOWN, .result = "Info", .handler = method_info },
@@ -154,6 +163,9 @@ static const Method methods[] = {
         { "job.get", "How far a job is, or how it ended.", ACCESS_KNOWN, PARAMS(job_id), .result = "Job", .handler = method_job_get },
         { "job.cancel", "Undoes what a job has done so far.", ACCESS_KNOWN, true, PARAMS(job_id), .result = "Canceled",
           .handler = method_job_cancel },
+
+        { "audit.query", "Who changed what by which road, newest last; for who is no administrator of the own VM.", ACCESS_KNOWN,
+          PARAMS(audit_query), .result = "AuditEntries", .handler = method_audit_query },
 };
 
 /* Few enough to be looked through: the first letter tells most apart. */

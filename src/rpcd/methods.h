@@ -41,3 +41,4 @@ void method_image_list(Call *c);
 void method_image_pull(Call *c);
 void method_image_import(Call *c);
 void method_image_delete(Call *c);
+void method_audit_query(Call *c);

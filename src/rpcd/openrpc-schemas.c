@@ -88,6 +88,12 @@ const char openrpc_schemas[] =
         "\"ImageDeleted\":{\"type\":\"object\",\"required\":[\"deleted\",\"reference\"],\"properties\":{\"deleted\":" BOOLEAN ","
         "\"reference\":" TEXT "}},"
 
+        "\"AuditEntry\":{\"type\":\"object\",\"required\":[\"timestamp\",\"road\",\"uid\",\"subject\",\"action\",\"vm\",\"user_id\","
+        "\"result\",\"error\",\"duration_ms\"],\"properties\":{\"timestamp\":" TIME ",\"road\":" TEXT_OR_NULL ",\"uid\":" INTEGER_OR_NULL ","
+        "\"subject\":" TEXT_OR_NULL ",\"action\":" TEXT_OR_NULL ",\"vm\":" TEXT_OR_NULL ",\"user_id\":" TEXT_OR_NULL ","
+        "\"image\":" TEXT_OR_NULL ",\"result\":" TEXT_OR_NULL ",\"error\":" TEXT_OR_NULL ",\"duration_ms\":{\"type\":\"number\"}}},"
+        "\"AuditEntries\":{\"type\":\"array\",\"items\":" REF("AuditEntry") "},"
+
         "\"Health\":{\"type\":\"object\",\"required\":[\"status\",\"service\",\"version\"],\"properties\":{\"status\":" TEXT ","
         "\"service\":" TEXT ",\"version\":" TEXT "}},"
         "\"Info\":{\"type\":\"object\",\"required\":[\"name\",\"version\",\"driver\",\"mycelium\",\"capacity\",\"vms\"],\"properties\":{"

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,7 +15,7 @@
 #include "basic/time-util.h"
 #include "shared/bus-util.h"
 
-#define OUTPUT_MAX (64u * 1024u)
+#define OUTPUT_MAX (64u * 1024u) /* unless somebody wants more */
 #define EXTRA_FD_FIRST 3
 #define EXTRA_FDS_MAX 8u
 
@@ -23,7 +24,7 @@ struct Child {
         sd_event_source *exit_source, *timeout_source;
         int out_fd;
         char *output;
-        size_t n_output, allocated;
+        size_t output_max;
         bool timed_out;
         child_done_t done;
         void *userdata;
@@ -43,14 +44,23 @@ Child *child_free(Child *c) {
         return mfree(c);
 }
 
+void child_set_output_max(Child *c, size_t max) {
+        c->output_max = max;
+}
+
 /* The output goes to an unlinked temporary (a memfd), so there is nothing to drain while the program runs. */
 static void child_collect(Child *c) {
+        struct stat st;
+        size_t size;
         ssize_t k;
 
-        c->output = new0(char, OUTPUT_MAX + 1);
+        if (fstat(c->out_fd, &st) < 0)
+                return;
+        size = MIN2((size_t) st.st_size, c->output_max);
+        c->output = new0(char, size + 1);
         if (!c->output)
                 return;
-        k = pread(c->out_fd, c->output, OUTPUT_MAX, 0);
+        k = pread(c->out_fd, c->output, size, 0);
         c->output[k < 0 ? 0 : k] = 0;
 }
 
@@ -133,7 +143,7 @@ int child_run_fds(sd_event *event, char *const *argv, const int fds[], size_t n_
         c = new(Child, 1);
         if (!c)
                 return -ENOMEM;
-        *c = (Child) { .out_fd = -EBADF, .done = done, .userdata = userdata };
+        *c = (Child) { .out_fd = -EBADF, .output_max = OUTPUT_MAX, .done = done, .userdata = userdata };
         c->out_fd = memfd_create("child-output", MFD_CLOEXEC);
         if (c->out_fd < 0)
                 return negative_errno();

@@ -11,8 +11,8 @@
 typedef struct Child Child;
 
 /* status: exit status 0…255, or 128 + signal, or -ETIME, or -errno when it could not be run. output: what it wrote
- * to stdout and stderr (stdout only when status is 0), NUL-terminated, at most 64 KiB. The Child is freed
- * afterwards. */
+ * to stdout and stderr (stdout only when status is 0), NUL-terminated, at most 64 KiB, or as
+ * much as child_set_output_max() says. The Child is freed afterwards. */
 typedef void (*child_done_t)(int status, const char *output, void *userdata);
 
 /* Starts argv[0] (an absolute path). extra_fd (or -EBADF) becomes fd 3 of the program. Freeing the child before it
@@ -27,6 +27,8 @@ int child_run_fds(sd_event *event, char *const *argv, const int fds[], size_t n_
 /* Sends it a signal and waits for nothing: done is called when it has ended. For one that writes to a disk, which even
  * SIGKILL may end only after seconds: child_free() would wait for that. 0 or -errno. */
 int child_signal(Child *c, int signal);
+
+void child_set_output_max(Child *c, size_t max);
 
 Child *child_free(Child *c);
 DEFINE_TRIVIAL_CLEANUP_FUNC(Child *, child_free);

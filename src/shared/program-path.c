@@ -6,8 +6,16 @@
 
 #include "basic/string-util.h"
 
-char *program_path(const char *name) {
-        const char *dir = secure_getenv("HERO_LIBEXEC_DIR");
+static char *path_of(const char *variable, const char *fallback, const char *name) {
+        const char *dir = secure_getenv(variable);
 
-        return strprintf("%s/%s", isempty(dir) ? PKGLIBEXECDIR : dir, name);
+        return strprintf("%s/%s", isempty(dir) ? fallback : dir, name);
+}
+
+char *program_path(const char *name) {
+        return path_of("HERO_LIBEXEC_DIR", PKGLIBEXECDIR, name);
+}
+
+char *command_path(const char *name) {
+        return path_of("HERO_BIN_DIR", BINDIR, name);
 }

@@ -6,3 +6,6 @@
 
 /* "/usr/lib/hero-compute/NAME", allocated; NULL on ENOMEM. */
 char *program_path(const char *name);
+
+/* "/usr/bin/NAME", or in $HERO_BIN_DIR; likewise. For programs that people call, too. */
+char *command_path(const char *name);

@@ -188,6 +188,22 @@ export interface ImageDeleted {
   reference: string;
 }
 
+export interface AuditEntry {
+  timestamp: string | null;
+  road: string | null;
+  uid: number | null;
+  subject: string | null;
+  action: string | null;
+  vm: string | null;
+  user_id: string | null;
+  image?: string | null;
+  result: string | null;
+  error: string | null;
+  duration_ms: number;
+}
+
+export type AuditEntries = AuditEntry[];
+
 export interface Health {
   status: string;
   service: string;
@@ -501,6 +517,22 @@ export interface JobCancelParams {
   job_id: string;
 }
 
+/** Parameters of audit.query. */
+export interface AuditQueryParams {
+  /** What was done to this user's VM; who is no administrator sees the own one's only. */
+  user_id?: string;
+  /** What was done to this VM: 12-digit id or name; name where it is gone. */
+  vm_id?: string;
+  /** "user.start", "VM.Start" on the bus; with *, ? and [ as in glob(7). */
+  action?: string;
+  /** "2026-11-21T12:00:00Z", or how long ago: "1h". */
+  since?: string;
+  /** Likewise. */
+  until?: string;
+  /** The last so many (default: 100). 1 to 1000. */
+  limit?: number;
+}
+
 /** `name` of a HeroComputeError, but those of JSON-RPC itself. */
 export type ErrorName =
   | 'AgentTimeout'
@@ -741,6 +773,13 @@ export interface Methods {
      */
     cancel(params: JobCancelParams, options?: CallOptions): Promise<Canceled>;
   };
+  readonly audit: {
+    /**
+     * Who changed what by which road, newest last; for who is no administrator of the own VM.
+     * For users who are known; who is no administrator sees what is his own.
+     */
+    query(params?: AuditQueryParams, options?: CallOptions): Promise<AuditEntries>;
+  };
 }
 
 /** Each by its name, for call() and batch(). */
@@ -777,4 +816,5 @@ export interface MethodTypes {
   'image.delete': { params: ImageDeleteParams; result: ImageDeleted };
   'job.get': { params: JobGetParams; result: Job };
   'job.cancel': { params: JobCancelParams; result: Canceled };
+  'audit.query': { params: AuditQueryParams; result: AuditEntries };
 }

@@ -85,5 +85,9 @@ export function methods(client) {
       /** Undoes what a job has done so far. */
       cancel: (params, options) => client.call('job.cancel', params, options),
     },
+    audit: {
+      /** Who changed what by which road, newest last; for who is no administrator of the own VM. */
+      query: (params, options) => client.call('audit.query', params, options),
+    },
   };
 }

@@ -172,6 +172,24 @@ static void freeing_kills_and_calls_nobody(void **state) {
         assert_int_equal(r.n, 0);
 }
 
+static void output_is_cut_at_64_kib_unless_more_is_wanted(void **state) {
+        char *argv[] = { (char *) "/bin/sh", (char *) "-c", (char *) "head -c 200000 /dev/zero | tr '\\0' x", NULL };
+        const size_t wanted[] = { 0, 100000, 1 << 20 }, got[] = { 65536, 100000, 200000 };
+
+        for (size_t i = 0; i < ELEMENTSOF(wanted); i++) {
+                _cleanup_event_ sd_event *e = event_new();
+                Result r = { .event = e };
+                Child *c;
+
+                assert_int_equal(child_run(e, argv, -EBADF, 10 * USEC_PER_SEC, on_done, &r, &c), 0);
+                if (wanted[i] > 0)
+                        child_set_output_max(c, wanted[i]);
+                assert_int_equal(sd_event_loop(e), 0);
+                assert_int_equal(strlen(r.output), got[i]);
+                free(r.output);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(status_and_output_are_told),
@@ -184,6 +202,7 @@ int main(void) {
                 cmocka_unit_test(output_is_bounded),
                 cmocka_unit_test(a_program_that_is_not_there_is_an_error_at_once),
                 cmocka_unit_test(freeing_kills_and_calls_nobody),
+                cmocka_unit_test(output_is_cut_at_64_kib_unless_more_is_wanted),
         };
         sigset_t set;
 
