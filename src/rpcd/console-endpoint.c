@@ -268,7 +268,7 @@ static void remove_stale(int directory_fd) {
 static int open_directory(Consoles *s) {
         const char *runtime = getenv("RUNTIME_DIRECTORY");
         _cleanup_free_ char *directory = NULL;
-        int fd;
+        int fd, r;
 
         if (s->directory_fd >= 0)
                 return 0;
@@ -278,6 +278,11 @@ static int open_directory(Consoles *s) {
         fd = open_directory_at(AT_FDCWD, directory, 0755, true);
         if (fd < 0)
                 return fd;
+        if (fchmod(fd, 0755) < 0) { /* whatever the umask: the others are to come in */
+                r = negative_errno();
+                safe_close(fd);
+                return r;
+        }
         remove_stale(fd);
         s->directory = TAKE_PTR(directory);
         s->directory_fd = fd;

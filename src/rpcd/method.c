@@ -84,7 +84,7 @@ static const Param events_tail[] = {
 };
 static const Param image_pull[] = { REFERENCE(true, "[REGISTRY/]NAME[:TAG][@DIGEST]"), PLATFORM, WAIT };
 static const Param image_import[] = {
-        { "path", PARAM_STRING, true, "Absolute path of a regular file that hero-rpcd may read.", 1, 4096 },
+        { "path", PARAM_STRING, true, "Absolute path of a regular file that hero-rpcd may read, so not in /tmp or a home.", 1, 4096 },
         REFERENCE(false, "NAME[:TAG] (default: the file's name)."), PLATFORM, WAIT,
 };
 static const Param image_delete[] = { REFERENCE(true, "NAME[:TAG], or a digest for all references of an image.") };

@@ -123,7 +123,8 @@ class Rpcd:
         # File descriptors 3 and 4, and the pid is that of the program.
         script = f'exec 3<&{fds[0]} 4<&{fds[1]}; LISTEN_FDS=2 LISTEN_FDNAMES={":".join(self.sockets)} LISTEN_PID=$$ exec "$0"'
         self.log_file = open(self.log_path, 'ab')
-        self.process = subprocess.Popen(['/bin/bash', '-c', script, RPCD], env=self.environment, pass_fds=fds, stderr=self.log_file)
+        self.process = subprocess.Popen(['/bin/bash', '-c', script, RPCD], env=self.environment, pass_fds=fds, stderr=self.log_file,
+                                        umask=0o077)  # as in its unit
 
     def client(self, who=None):
         self.clients.append(Client(self.directory / 'http.sock', who))

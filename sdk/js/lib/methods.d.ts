@@ -489,7 +489,7 @@ export interface ImagePullParams {
 
 /** Parameters of image.import. */
 export interface ImageImportParams {
-  /** Absolute path of a regular file that hero-rpcd may read. */
+  /** Absolute path of a regular file that hero-rpcd may read, so not in /tmp or a home. */
   path: string;
   /** NAME[:TAG] (default: the file's name). */
   reference?: string;
