@@ -10,6 +10,7 @@
 #include "basic/alloc-util.h"
 #include "rpcd/caller.h"
 #include "rpcd/socket-owner.h"
+#include "shared/log.h"
 #include "shared/login-name.h"
 
 #define GROUPS_MAX 65536u /* the kernel's NGROUPS_MAX */
@@ -89,14 +90,29 @@ static bool is_loopback(const Name *n) {
         return n->any.sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&n->ipv6.sin6_addr);
 }
 
+/* A kernel that cannot tell makes everybody nobody: that is worth a word, once. */
+static void tell_failure(int error) {
+        static bool told;
+
+        if (!told)
+                log_warning("The kernel cannot tell whose a TCP socket is (CONFIG_INET_DIAG, tcp_diag): %s. Who connects by TCP is nobody.",
+                            strerror(-error));
+        told = true;
+}
+
 static void tcp_peer(Name *ours, Name *theirs, PeerCredentials *p) {
         uid_t uid;
+        int r;
 
         unmap(ours);
         unmap(theirs);
-        if (ours->any.sa_family == theirs->any.sa_family && is_loopback(ours) && is_loopback(theirs) &&
-            socket_owner_get(&theirs->any, &ours->any, &uid) >= 0)
+        if (ours->any.sa_family != theirs->any.sa_family || !is_loopback(ours) || !is_loopback(theirs))
+                return;
+        r = socket_owner_get(&theirs->any, &ours->any, &uid);
+        if (r >= 0)
                 p->uid = uid;
+        else if (r != -ENOENT)
+                tell_failure(r);
 }
 
 int peer_credentials_get(int fd, PeerCredentials *ret) {
