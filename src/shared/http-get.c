@@ -73,11 +73,12 @@ static int give_up_privileges(void) {
         capng_clear(CAPNG_SELECT_ALL);
         if (geteuid() == 0)
                 return become_nobody();
-        /* The bounding set can only be lowered with a capability: without one there is nothing to bound. A service's system call
-         * filter may forbid even to give nothing up. */
-        if (capng_apply(CAPNG_SELECT_BOTH) >= 0 || capng_apply(CAPNG_SELECT_CAPS) >= 0)
+        /* Who has nothing gives nothing up: a service's system call filter may forbid to try. */
+        if (capng_get_caps_process() == 0 && capng_have_capabilities(CAPNG_SELECT_CAPS) == CAPNG_NONE)
                 return 0;
-        return capng_get_caps_process() == 0 && capng_have_capabilities(CAPNG_SELECT_CAPS) == CAPNG_NONE ? 0 : -EPERM;
+        capng_clear(CAPNG_SELECT_ALL);
+        /* The bounding set can only be lowered with a capability: without that one there is nothing to bound. */
+        return capng_apply(CAPNG_SELECT_BOTH) < 0 && capng_apply(CAPNG_SELECT_CAPS) < 0 ? -EPERM : 0;
 }
 
 int http_get_shut_in(uint64_t memory_max) {
