@@ -529,9 +529,9 @@ void idle_begin(Manager *m) {
         Vm *vm, *next;
 
         HASH_ITER(hh_name, m->vms_by_name, vm, next) {
+                vm->idle.told = vm->last_activity;
                 idle_vm_state_changed(vm);
                 vm->idle.asleep = asleep_since(vm);
-                vm->idle.told = vm->last_activity;
                 if (vm->state != VM_RUNNING)
                         vm->idle.clock.active = vm->idle.asleep;
         }
