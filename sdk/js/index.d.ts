@@ -75,7 +75,10 @@ export class HeroComputeError extends Error {
   readonly data?: { name?: string; detail?: string; [member: string]: unknown };
 }
 
-/** There is no answer, or none of JSON-RPC: whether a call that changes something was carried out is not known, unless `name` is HttpError. */
+/**
+ * There is no answer, or none of JSON-RPC: whether a call that changes something was carried out is not known, but for an
+ * HttpError with a `status` below 500: nothing was called.
+ */
 export class HeroComputeTransportError extends Error {
   readonly name: 'ConnectionError' | 'TimeoutError' | 'HttpError' | 'InvalidAnswer';
   /** Of an HttpError. */

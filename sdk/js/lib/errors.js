@@ -12,7 +12,8 @@ export class HeroComputeError extends Error {
 }
 
 /**
- * There is no answer, or none of JSON-RPC: whether a call that changes something was carried out is not known, unless `name` is HttpError.
+ * There is no answer, or none of JSON-RPC: whether a call that changes something was carried out is not known, but for an
+ * HttpError with a `status` below 500: nothing was called.
  *
  * `name` is ConnectionError, TimeoutError, HttpError (`status` says which) or InvalidAnswer.
  */
