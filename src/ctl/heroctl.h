@@ -48,4 +48,4 @@ int status_from_errno(int error);
 extern const Verb verb_audit, verb_console, verb_create, verb_delete, verb_deprovision, verb_doctor, verb_events, verb_exec,
         verb_hibernate, verb_hold, verb_image_import, verb_image_list, verb_image_prune, verb_image_pull, verb_image_rm,
         verb_image_show, verb_list, verb_logs, verb_provision, verb_restart, verb_resume, verb_run, verb_set_idle,
-        verb_set_resources, verb_start, verb_status, verb_stop, verb_suspend, verb_touch, verb_wait, verb_whois;
+        verb_set_resources, verb_start, verb_status, verb_stop, verb_suspend, verb_top, verb_touch, verb_wait, verb_whois;

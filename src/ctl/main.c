@@ -31,6 +31,7 @@ static const Verb *const verbs[] = {
         &verb_console,
         &verb_exec,
         &verb_logs,
+        &verb_top,
         &verb_events,
         &verb_wait,
         &verb_whois,

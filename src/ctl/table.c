@@ -34,6 +34,8 @@ static int json_type(ColumnType t) {
         case COLUMN_BYTES:
         case COLUMN_TIMESPAN:
         case COLUMN_LIMIT:
+        case COLUMN_RATE:
+        case COLUMN_PERCENT:
                 return SCOLS_JSON_NUMBER;
         case COLUMN_BOOLEAN:
                 return SCOLS_JSON_BOOLEAN;
@@ -107,6 +109,7 @@ static int cell_text(const Column *c, va_list *ap, char **ret) {
         char span[FORMAT_TIMESPAN_MAX], bytes[FORMAT_BYTES_MAX], local[LOCAL_TIME_MAX], utc[FORMAT_TIMESTAMP_MAX];
         const char *s = NULL;
         uint64_t v;
+        double d;
 
         switch (c->type) {
         case COLUMN_STRING:
@@ -119,13 +122,18 @@ static int cell_text(const Column *c, va_list *ap, char **ret) {
         case COLUMN_SIGNED:
                 *ret = strprintf("%" PRIi64, va_arg(*ap, int64_t));
                 return *ret ? 0 : -ENOMEM;
+        case COLUMN_PERCENT:
+                d = va_arg(*ap, double);
+                *ret = d >= 0 && d < 1e9 ? strprintf("%" PRIu64 ".%u", (uint64_t) (d * 10 + 0.5) / 10, (unsigned) ((uint64_t) (d * 10 + 0.5) % 10))
+                                         : NULL;
+                return 0;
         default:
                 v = va_arg(*ap, uint64_t);
-                if (c->type == COLUMN_LIMIT && v == UINT64_MAX)
+                if ((c->type == COLUMN_LIMIT || c->type == COLUMN_RATE) && v == UINT64_MAX)
                         s = "";
                 else if (c->type == COLUMN_TIME)
                         s = json ? format_timestamp(utc, v) : format_local_time(local, v);
-                else if (c->type == COLUMN_BYTES && !json)
+                else if ((c->type == COLUMN_BYTES || c->type == COLUMN_RATE) && !json)
                         s = format_bytes(bytes, v);
                 else if (c->type == COLUMN_TIMESPAN && !json)
                         s = format_timespan(span, v);

@@ -17,6 +17,8 @@ typedef enum ColumnType {
         COLUMN_TIME,     /* uint64_t, µs since the epoch; local time for people, RFC 3339 in JSON, 0: null */
         COLUMN_TIMESPAN, /* uint64_t, µs */
         COLUMN_LIMIT,    /* uint64_t, of whatever; UINT64_MAX is "-" and null */
+        COLUMN_RATE,     /* uint64_t, bytes; 512M for people, UINT64_MAX as above */
+        COLUMN_PERCENT,  /* double; NAN is "-" and null */
 } ColumnType;
 
 #define COLUMN_WRAP 1u      /* long text may be broken into lines */

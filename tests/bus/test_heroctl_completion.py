@@ -10,7 +10,7 @@ from heroctl_fixtures import *
 
 SOURCE = HERE.parent.parent
 VERBS = ['provision', 'deprovision', 'list', 'status', 'run', 'create', 'start', 'stop', 'restart', 'suspend', 'hibernate',
-         'resume', 'delete', 'set-resources', 'touch', 'hold', 'set-idle', 'console', 'exec', 'logs', 'events', 'wait', 'whois', 'audit',
+         'resume', 'delete', 'set-resources', 'touch', 'hold', 'set-idle', 'console', 'exec', 'logs', 'top', 'events', 'wait', 'whois', 'audit',
          'image', 'doctor']
 
 

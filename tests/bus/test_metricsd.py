@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """hero-metricsd on a private bus: what it measures of VMs, tells and remembers."""
 
+import json
 import math
 import os
 import pathlib
@@ -13,8 +14,9 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from gi.repository import Gio, GLib
 
+from heroctl_fixtures import Terminal
 from imaged_fixtures import wait_for
-from metricsd_fixtures import ERROR, HERE, INTERFACE, MIB, OBJECT, PROPERTIES, Host
+from metricsd_fixtures import BUILD, ERROR, HERE, INTERFACE, MIB, OBJECT, PROPERTIES, Host
 
 XML = HERE.parent.parent / 'dbus/org.hero.Compute.Metrics.xml'
 
@@ -410,3 +412,55 @@ def test_many_vms_are_sampled_in_one_pass(host, bus):
     assert len([s for s in series if s.startswith('hero_vm_cpu_seconds_total')]) == 300
     with sqlite3.connect(f'file:{host.state}/history.db?mode=ro', uri=True) as db:
         wait_for(lambda: db.execute('SELECT max(n) FROM (SELECT count(*) AS n FROM fine GROUP BY time)').fetchone()[0] == 300)
+
+
+def heroctl(host, *arguments, check=0):
+    p = subprocess.run([BUILD / 'src/ctl/heroctl', *arguments], env={**host.environment, 'LC_ALL': 'C.UTF-8'}, capture_output=True, text=True, timeout=30)
+    assert p.returncode == check and 'Sanitizer' not in p.stderr, p.stderr
+    return p.stdout if check == 0 else p.stderr
+
+
+def test_top_shows_what_vms_use(host, bus):
+    host.computed.add('idle', User='bob')
+    for i, name in enumerate(('small', 'large')):
+        host.run_vm(name, cpu=300000 * (i + 1))
+        host.used(name, 300000 * (i + 1), memory=(2 - i) * 10 * MIB)
+    wait_for(lambda: not math.isnan(bus.latest().get('large', {}).get('cpu_percent', math.nan)))
+    text = heroctl(host, 'top', '--sort=memory').splitlines()
+    assert text[0].split() == ['NAME', 'USER', 'STATE', 'CPU%', 'MEMORY', 'OF', 'RECV/s', 'SENT/s', 'READ/s', 'WRITE/s']
+    assert [l.split()[0] for l in text[1:4]] == ['small', 'large', 'idle']
+    assert text[1].split()[4:7] == ['20M', '256M', '-'] and text[3].split()[1:6] == ['bob', 'stopped', '-', '-', '256M']
+    assert text[-1] == '3 VMs listed.'
+    assert [l.split()[0] for l in heroctl(host, 'top', '--sort', 'name', '--no-legend').splitlines()] == ['idle', 'large', 'small']
+    rows = {r['name']: r for r in json.loads(heroctl(host, 'top', '--json'))}
+    assert rows['idle']['cpu-percent'] is None and rows['idle']['memory'] is None and rows['idle']['memory-limit'] == 256 * MIB
+    assert rows['large']['memory'] == 10 * MIB and rows['large']['cpu-percent'] >= 0 and rows['large']['id'] == bus.latest()['large']['id']
+    assert 'is not one of cpu, memory' in heroctl(host, 'top', '--sort=size', check=2)
+
+
+def test_top_without_the_service_says_so(tmp_path):
+    host = Host(tmp_path, start=False)
+    try:
+        assert 'Failed to read what VMs use' in heroctl(host, 'top', check=6)
+    finally:
+        host.close()
+
+
+def test_top_is_live_on_a_terminal(host, bus):
+    for i in range(60):
+        host.computed.add(f'vm-{i:02}')
+    wait_for(lambda: len(bus.latest()) == 60)
+    t = Terminal(host, 'top', rows=20, columns=90, LC_ALL='C.UTF-8')
+    try:
+        t.expect(b'60 VMs, by cpu')
+        t.expect(b'vm-16')
+        assert b'vm-17' not in t.seen and b'\n\n' not in t.seen
+        t.type(b'n')
+        t.expect(b'60 VMs, by name')
+        host.computed.add('aardvark')
+        t.expect(b'aardvark')
+        t.type(b'q')
+        assert t.wait() == 0
+        assert t.mode_is_as_before()
+    finally:
+        t.close()
