@@ -179,3 +179,15 @@ int first_sleep(Client *c, Pattern *ret); /* hibernated, and woken: the pattern 
 
 /* network.c */
 int verb_network(Client *c, char **argv);
+
+/* rpc-load.c */
+int rpc_connect(const char *path);
+char *rpc_request(const char *body); /* HTTP and all; NULL: no memory */
+/* One request and the whole of its answer, which must be a result. buf is grown. Complains. */
+int rpc_ask(int fd, const char *request, char **buf, size_t *allocated, uint64_t *ret_usec);
+int verb_rpc_load(Client *c, char **argv);
+
+/* rpc-calls.c */
+int verb_rpc_time(Client *c, char **argv);
+int verb_rpc_mutation(Client *c, char **argv);
+int verb_rpc_objects(Client *c, char **argv);

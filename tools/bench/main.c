@@ -289,6 +289,10 @@ static const struct {
         { "image", 2, verb_image },         /* REFERENCE COUNT */
         { "sleep", 4, verb_sleep },         /* MEMORY-MIB USED-MIB COUNT quiet|- */
         { "network", 1, verb_network },     /* COUNT */
+        { "rpc-load", 5, verb_rpc_load },   /* SOCKET BODY CONNECTIONS MSEC NAME */
+        { "rpc-time", 4, verb_rpc_time },   /* SOCKET BODY COUNT NAME */
+        { "rpc-mutation", 1, verb_rpc_mutation }, /* COUNT */
+        { "rpc-objects", 1, verb_rpc_objects },   /* COUNT; does not return */
 };
 
 int main(int argc, char *argv[]) {
