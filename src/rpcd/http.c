@@ -13,7 +13,7 @@
  * refused at once. */
 
 #include <microhttpd.h>
-#include <netinet/in.h>
+#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -49,6 +49,12 @@ typedef enum Step {
         STEP_ANSWER,
 } Step;
 
+/* Of a request, those that matter; NULL: it has none. libmicrohttpd's, as long as the request. */
+typedef struct Headers {
+        const char *authorization, *content_length, *content_type, *expect, *host, *origin, *transfer_encoding;
+        bool twice; /* one of them, or what contradicts: it may be read in two ways */
+} Headers;
+
 struct HttpExchange {
         Connection connection; /* for its whole life, as are the next ones */
         Listener *listener;
@@ -57,6 +63,7 @@ struct HttpExchange {
 
         struct MHD_Connection *mhd;
         Step step;
+        Headers headers;
         const HttpRoute *route;
         unsigned refused;    /* status it will be answered with, 0: none so far */
         const char *refusal; /* sentence */
@@ -253,11 +260,10 @@ static void on_identified(int error, const char *why, Caller *caller, void *user
 
 static void identify(HttpExchange *e) {
         Rpcd *d = e->listener->http->rpcd;
-        const char *authorization, *why = NULL;
+        const char *why = NULL;
         int r;
 
-        authorization = MHD_lookup_connection_value(e->mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
-        r = auth_identify(d->auth, e->peer, authorization, on_identified, e, &e->query, &e->caller, &why);
+        r = auth_identify(d->auth, e->peer, e->headers.authorization, on_identified, e, &e->query, &e->caller, &why);
         if (r < 0)
                 not_identified(e, r, why);
         else if (r > 0)
@@ -305,8 +311,29 @@ static void take_body(HttpExchange *e, const char *data, size_t size) {
 
 /* --- Headers -------------------------------------------------------------------------------------------------------------- */
 
-static const char *header(HttpExchange *e, const char *name) {
-        return MHD_lookup_connection_value(e->mhd, MHD_HEADER_KIND, name);
+static enum MHD_Result take_header(void *userdata, enum MHD_ValueKind kind, const char *key, const char *value) {
+        static const struct {
+                const char *name;
+                size_t offset;
+        } wanted[] = {
+                { MHD_HTTP_HEADER_AUTHORIZATION, offsetof(Headers, authorization) },
+                { MHD_HTTP_HEADER_CONTENT_LENGTH, offsetof(Headers, content_length) },
+                { MHD_HTTP_HEADER_CONTENT_TYPE, offsetof(Headers, content_type) },
+                { MHD_HTTP_HEADER_EXPECT, offsetof(Headers, expect) },
+                { MHD_HTTP_HEADER_HOST, offsetof(Headers, host) },
+                { MHD_HTTP_HEADER_ORIGIN, offsetof(Headers, origin) },
+                { MHD_HTTP_HEADER_TRANSFER_ENCODING, offsetof(Headers, transfer_encoding) },
+        };
+        Headers *h = userdata;
+
+        for (size_t i = 0; i < ELEMENTSOF(wanted); i++)
+                if (strcasecmp(key, wanted[i].name) == 0) {
+                        const char **p = (const char **) ((char *) h + wanted[i].offset);
+
+                        h->twice = h->twice || *p;
+                        *p = strempty(value);
+                }
+        return MHD_YES;
 }
 
 static bool name_is_loopback(const char *host) {
@@ -324,18 +351,17 @@ static bool name_is_loopback(const char *host) {
 /* Over TCP whoever asks is known by his user, and so is every page that his browser shows: those of others must not speak for him,
  * neither across origins nor under a name of theirs that means us. */
 static bool comes_from_elsewhere(HttpExchange *e) {
-        const char *host, *origin, *authority;
+        const Headers *h = &e->headers;
+        const char *authority;
 
         if (!e->listener->tcp || e->listener->http->rpcd->config.oauth_require > 0)
                 return false;
-        host = header(e, MHD_HTTP_HEADER_HOST);
-        if (host && !name_is_loopback(host))
+        if (h->host && !name_is_loopback(h->host))
                 return true;
-        origin = header(e, MHD_HTTP_HEADER_ORIGIN);
-        if (!origin)
+        if (!h->origin)
                 return false;
-        authority = startswith(origin, "http://");
-        return !authority || !host || !streq(authority, host);
+        authority = startswith(h->origin, "http://");
+        return !authority || !h->host || !streq(authority, h->host);
 }
 
 static void check_headers(HttpExchange *e, const char *url, const char *method) {
@@ -348,22 +374,36 @@ static void check_headers(HttpExchange *e, const char *url, const char *method) 
                 refuse(e, MHD_HTTP_METHOD_NOT_ALLOWED, "This path has no such method.");
         } else if (comes_from_elsewhere(e))
                 refuse(e, MHD_HTTP_FORBIDDEN, "Pages of other sites may not ask here.");
-        else if (!e->route->page && !http_type_is_json(header(e, MHD_HTTP_HEADER_CONTENT_TYPE)))
-                refuse(e, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "Content-Type has to be application/json (curl: -H 'Content-Type: application/json').");
+        else if (!e->route->page && !http_type_is_json(e->headers.content_type))
+                refuse(e, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                       "Content-Type has to be application/json (curl: -H 'Content-Type: application/json').");
+}
+
+/* Somebody in between may have read another length, and take for a request what is a body here. */
+static bool is_ambiguous(const Headers *h) {
+        return h->twice || (h->transfer_encoding && (h->content_length || strcasecmp(h->transfer_encoding, "chunked") != 0));
+}
+
+static bool is_announced_too_long(const HttpExchange *e) {
+        uint64_t n;
+
+        return e->headers.content_length && parse_uint64(e->headers.content_length, &n) >= 0 &&
+                n > e->listener->http->rpcd->config.request_max;
 }
 
 static enum MHD_Result on_headers(HttpExchange *e, const char *url, const char *method) {
-        const char *length;
-        uint64_t n;
+        bool ambiguous;
 
+        e->headers = (Headers) {};
+        MHD_get_connection_values(e->mhd, MHD_HEADER_KIND, take_header, &e->headers);
+        ambiguous = is_ambiguous(&e->headers);
+        if (ambiguous)
+                refuse(e, MHD_HTTP_BAD_REQUEST, "Where the request ends is not clear from its headers.");
         check_headers(e, url, method);
-        e->step = STEP_BODY;
-        if (!header(e, MHD_HTTP_HEADER_EXPECT))
-                return MHD_YES;
-        length = header(e, MHD_HTTP_HEADER_CONTENT_LENGTH);
-        if (length && parse_uint64(length, &n) >= 0 && n > e->listener->http->rpcd->config.request_max)
+        if (e->headers.expect && is_announced_too_long(e))
                 refuse(e, MHD_HTTP_CONTENT_TOO_LARGE, "The request is too long.");
-        if (!e->refused)
+        e->step = STEP_BODY;
+        if (!ambiguous && !(e->headers.expect && e->refused))
                 return MHD_YES;
         e->answer.close = true;
         answer_error(e, e->refused, e->refusal);
