@@ -25,7 +25,7 @@
 #define WAITING_FOR_KEYS_MAX 256u
 
 #define WHY_KEYS_BUSY "Too many requests wait for the keys that tokens are checked with, try again later."
-#define WHY_NO_LIBRARY "Tokens cannot be checked: libjose is not there."
+#define WHY_NO_LIBRARY "Tokens cannot be checked: a library for it (libjose, libgcrypt) is not there."
 #define WHY_NOT_BEARER "The Authorization header holds no bearer token (Authorization: Bearer …)."
 #define WHY_NO_TOKEN "A bearer token is needed (Authorization: Bearer …)."
 

@@ -61,10 +61,6 @@ int tokens_new(sd_event *event, const RpcConfig *config, const JwksOptions *opti
 
         if (!t)
                 return -ENOMEM;
-        if (!gcry_check_version(NULL))
-                return -ELIBBAD;
-        (void) gcry_control(GCRYCTL_DISABLE_SECMEM, 0);
-        (void) gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
         t->event = sd_event_ref(event);
         t->config = config;
         t->retry = retry;
@@ -102,6 +98,21 @@ static Known *find(Tokens *t, const uint8_t digest[static DIGEST_SIZE]) {
                 return k;
         known_free(t, k);
         return NULL;
+}
+
+/* libgcrypt is set up with the first token: it takes some 200 KiB then. */
+static int hash(const char *text, size_t size, uint8_t ret[static DIGEST_SIZE]) {
+        static bool ready;
+
+        if (!ready) {
+                if (!gcry_check_version(NULL))
+                        return -ELIBBAD;
+                (void) gcry_control(GCRYCTL_DISABLE_SECMEM, 0);
+                (void) gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
+                ready = true;
+        }
+        gcry_md_hash_buffer(GCRY_MD_SHA256, ret, text, size);
+        return 0;
 }
 
 /* 0 or -ENOMEM: then it is right all the same, and checked again the next time. */
@@ -205,7 +216,9 @@ int tokens_identify(Tokens *t, const char *text, size_t size, uid_t uid, Caller 
         }
         if (r <= 0)
                 return r == 0 ? check_form(text, size, ret_why) : r;
-        gcry_md_hash_buffer(GCRY_MD_SHA256, digest, text, size);
+        r = hash(text, size, digest);
+        if (r < 0)
+                return r;
         k = find(t, digest);
         if (k)
                 return known_caller(k, uid, ret);
