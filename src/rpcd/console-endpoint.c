@@ -221,7 +221,7 @@ static int on_connection(sd_event_source *source, int fd, uint32_t events, void 
         int client;
 
         client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (client < 0) /* of no more fds we hear again and again; the limits below are lower */
+        if (client < 0)
                 return 0;
         c = e->n_connections < CONNECTIONS_VM_MAX && s->n_connections < CONNECTIONS_MAX ? new0(Connection, 1) : NULL;
         if (!c) {
@@ -317,6 +317,8 @@ static int endpoint_listen(Endpoint *e) {
         r = bind_socket(e);
         if (r >= 0)
                 r = sd_event_add_io(event, &e->source, e->fd, EPOLLIN, on_connection, e);
+        if (r >= 0) /* of who cannot be accepted (no more fds) we hear again and again */
+                r = sd_event_source_set_ratelimit(e->source, USEC_PER_SEC, CONNECTIONS_MAX);
         if (r >= 0)
                 r = sd_event_add_time_relative(event, &e->timer, CLOCK_MONOTONIC, KEPT_FOR, 0, on_unused, e);
         return r;

@@ -252,12 +252,14 @@ def test_a_console_carries_much(call, rpcd):
 
 # vm.wait
 
-def test_wait_answers_at_once_when_it_is_so(call):
+def test_wait_answers_at_once_when_it_is_so(call, bus):
     r = call('vm.wait', vm_id='web', state='running', timeout_secs=0)
     assert r == {'vm_id': call('vm.get', vm_id='web')['id'], 'state': 'running', 'detail_state': 'running', 'reason': 'because',
                  'timed_out': False}
     assert call('vm.wait', vm_id='web')['timed_out'] is False
     assert call('vm.wait', vm_id='dbus-1', states=['stopped', 'suspended'])['detail_state'] == 'suspended'
+    bus.call('Move', 'db', 'configured', 'somebody')
+    assert call('vm.wait', vm_id='db', state='created')['state'] == 'created'
     r = call('vm.wait', vm_id='sick', state='running')  # it has failed
     assert (r['state'], r['timed_out']) == ('failed', False)
 
