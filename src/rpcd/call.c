@@ -42,7 +42,7 @@ void call_result(Call *c, json_t *result) {
         _cleanup_free_ char *text = NULL;
 
         if (result)
-                text = json_dumps(result, JSON_COMPACT | JSON_ENCODE_ANY);
+                text = json_dumps(result, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
         json_decref(result);
         if (text)
                 call_result_text(c, text, strlen(text));

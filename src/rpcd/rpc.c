@@ -150,6 +150,8 @@ static void call_free(Call *c) {
 }
 
 static void audit(const Call *c, const char *error, const char *text) {
+        /* What a job made has a name only now. */
+        const ReplicaVm *vm = c->vm_path && !c->vm_name ? replica_find_path(c->rpcd->replica, c->vm_path) : NULL;
         const Caller *who = c->caller;
 
         audit_log(&(AuditEntry) {
@@ -157,7 +159,7 @@ static void audit(const Call *c, const char *error, const char *text) {
                           .uid = who ? who->uid : UID_INVALID,
                           .subject = !who ? NULL : who->subject ?: who->user,
                           .action = c->method->name,
-                          .vm = c->vm_name ?: call_string(c, "vm_id") ?: call_string(c, "name"),
+                          .vm = vm ? vm->name : c->vm_name ?: call_string(c, "vm_id") ?: call_string(c, "name"),
                           .user = c->vm_user ?: call_string(c, "user_id"),
                           .error = error,
                           .text = text,

@@ -43,7 +43,7 @@ RESUME = '''curl -X POST http://localhost:3760/rpc \\
 @pytest.fixture(scope='module')
 def served(the_host):
     """The sockets that are off by default are on."""
-    the_host.run('systemctl start hero-rpcd.socket hero-rpcd-tcp.socket hero-rpcd-line.socket')
+    the_host.run('systemctl stop hero-rpcd.service; systemctl start hero-rpcd.socket hero-rpcd-tcp.socket hero-rpcd-line.socket')
     yield the_host
     the_host.run('systemctl stop hero-rpcd-tcp.socket hero-rpcd-line.socket')
 
