@@ -17,6 +17,9 @@
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
 
+/* As hero-rpcd's: libmicrohttpd clears what a connection has for every request. */
+#define CONNECTION_MEMORY (8u * 1024)
+
 typedef struct Body {
         char *p;
         size_t n;
@@ -113,7 +116,7 @@ int main(int argc, char *argv[]) {
                 return EXIT_FAILURE;
         }
         daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-                                  MHD_OPTION_CONNECTION_LIMIT, 10240u, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+                                  MHD_OPTION_CONNECTION_LIMIT, 10240u, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
                                   MHD_OPTION_END);
         info = daemon ? MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
         loop = epoll_create1(EPOLL_CLOEXEC);
