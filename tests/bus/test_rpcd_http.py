@@ -265,6 +265,14 @@ def test_many_connections_cost_little(bus):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_what_only_the_start_needed_is_given_back(rpcd, call):
+    assert call('health')['status'] == 'ok'
+    before = resident(rpcd.process)
+    wait_until(lambda: resident(rpcd.process) < before - (1 << 20))
+    assert call('health')['status'] == 'ok'
+    assert json.loads(get(rpcd, '/openrpc.json')[2])['openrpc']
+
+
 def test_the_end_waits_for_calls_under_way(rpcd, call):
     call('vm.list')
     c = rpcd.client()
