@@ -71,8 +71,8 @@ static int load_config(RpcConfig *c) {
         return 0;
 }
 
-/* Half of what is resident after the start is code of libraries that ran once, most of it TLS that nobody here speaks. It comes back
- * from the page cache if it is wanted, as nobody has written to it (there are no relocations in what is not writable). */
+/* Most of what is resident after the start is code of libraries that ran once, such as TLS, which nobody here speaks. It comes
+ * back from the page cache if it is wanted, for nobody has written to it (there are no relocations in what is not writable). */
 static int drop_code(struct dl_phdr_info *info, size_t size, void *userdata) {
         uintptr_t page = sysconf(_SC_PAGESIZE), begin, end;
 

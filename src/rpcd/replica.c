@@ -220,6 +220,7 @@ Replica *replica_free(Replica *r) {
                 return NULL;
         object_mirror_free(r->mirror);
         forget_all(r);
+        free(r->sorted); /* of no VMs there is a list, too */
         return mfree(r);
 }
 
