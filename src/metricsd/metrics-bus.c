@@ -104,8 +104,9 @@ static void on_points(int error, const Points *points, void *userdata) {
 static uint64_t step_for(const Metricsd *m, uint64_t from, uint64_t now) {
         uint64_t age = now > from ? (now - from) / USEC_PER_MSEC : 0;
 
+        /* An hour ago, when somebody asked that, is a little more by now. */
         for (Tier t = TIER_FINE; t < TIER_HOURS; t++)
-                if (age <= tier_keep(t))
+                if (age <= tier_keep(t) + tier_step(t + 1))
                         return t == TIER_FINE ? m->config.interval : tier_step(t) * USEC_PER_MSEC;
         return tier_step(TIER_HOURS) * USEC_PER_MSEC;
 }

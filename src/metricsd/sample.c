@@ -161,7 +161,7 @@ static void sample(Sampler *s, Vm *vm) {
 static int rearm(Sampler *s) {
         uint64_t now = now_usec(CLOCK_BOOTTIME), next = s->begun + s->interval;
 
-        if (next <= now)
+        if (next <= now) /* late: nothing is made up for */
                 next = now + s->interval;
         if (sd_event_source_set_time(s->timer, next) < 0)
                 return -EIO;
@@ -240,7 +240,6 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
 
         if (s->pass) { /* the last one has not ended */
                 s->status.late++;
-                s->begun = now_usec(CLOCK_BOOTTIME);
         } else {
                 r = begin_pass(s);
                 if (r < 0)

@@ -222,6 +222,7 @@ def test_points_are_as_coarse_as_wanted(host, bus):
     assert coarse[1] == 3600 * 10**6 and 1 <= len(coarse[2]) <= 2
     assert all(p['time'] % (3600 * 10**6) == 0 for p in coarse[2])
     assert bus.query('web', 0)[1] == 3600 * 10**6  # since 1970
+    assert bus.query('web', now - 3600 * 10**6)[1] == 10**6
     assert bus.query('web', now - 7200 * 10**6)[1] == 60 * 10**6
 
 
