@@ -173,6 +173,16 @@ static char *reference_of_path(const char *path) {
         return s;
 }
 
+/* Where it was not given: audited and looked for, too. */
+static int add_reference(Call *c) {
+        _cleanup_free_ char *reference = NULL;
+
+        if (call_string(c, "reference"))
+                return 0;
+        reference = reference_of_path(call_string(c, "path"));
+        return reference ? json_object_set_new(c->params, "reference", json_string(reference)) : -ENOMEM;
+}
+
 /* What was asked for is opened with our rights, and only what can be read to an end. */
 static int open_archive(Call *c, int *ret) {
         const char *path = call_string(c, "path");
@@ -203,22 +213,20 @@ static int open_archive(Call *c, int *ret) {
  *   wait       boolean: "false: answer with the job at once (true)"
  * → Image, or JobStarted */
 void method_image_import(Call *c) {
-        _cleanup_free_ char *reference = NULL;
         _cleanup_close_ int fd = -EBADF;
         sd_bus_message *m;
         int r;
 
         if (open_archive(c, &fd) <= 0)
                 return;
-        reference = call_string(c, "reference") ? strdup(call_string(c, "reference")) : reference_of_path(call_string(c, "path"));
-        if (!reference) {
+        if (add_reference(c) < 0) {
                 call_errno(c, -ENOMEM);
                 return;
         }
         m = message_new(c, "Import");
         if (!m)
                 return;
-        r = sd_bus_message_append(m, "sh", reference, fd);
+        r = sd_bus_message_append(m, "sh", call_string(c, "reference"), fd);
         if (r >= 0)
                 r = append_options(m, c);
         if (r >= 0)

@@ -161,6 +161,7 @@ static void audit(const Call *c, const char *error, const char *text) {
                           .action = c->method->name,
                           .vm = vm ? vm->name : c->vm_name ?: call_string(c, "vm_id") ?: call_string(c, "name"),
                           .user = c->vm_user ?: call_string(c, "user_id"),
+                          .image = call_string(c, "reference"),
                           .error = error,
                           .text = text,
                           .duration = now_usec(CLOCK_MONOTONIC) - c->begun,

@@ -459,10 +459,11 @@ def test_a_pull_ends_with_its_service(call):
     assert call.error('image.pull', reference='crash/thing').code == UNAVAILABLE
 
 
-def test_an_image_is_imported(call, tmp_path):
+def test_an_image_is_imported(call, rpcd, tmp_path):
     (tmp_path / 'My-App.tar.gz').write_bytes(b'tar' * 1000)
     r = call('image.import', path=str(tmp_path / 'My-App.tar.gz'))
     assert (r['reference'], r['digest'], r['size_bytes']) == ('my-app:latest', 'sha256:' + 'c' * 64, 3000)
+    assert "image.import of image 'my-app'" in rpcd.log()
     assert call('image.import', path=str(tmp_path / 'My-App.tar.gz'), reference='other:1', wait=False)['job_id'] == 'image-2'
     (tmp_path / 'bad').write_bytes(b'bad')
     assert call.error('image.import', path=str(tmp_path / 'bad')).name == 'ImportFailed'
