@@ -17,7 +17,7 @@ struct Connections {
         const RpcConfig *config;
         ConnectionQueue queues[_CONNECTION_PHASE_MAX];
         unsigned n, n_cut; /* those that were cut off are among n until their owner has noticed */
-        uint64_t memory;
+        uint64_t memory, answers;
 
         sd_event_source *timer;
         uint64_t timer_at; /* USEC_INFINITY: off */
@@ -216,6 +216,20 @@ bool connections_take_memory(Connections *s, uint64_t size) {
 void connections_give_memory(Connections *s, uint64_t size) {
         assert(size <= s->memory);
         s->memory -= size;
+}
+
+bool connections_take_answer(Connections *s, uint64_t size, bool admin) {
+        uint64_t max = admin ? CONNECTIONS_ANSWERS_MAX : CONNECTIONS_ANSWERS_MAX / 2;
+
+        if (s->answers > max || size > max - s->answers)
+                return false;
+        s->answers += size;
+        return true;
+}
+
+void connections_give_answer(Connections *s, uint64_t size) {
+        assert(size <= s->answers);
+        s->answers -= size;
 }
 
 int connections_drain(Connections *s, uint64_t usec, connections_drained_t done, void *userdata) {

@@ -53,6 +53,12 @@ bool connections_make_room(Connections *s);
 bool connections_take_memory(Connections *s, uint64_t size);
 void connections_give_memory(Connections *s, uint64_t size);
 
+/* Memory for answers that are not sent yet, of all connections; of it half is for administrators alone. False: there is no more,
+ * the answer is not given. */
+#define CONNECTIONS_ANSWERS_MAX (UINT64_C(256) * 1024 * 1024)
+bool connections_take_answer(Connections *s, uint64_t size, bool admin);
+void connections_give_answer(Connections *s, uint64_t size);
+
 /* No more requests: who is between two is cut off now, the others when they have their answer. done is called from the loop when
  * there is nobody left or usec have passed. */
 typedef void (*connections_drained_t)(void *userdata);

@@ -96,12 +96,12 @@ static Endpoint *endpoint_free(Endpoint *e) {
 
         e->timer = sd_event_source_disable_unref(e->timer);
         e->source = sd_event_source_disable_unref(e->source);
+        if (e->fd >= 0) { /* first, so that nobody finds it who was just thrown out */
+                (void) unlinkat(s->directory_fd, e->file, 0);
+                safe_close(e->fd);
+        }
         while (!TAILQ_EMPTY(&e->connections))
                 connection_free(TAILQ_FIRST(&e->connections));
-        if (e->fd >= 0) {
-                safe_close(e->fd);
-                (void) unlinkat(s->directory_fd, e->file, 0);
-        }
         TAILQ_REMOVE(&s->endpoints, e, endpoints);
         s->n_endpoints--;
         free(e->vm_path);

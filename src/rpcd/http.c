@@ -75,6 +75,7 @@ struct HttpExchange {
         RpcRequest *request;
         sd_bus_slot *slot;
         sd_event_source *hangup;
+        uint64_t held;       /* of the answer, as connections.h counts */
         bool answered; /* answer is it */
         bool gone;     /* whoever asked */
         HttpAnswer answer;
@@ -110,6 +111,8 @@ static void exchange_reset(HttpExchange *e) {
         drop_body(e);
         e->caller = caller_unref(e->caller);
         e->hangup = sd_event_source_disable_unref(e->hangup);
+        connections_give_answer(e->listener->http->connections, e->held);
+        e->held = 0;
         free(e->answer.body);
         e->answer = (HttpAnswer) {};
         e->route = NULL;
@@ -207,6 +210,12 @@ static void on_rpc_done(char *response, size_t size, void *userdata) {
         HttpExchange *e = userdata;
 
         e->request = NULL;
+        if (!connections_take_answer(e->listener->http->connections, size, e->caller && e->caller->admin)) {
+                free(response);
+                answer_error(e, MHD_HTTP_SERVICE_UNAVAILABLE, "Too many answers wait to be read; what was asked for is done.");
+                return;
+        }
+        e->held = size;
         e->answer = response ? (HttpAnswer) {
                 .status = MHD_HTTP_OK,
                 .type = "application/json",

@@ -114,6 +114,7 @@ static void update(LineConnection *c, bool progress) {
 
 static void output_free(LineConnection *c, Output *o) {
         TAILQ_REMOVE(&c->outputs, o, entries);
+        connections_give_answer(c->line->connections, o->size);
         c->n_out -= o->size - o->sent;
         free(o->text);
         free(o);
@@ -164,8 +165,14 @@ static void answer(LineConnection *c, char *text, size_t size) {
                 n = send_text(c, text, size, 0);
         if (n == (ssize_t) size)
                 return;
-        o = n < 0 ? NULL : new0(Output, 1);
+        /* Who asked for each is not kept: they share what is not for administrators alone. */
+        if (n < 0 || !connections_take_answer(c->line->connections, size, false)) {
+                c->broken = true;
+                return;
+        }
+        o = new0(Output, 1);
         if (!o) {
+                connections_give_answer(c->line->connections, size);
                 c->broken = true;
                 return;
         }

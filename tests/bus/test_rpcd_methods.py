@@ -4,6 +4,7 @@
 import base64
 import json
 import os
+import select
 import socket
 import threading
 import time
@@ -127,6 +128,23 @@ def test_commands_are_bounded_for_a_vm(rpcd):
     for c in clients[:8]:
         assert c.answer()['exit_code'] == 0
     assert clients[8]('vm.exec', vm_id='web', command=['true'])['exit_code'] == 0
+
+
+def test_answers_that_nobody_reads_are_bounded(rpcd, own, call):
+    """12 MiB each, of which a user's share is 128."""
+    command = sh('head -c 1048576 /dev/zero; head -c 1048576 /dev/zero >&2')
+    idle = [rpcd.client(SOMEBODY) for _ in range(10)]
+    for c in idle:
+        c.send('vm.exec', vm_id='mine', command=command)
+        assert select.select([c.connection.sock], [], [], 30)[0]
+    own.send('vm.exec', vm_id='mine', command=command)
+    r = own.connection.getresponse()
+    assert r.status == 503 and b'wait to be read' in r.read()
+    assert call('vm.exec', vm_id='mine', command=command)['truncated'] is False  # an administrator
+    for c in idle:
+        c.close()
+    wait_until(lambda: own('vm.get', vm_id='mine'))
+    assert own('vm.exec', vm_id='mine', command=command)['stdout'] == '\0' * (1 << 20)
 
 
 def test_a_user_may_with_the_own_vm_only(own):

@@ -166,6 +166,20 @@ static void idle_ones_make_room(void **state) {
         assert_false(connections_make_room(w->all));
 }
 
+static void half_of_the_answers_are_for_administrators(void **state) {
+        World *w = *state;
+
+        assert_true(connections_take_answer(w->all, CONNECTIONS_ANSWERS_MAX / 2, false));
+        assert_false(connections_take_answer(w->all, 1, false));
+        assert_true(connections_take_answer(w->all, CONNECTIONS_ANSWERS_MAX / 2, true));
+        assert_false(connections_take_answer(w->all, 1, false));
+        assert_false(connections_take_answer(w->all, 1, true));
+        assert_false(connections_take_answer(w->all, UINT64_MAX, true));
+        connections_give_answer(w->all, CONNECTIONS_ANSWERS_MAX);
+        assert_true(connections_take_answer(w->all, 1, false));
+        connections_give_answer(w->all, 1);
+}
+
 static void memory_is_bounded_for_all_together(void **state) {
         World *w = *state;
 
@@ -236,6 +250,7 @@ int main(void) {
                 TEST(there_are_no_more_than_the_maximum),
                 TEST(idle_ones_make_room),
                 TEST(memory_is_bounded_for_all_together),
+                TEST(half_of_the_answers_are_for_administrators),
                 TEST(draining_ends_when_the_last_has_its_answer),
                 TEST(draining_does_not_wait_for_ever),
                 TEST(draining_of_nobody_ends_at_once),
