@@ -9,6 +9,7 @@
  * body. */
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -189,6 +190,9 @@ static bool add_answer(sd_bus_message *m, sd_bus_message *call, const char *memb
                 add_stream(m, "login: ");
         else if (streq(member, "List"))
                 add_images(m);
+        else if (streq(member, "Query"))
+                append(m, "stasa(tad)", "a1b2c3d4e5f6", UINT64_C(5000000), 2, "cpu_percent", "memory_bytes", 1, UINT64_C(1736937000000000), 2,
+                       1.5, how & JOBS_FAIL ? 1e300 : 4096.0);
         else
                 return false;
         return true;
@@ -400,10 +404,15 @@ static void remove_directory(void) {
 static int set_up(void) {
         static char directory[] = "/tmp/fuzz-rpc.XXXXXX";
         sd_id128_t id = {};
+        sigset_t signals;
         int pair[2];
 
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGCHLD);
+        check(sigprocmask(SIG_BLOCK, &signals, NULL) == 0);
         log_set_max_level(LOG_EMERG);
         check(mkdtemp(directory) && setenv("RUNTIME_DIRECTORY", directory, true) == 0); /* for consoles */
+        check(setenv("HERO_BIN_DIR", directory, true) == 0); /* the journal is not ours to read */
         check(error_names_register() >= 0);
         check(sd_event_new(&rpcd.event) >= 0);
         check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
