@@ -4,11 +4,15 @@
  * by itself. One timer is set to the first of all and moved forward only when a nearer deadline appears; it is not moved back when
  * that is met, but looks again when it fires. */
 
+#include <malloc.h>
 #include <sys/socket.h>
 
 #include "basic/alloc-util.h"
 #include "basic/time-util.h"
 #include "rpcd/connections.h"
+
+/* So many connections, and it is a flood, after which libc would keep what it was given. */
+#define FLOOD 256u
 
 typedef TAILQ_HEAD(ConnectionQueue, Connection) ConnectionQueue;
 
@@ -17,6 +21,7 @@ struct Connections {
         const RpcConfig *config;
         ConnectionQueue queues[_CONNECTION_PHASE_MAX];
         unsigned n, n_cut; /* those that were cut off are among n until their owner has noticed */
+        unsigned n_most; /* since memory was given back the last time */
         uint64_t memory, answers;
 
         sd_event_source *timer;
@@ -165,8 +170,16 @@ int connection_open(Connections *s, Connection *c, int fd) {
                 return -EUSERS;
         *c = (Connection) { .connections = s, .fd = fd };
         s->n++;
+        s->n_most = MAX2(s->n_most, s->n);
         enqueue(c, CONNECTION_FRESH);
         return 0;
+}
+
+static void give_back(Connections *s) {
+        if (s->n_most < FLOOD || s->n > s->n_most / 4)
+                return;
+        s->n_most = s->n;
+        (void) malloc_trim(0);
 }
 
 void connection_close(Connection *c) {
@@ -177,6 +190,7 @@ void connection_close(Connection *c) {
         dequeue(c);
         c->connections = NULL;
         s->n--;
+        give_back(s);
         if (s->n == 0 && s->drained)
                 (void) sd_event_source_set_enabled(s->drained, SD_EVENT_ONESHOT);
 }

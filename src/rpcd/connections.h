@@ -4,7 +4,8 @@
 /* What bounds the other sides of all sockets together: how many there are, how long each may take for what it does, how much
  * memory holds what they sent. An accepted socket is in one phase at a time; each phase has a deadline, and who misses it is cut
  * off by shutdown(2): its owner (http.c, line.c) reads an end of file. Nothing here is allocated for a connection or a request,
- * and a change of phase costs no system call but now and then. */
+ * and a change of phase costs no system call but now and then. What a flood of connections made libc take is given back when it is
+ * over. */
 
 #include <sys/queue.h>
 #include <systemd/sd-event.h>
