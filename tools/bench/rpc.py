@@ -70,5 +70,8 @@ def many(host, count, into):
 
 
 def idle(host):
+    """(RSS, PSS) of hero-rpcd some seconds after its start, when it has answered now and then."""
     restart(host)
+    time.sleep(4)
+    host.measure('rpc-time', SOCKET, BODIES['list'], 100, 'idle', into={})
     return host.memory('hero-rpcd')
