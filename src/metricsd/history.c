@@ -116,11 +116,11 @@ static void leave_disk(History *h, int error) {
 static void return_to_disk(History *h) {
         int r = 0;
 
-        if (!h->path || !h->memory || now_usec(CLOCK_BOOTTIME) < h->retry)
+        if (!h->path || (h->disk && !h->memory) || now_usec(CLOCK_BOOTTIME) < h->retry)
                 return;
         if (!h->disk)
                 r = open_disk(h);
-        if (r >= 0)
+        if (r >= 0 && h->memory)
                 r = database_copy(h->disk, h->memory);
         if (r >= 0) {
                 h->memory = database_free(h->memory);
@@ -161,6 +161,10 @@ static int answer(History *h, Work *w) {
         r = find_vm(h, w->vm, w->points.id);
         if (r >= 0 && h->disk)
                 r = database_query(h->disk, w->from, w->to, &w->points);
+        if (r == -EUCLEAN) {
+                leave_disk(h, r); /* found by reading what is never written again */
+                r = 0;
+        }
         if (r >= 0 && h->memory)
                 r = database_query(h->memory, w->from, w->to, &w->points);
         return r < 0 ? r : points_merge(&w->points);

@@ -211,9 +211,12 @@ void audit_give(Audit *a, sd_bus_message *call, const char *vm, struct AuditCall
         if (!c)
                 return;
         (void) copy(&c->vm, vm);
-        if (a->n_given >= CALLS_MAX)
-                return; /* told when it is answered, without how the job ends */
         TAILQ_REMOVE(&a->calls, c, calls);
+        if (a->n_given >= CALLS_MAX) {
+                call_log(c, "Begun", "Too many wait for jobs to tell how it ends.");
+                call_free(c);
+                return;
+        }
         c->message = sd_bus_message_unref(c->message);
         TAILQ_INSERT_TAIL(calls, c, calls);
         a->n_given++;
