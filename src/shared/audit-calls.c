@@ -53,6 +53,7 @@ static uid_t find_proxy(void) {
 
 void audit_refresh(Audit *a) {
         a->proxy = find_proxy();
+        polkit_trust(a->polkit, a->proxy);
 }
 
 int audit_new(Polkit *polkit, Audit **ret) {

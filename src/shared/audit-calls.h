@@ -4,7 +4,8 @@
 /* The calls on the bus that change something, from the answer of polkit until they have ended: at once, when what they wait for is
  * there, or with the job they began. Then each is one entry of the journal (audit.h), and not before, for it says how it ended.
  *
- * Calls of hero-rpcd are not told about: it does so itself, and knows who asked it. */
+ * Calls of hero-rpcd are not told about: it does so itself, and knows who asked it. For the same reason polkit_trust() gets its uid
+ * from here. */
 
 #include <sys/queue.h>
 #include <systemd/sd-bus.h>

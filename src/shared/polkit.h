@@ -10,17 +10,23 @@
  *
  * Three questions are asked, none of them blocking: the bus (whose uid is behind this unique name; remembered, because it
  * never changes), NSS (the login name of that uid; by getent in a child, for NSS may go to the network; remembered for a minute; only where an
- * owner matters) and polkit. Root needs no polkit. Everything that fails, refuses. */
+ * owner matters) and polkit. Root needs no polkit, nor does who is trusted. Everything that fails, refuses. */
 
 #include <systemd/sd-bus.h>
 
 #include "basic/macro.h"
+
+#define UID_INVALID ((uid_t) -1)
 
 typedef struct Polkit Polkit;
 
 int polkit_new(sd_bus *bus, Polkit **ret);
 Polkit *polkit_free(Polkit *p);
 DEFINE_TRIVIAL_CLEANUP_FUNC(Polkit *, polkit_free);
+
+/* Who has found out already whom it speaks for, and whether he may: hero-rpcd. polkit would answer yes to all of its calls, but takes
+ * milliseconds for each, and answers only so many of one user at a time. UID_INVALID: nobody. */
+void polkit_trust(Polkit *p, uid_t uid);
 
 /* True while no call waits for an answer, so that the process may end. */
 bool polkit_is_idle(const Polkit *p);
@@ -35,7 +41,6 @@ typedef struct PolkitQuestion {
 int polkit_check(Polkit *p, sd_bus_message *call, const PolkitQuestion *question, sd_bus_error *error);
 
 /* The uid behind the call, once polkit_check() has returned 1. UID_INVALID otherwise. */
-#define UID_INVALID ((uid_t) -1)
 uid_t polkit_sender_uid(Polkit *p, sd_bus_message *call);
 
 /* Its login name, if it is known without asking; NULL. */
