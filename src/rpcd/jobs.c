@@ -180,12 +180,12 @@ static int on_called(sd_bus_message *reply, void *userdata, sd_bus_error *error)
         if (call_failed(c, reply))
                 return 0;
         r = read_job(c, reply, &path);
-        if (r >= 0 && !call_boolean(c, "wait", true)) {
-                answer_job(c, path);
-                return 0;
-        }
         if (r >= 0 && streq(path, "/")) {
                 done(c, NULL); /* there was nothing to do */
+                return 0;
+        }
+        if (r >= 0 && !call_boolean(c, "wait", true)) {
+                answer_job(c, path);
                 return 0;
         }
         if (r >= 0)
