@@ -13,6 +13,7 @@
 #include "rpcd/admin-group.h"
 #include "rpcd/peer.h"
 #include "rpcd/tokens.h"
+#include "shared/log.h"
 #include "shared/login-name.h"
 
 /* What a uid is that has no name in this user namespace, and what daemons without rights are: "nobody", whose VM there is none. */
@@ -270,6 +271,9 @@ int auth_new(sd_event *event, const RpcConfig *config, Auth **ret) {
         r = login_names_new(event, on_login, a, &a->logins);
         if (r >= 0)
                 r = admin_group_new(event, config->admin_group, on_group, a, &a->group);
+        if (config->oauth_enable && !config->oauth_require)
+                log_notice("Tokens are enabled and not required: a request without one is of whoever connected, and one that hero_proxy "
+                           "passes on is hero_proxy's (OAUTH_REQUIRE_AUTH, Require= in rpc.conf).");
         if (r >= 0 && (config->oauth_enable || config->oauth_require))
                 r = tokens_new(event, config, &(JwksOptions) {}, on_keys, a, &a->tokens);
         if (r < 0)

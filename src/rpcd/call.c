@@ -92,14 +92,66 @@ void call_bus_error(Call *c, const sd_bus_error *e) {
         call_error(c, code, name, "%s", strempty(e->message));
 }
 
-void call_bus(Call *c, sd_bus_message *m, sd_bus_message_handler_t callback, uint64_t timeout_usec) {
+/* The rest of the 128 is for what is not sent from here: the replica, commands, consoles, pages. */
+#define BUS_CALLS_MAX 64u
+
+static TAILQ_HEAD(, Call) queue = TAILQ_HEAD_INITIALIZER(queue);
+static unsigned n_sent;
+
+static void send_queued(void);
+
+static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        Call *c = userdata;
+
+        c->sent = false;
+        n_sent--;
+        send_queued();
+        return c->callback(reply, c, error);
+}
+
+static void send_now(Call *c, sd_bus_message *m) {
         int r;
 
         c->slot = sd_bus_slot_unref(c->slot);
-        r = sd_bus_call_async(c->rpcd->bus, &c->slot, m, callback, c, timeout_usec);
+        r = sd_bus_call_async(c->rpcd->bus, &c->slot, m, on_reply, c, c->timeout);
         sd_bus_message_unref(m);
-        if (r < 0)
+        if (r < 0) {
                 call_errno(c, r);
+                return;
+        }
+        c->sent = true;
+        n_sent++;
+}
+
+static void send_queued(void) {
+        Call *c;
+
+        while (n_sent < BUS_CALLS_MAX && (c = TAILQ_FIRST(&queue))) {
+                TAILQ_REMOVE(&queue, c, queue);
+                send_now(c, TAKE_PTR(c->queued));
+        }
+}
+
+void call_leave_bus(Call *c) {
+        if (c->queued) {
+                TAILQ_REMOVE(&queue, c, queue);
+                c->queued = sd_bus_message_unref(c->queued);
+        }
+        if (c->sent) {
+                c->sent = false;
+                n_sent--;
+        }
+}
+
+void call_bus(Call *c, sd_bus_message *m, sd_bus_message_handler_t callback, uint64_t timeout_usec) {
+        c->callback = callback;
+        c->timeout = timeout_usec;
+        if (n_sent < BUS_CALLS_MAX) {
+                send_now(c, m);
+                return;
+        }
+        c->queued = m;
+        TAILQ_INSERT_TAIL(&queue, c, queue);
 }
 
 bool call_failed(Call *c, sd_bus_message *reply) {

@@ -26,11 +26,16 @@ struct Call {
         uint64_t begun;         /* CLOCK_MONOTONIC */
         void *userdata;         /* the handler's, which frees it */
         sd_bus_slot *slot;      /* its call on the bus, dropped with the answer */
+        sd_bus_message_handler_t callback; /* of that call */
+        sd_bus_message *queued; /* the same, until there is a place on the bus: call.c */
+        uint64_t timeout;
+        bool sent;
+        TAILQ_ENTRY(Call) queue;
 
         RpcRequest *request;    /* rpc.c's */
         unsigned index;
         json_t *id;             /* NULL: a notification */
-        TAILQ_ENTRY(Call) waiting;
+        TAILQ_ENTRY(Call) waiting, calls;
 };
 
 /* Parameters; absent (or null): NULL, or fallback. */
@@ -47,8 +52,10 @@ void call_error(Call *c, int code, const char *name, const char *format, ...) _p
 void call_errno(Call *c, int error);            /* the domain's code for it, or -32603 */
 void call_bus_error(Call *c, const sd_bus_error *e);
 
-/* For calls on the bus: sends m (taken over), callback gets the Call. What cannot be sent is answered. */
+/* For calls on the bus: sends m (taken over), callback gets the Call. What cannot be sent is answered. The bus lets a connection wait
+ * for 128 answers (max_replies_per_connection): what would be too many is sent when others are answered. */
 void call_bus(Call *c, sd_bus_message *m, sd_bus_message_handler_t callback, uint64_t timeout_usec);
+void call_leave_bus(Call *c); /* the call ends: its place is another's */
 /* In callback: true when it is an error, which has been answered then. */
 bool call_failed(Call *c, sd_bus_message *reply);
 /* A method call of the VM's object, to be appended to; answers and returns NULL without memory. */

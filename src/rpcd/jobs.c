@@ -104,11 +104,23 @@ int jobs_new(Rpcd *d, Jobs **ret) {
         return 0;
 }
 
+static void forget_ended(Jobs *j) {
+        for (unsigned i = 0; i < JOBS_ENDED_MAX; i++) {
+                free(j->ended[i].vm);
+                free(j->ended[i].result);
+                free(j->ended[i].message);
+                j->ended[i] = (EndedJob) {};
+        }
+        j->n_ended = 0;
+}
+
+/* The next hero-computed begins to count anew: how a job 3 of the one before ended is nothing to tell of its own. */
 void jobs_lost(Jobs *j) {
         Job *job, *tmp;
 
         if (!j)
                 return;
+        forget_ended(j);
         HASH_ITER(hh, j->jobs, job, tmp)
                 tell(j, job, &SD_BUS_ERROR_MAKE_CONST("org.freedesktop.DBus.Error.NoReply",
                                                       "hero-computed has ended meanwhile; what came of it is in the VM's state."));
@@ -119,11 +131,6 @@ Jobs *jobs_free(Jobs *j) {
                 return NULL;
         sd_bus_slot_unref(j->removed);
         jobs_lost(j);
-        for (unsigned i = 0; i < JOBS_ENDED_MAX; i++) {
-                free(j->ended[i].vm);
-                free(j->ended[i].result);
-                free(j->ended[i].message);
-        }
         return mfree(j);
 }
 

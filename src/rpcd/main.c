@@ -241,8 +241,8 @@ static void server_done(Server *s) {
         line_free(s->line);
         connections_free(s->connections);
         guests_free(s->rpcd.guests);
+        jobs_free(s->rpcd.jobs); /* answers who still waits, which looks at the replica */
         replica_free(s->rpcd.replica);
-        jobs_free(s->rpcd.jobs);
         auth_free(s->rpcd.auth);
         sd_bus_flush_close_unref(s->rpcd.bus);
         sd_event_unref(s->rpcd.event);

@@ -5,6 +5,7 @@
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
 #include "basic/time-util.h"
+#include "rpcd/call-util.h"
 #include "rpcd/call.h"
 #include "rpcd/params.h"
 #include "rpcd/replica.h"
@@ -14,6 +15,9 @@
 #include "shared/log.h"
 
 #define CALLS_MAX 4096u                       /* under way, of all requests */
+#define CALLS_USERS_MAX 3072u                 /* of them, of those who are no administrators … */
+#define CALLS_USER_MAX 200u                   /* … and of each of them: those whose requests are gone among them */
+#define ID_MAX 256                            /* bytes of an id that is a string, as it is kept as long as the call takes */
 #define WAITING_MAX 1024u                     /* for hero-computed */
 #define WAIT_TIMEOUT (10 * USEC_PER_SEC)      /* a restart with 1,000 VMs takes one */
 
@@ -32,6 +36,7 @@ struct RpcRequest {
 };
 
 static TAILQ_HEAD(, Call) waiting = TAILQ_HEAD_INITIALIZER(waiting);
+static TAILQ_HEAD(, Call) calls = TAILQ_HEAD_INITIALIZER(calls);
 static unsigned n_waiting, n_calls;
 static sd_event_source *wait_timer;
 
@@ -137,7 +142,9 @@ static void set_answer(RpcRequest *q, unsigned i, JsonText *t) {
 }
 
 static void call_free(Call *c) {
+        TAILQ_REMOVE(&calls, c, calls);
         n_calls--;
+        call_leave_bus(c);
         json_decref(c->params);
         json_decref(c->id);
         caller_unref(c->caller);
@@ -338,7 +345,7 @@ static void translate_line(const Method *m, json_t *params) {
 }
 
 static bool id_is_valid(const json_t *id) {
-        return !id || json_is_string(id) || json_is_number(id) || json_is_null(id);
+        return !id || (json_is_string(id) && json_string_length(id) <= ID_MAX) || json_is_number(id) || json_is_null(id);
 }
 
 static Call *call_new(RpcRequest *q, unsigned i, const Method *m, json_t *params, json_t *id) {
@@ -357,8 +364,24 @@ static Call *call_new(RpcRequest *q, unsigned i, const Method *m, json_t *params
                 .index = i,
                 .id = json_incref(id),
         };
+        TAILQ_INSERT_TAIL(&calls, c, calls);
         n_calls++;
         return c;
+}
+
+/* So that nobody keeps the others out. */
+static bool are_too_many(const Call *c) {
+        unsigned n = 0;
+        const Call *o;
+
+        if (n_calls > CALLS_MAX || c->method->access == ACCESS_ANYBODY || !c->caller || c->caller->admin)
+                return n_calls > CALLS_MAX;
+        if (n_calls > CALLS_USERS_MAX)
+                return true;
+        if (n_calls > CALLS_USER_MAX)
+                TAILQ_FOREACH(o, &calls, calls)
+                        n += o->caller && caller_is_same(o->caller, c->caller);
+        return n > CALLS_USER_MAX;
 }
 
 static const Method *find_method(const RpcRequest *q, const char *name) {
@@ -386,8 +409,9 @@ static void begin(RpcRequest *q, unsigned i, json_t *object) {
         if (!json_is_object(object) || !version || !streq(version, "2.0") || !name || !id_is_valid(id) ||
             (params && !json_is_object(params) && !json_is_array(params))) {
                 answer_error(q, i, RPC_INVALID_REQUEST, "InvalidRequest",
-                             "A request is an object with \"jsonrpc\": \"2.0\", a \"method\", an \"id\" that is a string, a number or "
-                             "null, and \"params\" that are an object or an array.", id_is_valid(id) ? id : NULL);
+                             "A request is an object with \"jsonrpc\": \"2.0\", a \"method\", an \"id\" that is a string (of at most "
+                             STRINGIFY(ID_MAX) " bytes), a number or null, and \"params\" that are an object or an array.",
+                             id_is_valid(id) ? id : NULL);
                 return;
         }
         m = find_method(q, name);
@@ -408,9 +432,10 @@ static void begin(RpcRequest *q, unsigned i, json_t *object) {
         if (!c) {
                 json_decref(checked);
                 answer_error(q, i, RPC_INTERNAL_ERROR, "InternalError", strerror(ENOMEM), id);
-        } else if (n_calls > CALLS_MAX)
-                call_error(c, RPC_SERVICE_UNAVAILABLE, "ServiceUnavailable", "%u calls are under way.", CALLS_MAX);
-        else if (m->access != ACCESS_ANYBODY && !replica_is_ready(q->rpcd->replica))
+        } else if (are_too_many(c))
+                call_error(c, RPC_SERVICE_UNAVAILABLE, "ServiceUnavailable", "Too many calls are under way.");
+        else if (m->access != ACCESS_ANYBODY && c->caller && (c->caller->admin || c->caller->user) &&
+                 !replica_is_ready(q->rpcd->replica))
                 call_wait(c);
         else
                 call_begin(c);

@@ -41,6 +41,13 @@ static void hold(Call *c) {
         held = c;
 }
 
+static Call *kept[256];
+static unsigned n_kept;
+
+static void keep(Call *c) {
+        kept[n_kept++] = c;
+}
+
 static void go_wrong(Call *c) {
         call_bus_error(c, &SD_BUS_ERROR_MAKE_CONST("org.hero.Compute.Error.WrongState", "VM 'x' is \"stopped\"."));
 }
@@ -63,6 +70,7 @@ static const Method methods[] = {
         { "hold", "", ACCESS_ANYBODY, .handler = hold },
         { "fail", "", ACCESS_ANYBODY, .handler = go_wrong },
         { "known", "", ACCESS_KNOWN, .handler = get_data },
+        { "keep", "", ACCESS_KNOWN, .handler = keep },
         { "admin", "", ACCESS_ADMIN, .handler = get_data },
 };
 
@@ -309,6 +317,38 @@ static void who_is_gone_is_not_answered_and_the_call_ends(void **state) {
         assert_int_equal(a.n, 0);
 }
 
+static void nobody_takes_all_the_calls_there_may_be(void **state) {
+        static const char body[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"keep\"}";
+        Caller alice = { .n_ref = 1, .uid = 1000, .user = (char *) "alice" }, bob = { .n_ref = 1, .uid = 1001, .user = (char *) "bob" };
+        RpcRequest *q;
+        Answer a = {};
+
+        for (unsigned i = 0; i < 200; i++) {
+                assert_int_equal(rpc_handle(&rpcd, &alice, "http", "", body, strlen(body), on_done, &a, &q), 0);
+                assert_non_null(q);
+                rpc_request_abandon(q);
+        }
+        check_detail(&alice, body, -32002, "Too many calls");
+        assert_int_equal(rpc_handle(&rpcd, &bob, "http", "", body, strlen(body), on_done, &a, &q), 0);
+        assert_non_null(q);
+        rpc_request_abandon(q);
+        while (n_kept > 0)
+                call_result(kept[--n_kept], json_null());
+        assert_int_equal(rpc_handle(&rpcd, &alice, "http", "", body, strlen(body), on_done, &a, &q), 0);
+        rpc_request_abandon(q);
+        call_result(kept[--n_kept], json_null());
+        assert_int_equal(alice.n_ref, 1);
+}
+
+static void an_id_is_short(void **state) {
+        _cleanup_free_ char *id = malloc(258), *body = NULL;
+
+        memset(id, 'x', 257);
+        id[257] = 0;
+        body = strprintf("{\"jsonrpc\":\"2.0\",\"id\":\"%s\",\"method\":\"get_data\"}", id);
+        check_detail(NULL, body, -32600, "at most 256 bytes");
+}
+
 static void the_line_socket_has_names_of_its_own(void **state) {
         static const char body[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"compute.get_data\"}";
         RpcRequest *q;
@@ -330,6 +370,8 @@ int main(void) {
                 cmocka_unit_test(an_error_of_the_bus_has_its_code_and_name),
                 cmocka_unit_test(calls_of_a_batch_are_under_way_side_by_side),
                 cmocka_unit_test(who_is_gone_is_not_answered_and_the_call_ends),
+                cmocka_unit_test(nobody_takes_all_the_calls_there_may_be),
+                cmocka_unit_test(an_id_is_short),
                 cmocka_unit_test(the_line_socket_has_names_of_its_own),
         };
 
