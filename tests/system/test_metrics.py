@@ -102,7 +102,7 @@ def test_it_outlives_the_manager_and_is_brought_back(host, often, restarts):
 
 def test_prometheus_scrapes_it(host, often):
     host.mock('shop', '--user=carol')
-    host.run('systemctl start hero-rpcd-tcp.socket')
+    host.run('systemctl stop hero-rpcd.service; systemctl start hero-rpcd-tcp.socket')
     try:
         head = host.run(['curl', '-sSi', 'http://127.0.0.1:3389/metrics']).out
         assert 'HTTP/1.1 200' in head and 'text/plain; version=0.0.4' in head
