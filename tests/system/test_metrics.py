@@ -38,7 +38,7 @@ def often(host):
     host.run('mkdir -p /run/hero-compute/conf/metrics.conf.d; echo "[Metrics]\nInterval=1s" > /run/hero-compute/conf/metrics.conf.d/often.conf; '
              'systemctl restart hero-metricsd')
     yield
-    host.run('rm -r /run/hero-compute/conf/metrics.conf.d; systemctl restart hero-metricsd')
+    host.run('rm -r /run/hero-compute/conf/metrics.conf.d; systemctl reset-failed hero-metricsd; systemctl restart hero-metricsd')
 
 
 def test_it_runs_from_the_boot_without_privilege(host):
