@@ -128,10 +128,12 @@ static void announce(Vm *vm) {
 
 /* It moves with every key that is pressed, so it is told at checks and with changes of the state only. */
 static void announce_activity(Vm *vm) {
-        if (vm->last_activity == vm->idle.told)
-                return;
+        if (vm->last_activity != vm->idle.told)
+                vm_changed(vm, "LastActivityTimestamp", NULL);
+}
+
+void idle_activity_told(Vm *vm) {
         vm->idle.told = vm->last_activity;
-        vm_changed(vm, "LastActivityTimestamp", NULL);
 }
 
 /* Reading */
@@ -310,6 +312,7 @@ static bool has_room(Check *c) {
 static void suspend(Check *c, Vm *vm) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         char idle[FORMAT_TIMESPAN_MAX];
+        const LinkCounters *l;
         Job *j;
         int r;
 
@@ -320,6 +323,9 @@ static void suspend(Check *c, Vm *vm) {
                 log_vm_warning(vm, "VM '%s' is idle and cannot be suspended: %s", vm->name, error.message ?: strerror(-r));
                 return;
         }
+        /* What came since it was looked at counts. */
+        if (c->counted && (l = link_counters_find(c->counters, c->n_counters, vm->tap_ifindex)))
+                vm_network_listen(vm, l);
         vm->idle.job = j->id;
         c->jobs++;
 }

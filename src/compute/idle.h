@@ -47,6 +47,9 @@ void idle_used(Vm *vm);
 void idle_touch(Vm *vm);
 void idle_hold(Vm *vm, uint64_t usec); /* 0 ends it */
 
+/* LastActivityTimestamp, as it is now, was sent around. */
+void idle_activity_told(Vm *vm);
+
 /* What holds: the VM's own, or what the configuration says. UINT64_MAX: never. */
 uint64_t idle_timeout(const Vm *vm);
 uint64_t idle_hibernate_delay(const Vm *vm);

@@ -318,6 +318,17 @@ int request_restart(Vm *vm, Job **ret, sd_bus_error *error) {
         return job_new(vm, JOB_RESTART, steps, ELEMENTSOF(steps), false, ret, error);
 }
 
+/* What the guest is sent from now on wakes it, also when it is there before the job begins: an answer may be owed. */
+static int fall_asleep(Vm *vm, JobType type, const JobStep *steps, unsigned n, Job **ret, sd_bus_error *error) {
+        bool begins = !vm->job && vm->state == VM_RUNNING;
+        int r;
+
+        r = job_new(vm, type, steps, n, false, ret, error);
+        if (r >= 0 && begins)
+                vm_network_listen(vm, NULL);
+        return r;
+}
+
 int request_suspend(Vm *vm, Job **ret, sd_bus_error *error) {
         static const JobStep steps[] = { STEP_SUSPEND };
 
@@ -325,7 +336,7 @@ int request_suspend(Vm *vm, Job **ret, sd_bus_error *error) {
                 return sd_bus_error_setf(error, ERROR_NOT_SUPPORTED, "The %s hypervisor cannot suspend.", vm->hypervisor->name);
         if (!vm->job && vm->state != VM_RUNNING && vm->state != VM_SUSPENDED)
                 return wrong_state(vm, "suspended", ": it does not run", error);
-        return job_new(vm, JOB_SUSPEND, steps, ELEMENTSOF(steps), false, ret, error);
+        return fall_asleep(vm, JOB_SUSPEND, steps, ELEMENTSOF(steps), ret, error);
 }
 
 int request_hibernate(Vm *vm, Job **ret, sd_bus_error *error) {
@@ -336,7 +347,7 @@ int request_hibernate(Vm *vm, Job **ret, sd_bus_error *error) {
                 return sd_bus_error_setf(error, ERROR_NOT_SUPPORTED, "The %s hypervisor cannot hibernate.", vm->hypervisor->name);
         if (!vm->job && vm->state != VM_RUNNING && !vm_is_asleep(vm))
                 return wrong_state(vm, "hibernated", ": it does not run", error);
-        return job_new(vm, JOB_HIBERNATE, steps + skip, ELEMENTSOF(steps) - skip, false, ret, error);
+        return fall_asleep(vm, JOB_HIBERNATE, steps + skip, ELEMENTSOF(steps) - skip, ret, error);
 }
 
 int request_resume(Vm *vm, Job **ret, sd_bus_error *error) {

@@ -6,6 +6,7 @@
 
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
+#include "basic/strv.h"
 #include "basic/time-util.h"
 #include "compute/manager.h"
 #include "compute/vm-record.h"
@@ -37,11 +38,14 @@ static void emit_vm(Vm *vm) {
                 (void) sd_bus_emit_object_added(bus, vm->path);
                 if (vm->spec.user)
                         user_emit_added(vm);
+                idle_activity_told(vm);
         } else if (vm->changed) {
                 for (size_t i = 0; i < ELEMENTSOF(properties); i++)
                         if (vm->changed & (1u << i))
                                 names[n++] = properties[i];
                 (void) sd_bus_emit_properties_changed_strv(bus, vm->path, COMPUTE_VM_INTERFACE, (char **) names);
+                if (strv_contains((char **) names, "LastActivityTimestamp"))
+                        idle_activity_told(vm); /* the value is that of now */
         }
         vm->announce = false;
         vm->changed = 0;

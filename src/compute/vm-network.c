@@ -318,6 +318,13 @@ static uint64_t packets_to(const Vm *vm) {
         return vm->tap_ifindex > 0 && link_counters_of(vm->manager->network.netlink, vm->tap_ifindex, &c) >= 0 ? c.sent_packets : 0;
 }
 
+void vm_network_listen(Vm *vm, const LinkCounters *since) {
+        if (!vm->network.filtered)
+                return;
+        vm->network.heard = since ? since->sent_packets : packets_to(vm);
+        vm->network.listening = true;
+}
+
 /* The kernel counts what was read; what was not lies in the TAP. */
 bool vm_network_has_heard(Vm *vm) {
         struct pollfd p = { .fd = vm->network.tap_fd, .events = POLLIN };
@@ -334,7 +341,9 @@ int vm_network_sleep(Vm *vm) {
         if (!vm->network.filtered)
                 return 0;
         vm->network.asleep = true;
-        vm->network.heard = packets_to(vm);
+        if (!vm->network.listening)
+                vm->network.heard = packets_to(vm);
+        vm->network.listening = false;
         k = wake_addresses(vm, a);
         /* Known before the first packet can come that way. */
         for (size_t i = 0; i < k && r >= 0; i++)

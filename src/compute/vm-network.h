@@ -10,6 +10,7 @@
 #include <systemd/sd-bus.h>
 
 #include "network/address.h"
+#include "network/link.h"
 
 typedef struct Vm Vm;
 
@@ -21,7 +22,8 @@ typedef struct VmNetwork {
         char tap[IFNAMSIZ];
         int tap_fd;
         bool filtered;            /* the filter knows it */
-        uint64_t heard;           /* packets to the TAP when it was put to sleep */
+        uint64_t heard;           /* packets to the TAP before it was to be put to sleep */
+        bool listening;           /* heard is from before vm_network_sleep() */
         bool asleep;              /* its routes lead to hero-wake, or are to */
 } VmNetwork;
 
@@ -59,9 +61,11 @@ void vm_network_adopt(Vm *vm, int tap_fd);
 /* To where they lead now. */
 int vm_network_set_routes(Vm *vm);
 
+/* It is to be put to sleep: what comes to its TAP from now on, or after since was read, is heard. */
+void vm_network_listen(Vm *vm, const LinkCounters *since);
 /* From here on packets for it are held, and wake it. */
 int vm_network_sleep(Vm *vm);
-/* Since then something came to its TAP: a packet that was on its way already. */
+/* Since then something came to its TAP: a packet that was on its way already, to which an answer may be owed. */
 bool vm_network_has_heard(Vm *vm);
 /* It runs: the packets go to it, first those that were held. */
 void vm_network_wake(Vm *vm);

@@ -98,7 +98,7 @@ def request(address, port, source=None):
 
 def race(method, name, address, port, first, last, step):
     """A request at each of those milliseconds after the VM was told to fall asleep. Each from a source of its own, of which
-    the host has 64: who wakes VMs often is slowed down."""
+    the host has 64: who wakes VMs often is slowed down. Each with the time it was sent at."""
     vm, result = VM(name), []
     for i, offset in enumerate(range(int(first), int(last) + 1, int(step))):
         vm.wait('running', 'suspended', 'hibernated')
@@ -108,11 +108,12 @@ def race(method, name, address, port, first, last, step):
         began = time.monotonic()
         while (time.monotonic() - began) * 1000 < offset:
             pass
+        sent = time.time()
         try:
             took = request(address, port, f'fd78:0:0:{i + 1:x}::1')
         except (OSError, AssertionError) as e:
             took = str(e)
-        result.append([offset, took, 'job' if vm.bus.answer() else 'error'])
+        result.append([offset, took, 'job' if vm.bus.answer() else 'error', sent])
     return result
 
 
