@@ -6,6 +6,8 @@
 #include <stdio.h>
 
 #include "basic/string-util.h"
+#include "basic/time-util.h"
+#include "shared/audit-flood.h"
 #include "shared/catalog-ids.h"
 #include "shared/log.h"
 
@@ -90,7 +92,7 @@ void audit_message(const AuditEntry *e, char ret[static AUDIT_MESSAGE_SIZE]) {
         utf8_sanitize(ret);
 }
 
-void audit_log(const AuditEntry *e) {
+static void write_entry(const AuditEntry *e) {
         char message[AUDIT_MESSAGE_SIZE];
         const char *list[AUDIT_FIELDS_MAX];
         AuditFields fields;
@@ -101,4 +103,27 @@ void audit_log(const AuditEntry *e) {
                 list[i] = fields[i];
         audit_message(e, message);
         log_fields(isempty(e->error) ? LOG_INFO : LOG_NOTICE, CATALOG_AUDIT, list, n, message);
+}
+
+/* In the place of what is not told. */
+static void tell_missed(const AuditEntry *e, uint64_t missed, bool goes_on) {
+        char text[128];
+        AuditEntry several = { .road = e->road, .uid = e->uid, .subject = e->subject, .action = "several", .error = AUDIT_COUNTED,
+                               .text = text };
+
+        if (goes_on)
+                (void) snprintf(text, sizeof(text), "Too many calls of this caller came to nothing; from here on they are counted.");
+        else
+                (void) snprintf(text, sizeof(text), "%" PRIu64 " calls that came to nothing were not told one by one.", missed);
+        write_entry(&several);
+}
+
+void audit_log(const AuditEntry *e) {
+        uint64_t missed = 0;
+        bool told = isempty(e->error) || audit_flood_allows(e->uid, e->subject, now_usec(CLOCK_MONOTONIC), &missed);
+
+        if (missed > 0 && (told || missed == 1))
+                tell_missed(e, missed, !told);
+        if (told)
+                write_entry(e);
 }

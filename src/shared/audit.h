@@ -19,7 +19,7 @@ typedef struct AuditEntry {
         uint64_t duration;     /* µs from the call to its end, jobs included */
 } AuditEntry;
 
-/* Whatever the log level; to the journal with the fields below, else the sentence of audit_message() to stderr. */
+/* Of calls that came to nothing, a flood is counted: audit-flood.h. Whatever the log level; to the journal with the fields below, else the sentence of audit_message() to stderr. */
 void audit_log(const AuditEntry *e);
 
 #define AUDIT_FIELDS_MAX 10u
@@ -34,6 +34,7 @@ void audit_message(const AuditEntry *e, char ret[static AUDIT_MESSAGE_SIZE]);
 
 #define AUDIT_OK "ok"
 #define AUDIT_REFUSED "refused"
+#define AUDIT_COUNTED "Counted"
 
 /* What AUDIT_RESULT= says: "ok", "refused" when the caller may not, else the error's name without what it begins with. */
 const char *audit_result(const char *error);
