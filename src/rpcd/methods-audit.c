@@ -8,6 +8,7 @@
 #include "basic/string-util.h"
 #include "basic/strv.h"
 #include "basic/time-util.h"
+#include "rpcd/call-util.h"
 #include "rpcd/call.h"
 #include "rpcd/methods.h"
 #include "rpcd/replica.h"
@@ -18,10 +19,11 @@
 #define LIMIT_DEFAULT 100
 #define READ_TIMEOUT (30 * USEC_PER_SEC)
 #define CHILDREN_MAX 8u
+#define CHILDREN_USERS_MAX 6u /* of them of those who are no administrators, of whom each may have one */
 /* Of 1,000 entries, whose every field may be as long as it gets and of characters that JSON writes as six. */
 #define OUTPUT_MAX (16u << 20)
 
-static unsigned n_children;
+static Call *reading[CHILDREN_MAX];
 
 /* heroctl's names are those of the journal and its units those of the bus. */
 static json_t *entry_from(json_t *e) {
@@ -69,7 +71,9 @@ static void on_read(int status, const char *output, void *userdata) {
         Call *c = userdata;
         json_t *entries;
 
-        n_children--;
+        for (unsigned i = 0; i < CHILDREN_MAX; i++)
+                if (reading[i] == c)
+                        reading[i] = NULL;
         if (status == 0) {
                 entries = entries_from(output);
                 if (entries)
@@ -137,9 +141,27 @@ static int command_line(const Call *c, char ***ret) {
         return r;
 }
 
+/* Where c may be; NULL: nowhere now. */
+static Call **find_place(const Call *c) {
+        unsigned users = 0;
+        Call **free_place = NULL;
+
+        for (unsigned i = 0; i < CHILDREN_MAX; i++) {
+                if (!reading[i])
+                        free_place = reading + i;
+                else if (!reading[i]->caller->admin) {
+                        if (!c->caller->admin && caller_is_same(reading[i]->caller, c->caller))
+                                return NULL;
+                        users++;
+                }
+        }
+        return c->caller->admin || users < CHILDREN_USERS_MAX ? free_place : NULL;
+}
+
 void method_audit_query(Call *c) {
         const char *user = call_string(c, "user_id");
         _cleanup_strv_free_ char **argv = NULL;
+        Call **place;
         Child *child;
         int r;
 
@@ -147,8 +169,9 @@ void method_audit_query(Call *c) {
                 call_error(c, RPC_PERMISSION_DENIED, "PermissionDenied", "What was done to another user's VM is for administrators.");
                 return;
         }
-        if (n_children >= CHILDREN_MAX) {
-                fail(c, ERROR_LIMIT_EXCEEDED, "Others read the journal already, try again later.");
+        place = find_place(c);
+        if (!place) {
+                fail(c, ERROR_LIMIT_EXCEEDED, "You or too many others read the journal already, try again later.");
                 return;
         }
         r = command_line(c, &argv);
@@ -159,5 +182,5 @@ void method_audit_query(Call *c) {
                 return;
         }
         child_set_output_max(child, OUTPUT_MAX);
-        n_children++;
+        *place = c;
 }

@@ -228,6 +228,10 @@ bool replica_is_ready(const Replica *r) {
         return r->ready;
 }
 
+void replica_need(Replica *r) {
+        object_mirror_need(r->mirror);
+}
+
 unsigned replica_n_vms(const Replica *r) {
         return (unsigned) HASH_CNT(hh_path, r->by_path);
 }

@@ -26,6 +26,8 @@ int replica_new(Rpcd *d, Replica **ret);
 Replica *replica_free(Replica *r);
 
 bool replica_is_ready(const Replica *r);
+/* A call waits: hero-computed is started where it was stopped. */
+void replica_need(Replica *r);
 unsigned replica_n_vms(const Replica *r);
 
 /* By id or name; by user; by object. NULL: there is none. Valid until the loop runs. */

@@ -179,6 +179,11 @@ static int ask(ObjectMirror *m) {
         return r;
 }
 
+void object_mirror_need(ObjectMirror *m) {
+        if (!m->synced && !m->call && (!m->retry || sd_event_source_get_enabled(m->retry, NULL) <= 0))
+                (void) ask(m);
+}
+
 static int on_owner(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         const char *name, *before, *after;
         ObjectMirror *m = userdata;

@@ -24,5 +24,8 @@ typedef struct ObjectMirrorHandlers {
  * outlive it. */
 int object_mirror_new(sd_bus *bus, const char *service, const char *manager, const ObjectMirrorHandlers *handlers, void *userdata,
                       ObjectMirror **ret);
+/* Somebody wants what it has now: a service that was stopped is started. Nothing while it is asked, or about to be. */
+void object_mirror_need(ObjectMirror *m);
+
 ObjectMirror *object_mirror_free(ObjectMirror *m);
 DEFINE_TRIVIAL_CLEANUP_FUNC(ObjectMirror *, object_mirror_free);
