@@ -18,6 +18,11 @@
 
 /* What a uid is that has no name in this user namespace, and what daemons without rights are: "nobody", whose VM there is none. */
 #define UID_NOBODY 65534u
+/* Accounts of services: Debian Policy §9.2.2, which is the default of login.defs(5) and of systemd, too; and those that systemd makes
+ * up for DynamicUser= (https://systemd.io/UIDS-GIDS/). */
+#define UID_SYSTEM_MAX 999u
+#define UID_DYNAMIC_MIN 61184u
+#define UID_DYNAMIC_MAX 65519u
 
 #define WHY_BUSY "The user database does not answer quickly enough, try again later."
 #define WHY_MEMORY "Out of memory, try again later."
@@ -117,6 +122,10 @@ static bool peer_is_admin(const Peer *p, const Login *l) {
                                            admin_group_has_login(g, l);
 }
 
+static bool uid_may_have_vm(const Peer *p, uid_t uid) {
+        return p->auth->config->system_users || (uid > UID_SYSTEM_MAX && (uid < UID_DYNAMIC_MIN || uid > UID_DYNAMIC_MAX));
+}
+
 static int peer_set_caller(Peer *p, const char *user, bool admin, uint64_t until) {
         Caller *c = caller_new(p->credentials.uid, user, NULL, admin);
 
@@ -133,6 +142,7 @@ static int peer_look_up(Peer *p) {
         const uid_t uid = p->credentials.uid;
         LoginNames *logins = p->auth->logins;
         const Login *l;
+        bool admin;
         int r;
 
         if (uid == UID_INVALID || uid == UID_NOBODY)
@@ -149,7 +159,9 @@ static int peer_look_up(Peer *p) {
                 return r;
         if (!l || r == 0)
                 return 0;
-        return peer_set_caller(p, l->name, peer_is_admin(p, l), MIN2(l->until, admin_group_until(p->auth->group)));
+        admin = peer_is_admin(p, l);
+        return peer_set_caller(p, admin || uid_may_have_vm(p, uid) ? l->name : NULL, admin,
+                               MIN2(l->until, admin_group_until(p->auth->group)));
 }
 
 static uint64_t now(const Auth *a) {
@@ -321,6 +333,14 @@ Peer *peer_free(Peer *p) {
         caller_unref(p->caller);
         peer_credentials_done(&p->credentials);
         return mfree(p);
+}
+
+uid_t peer_uid(const Peer *p) {
+        return p->credentials.uid;
+}
+
+bool peer_is_administrator(const Peer *p) {
+        return p->caller && p->caller->admin;
 }
 
 int auth_identify(Auth *a, Peer *p, const char *authorization, auth_done_t done, void *userdata, AuthQuery **ret_query,

@@ -10,6 +10,7 @@
 #include "basic/alloc-util.h"
 #include "basic/time-util.h"
 #include "rpcd/connections.h"
+#include "rpcd/share.h"
 
 /* So many connections, and it is a flood, after which libc would keep what it was given. */
 #define FLOOD 256u
@@ -23,6 +24,7 @@ struct Connections {
         unsigned n, n_cut; /* those that were cut off are among n until their owner has noticed */
         unsigned n_most; /* since memory was given back the last time */
         uint64_t memory, answers;
+        Shares *shares;
 
         sd_event_source *timer;
         uint64_t timer_at; /* USEC_INFINITY: off */
@@ -139,7 +141,9 @@ int connections_new(sd_event *event, const RpcConfig *config, Connections **ret)
         s->timer_at = USEC_INFINITY;
         for (ConnectionPhase p = 0; p < _CONNECTION_PHASE_MAX; p++)
                 TAILQ_INIT(&s->queues[p]);
-        r = sd_event_add_time(event, &s->timer, CLOCK_MONOTONIC, USEC_INFINITY, 10 * USEC_PER_MSEC, on_timer, s);
+        r = shares_new(&s->shares);
+        if (r >= 0)
+                r = sd_event_add_time(event, &s->timer, CLOCK_MONOTONIC, USEC_INFINITY, 10 * USEC_PER_MSEC, on_timer, s);
         if (r >= 0)
                 r = sd_event_source_set_enabled(s->timer, SD_EVENT_OFF);
         if (r >= 0)
@@ -153,10 +157,11 @@ int connections_new(sd_event *event, const RpcConfig *config, Connections **ret)
 Connections *connections_free(Connections *s) {
         if (!s)
                 return NULL;
-        assert(s->n == 0);
+        assert(s->n == 0 && s->memory == 0 && s->answers == 0);
         sd_event_source_disable_unref(s->timer);
         sd_event_source_disable_unref(s->drained);
         sd_event_source_disable_unref(s->drain_timeout);
+        shares_free(s->shares);
         sd_event_unref(s->event);
         return mfree(s);
 }
@@ -165,10 +170,19 @@ static bool is_full(const Connections *s) {
         return s->draining || s->n - s->n_cut >= s->config->connections_max;
 }
 
-int connection_open(Connections *s, Connection *c, int fd) {
+int connection_open(Connections *s, Connection *c, int fd, uid_t uid) {
+        Share *share;
+
         if (is_full(s))
                 return -EUSERS;
-        *c = (Connection) { .connections = s, .fd = fd };
+        share = share_get(s->shares, uid);
+        if (!share)
+                return -ENOMEM;
+        if (!share_allows(share, share->n - 1, 1, s->config->connections_max)) {
+                share_put(share);
+                return -EUSERS;
+        }
+        *c = (Connection) { .connections = s, .fd = fd, .share = share };
         s->n++;
         s->n_most = MAX2(s->n_most, s->n);
         enqueue(c, CONNECTION_FRESH);
@@ -189,6 +203,7 @@ void connection_close(Connection *c) {
                 return;
         dequeue(c);
         c->connections = NULL;
+        c->share = share_put(c->share);
         s->n--;
         give_back(s);
         if (s->n == 0 && s->drained)
@@ -220,30 +235,41 @@ bool connections_make_room(Connections *s) {
         return true;
 }
 
-bool connections_take_memory(Connections *s, uint64_t size) {
-        if (size > CONNECTIONS_MEMORY_MAX - s->memory)
+bool connection_take_memory(Connection *c, uint64_t size) {
+        Connections *s = c->connections;
+
+        if (size > CONNECTIONS_MEMORY_MAX - s->memory || !share_allows(c->share, c->share->memory, size, CONNECTIONS_MEMORY_MAX))
                 return false;
         s->memory += size;
+        c->share->memory += size;
         return true;
 }
 
-void connections_give_memory(Connections *s, uint64_t size) {
-        assert(size <= s->memory);
-        s->memory -= size;
+void connection_give_memory(Connection *c, uint64_t size) {
+        if (size == 0)
+                return;
+        assert(size <= c->connections->memory && size <= c->share->memory);
+        c->connections->memory -= size;
+        c->share->memory -= size;
 }
 
-bool connections_take_answer(Connections *s, uint64_t size, bool admin) {
+bool connection_take_answer(Connection *c, uint64_t size, bool admin) {
         uint64_t max = admin ? CONNECTIONS_ANSWERS_MAX : CONNECTIONS_ANSWERS_MAX / 2;
+        Connections *s = c->connections;
 
-        if (s->answers > max || size > max - s->answers)
+        if (s->answers > max || size > max - s->answers || !share_allows(c->share, c->share->answers, size, max))
                 return false;
         s->answers += size;
+        c->share->answers += size;
         return true;
 }
 
-void connections_give_answer(Connections *s, uint64_t size) {
-        assert(size <= s->answers);
-        s->answers -= size;
+void connection_give_answer(Connection *c, uint64_t size) {
+        if (size == 0)
+                return;
+        assert(size <= c->connections->answers && size <= c->share->answers);
+        c->connections->answers -= size;
+        c->share->answers -= size;
 }
 
 int connections_drain(Connections *s, uint64_t usec, connections_drained_t done, void *userdata) {

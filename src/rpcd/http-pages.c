@@ -46,7 +46,16 @@ int page_openrpc(Rpcd *d, HttpExchange *e, HttpAnswer *a) {
         size_t size;
 
         text = openrpc_document(&size);
-        return text ? fill(a, "application/json", strndup(text, size)) : -ENOMEM;
+        if (!text)
+                return -ENOMEM;
+        *a = (HttpAnswer) {
+                .status = MHD_HTTP_OK,
+                .type = "application/json",
+                .body = (char *) text,
+                .constant = true,
+                .size = size,
+        };
+        return 1;
 }
 
 int page_status(Rpcd *d, HttpExchange *e, HttpAnswer *a) {

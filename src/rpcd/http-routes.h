@@ -10,7 +10,8 @@ typedef struct HttpExchange HttpExchange; /* http.c's */
 typedef struct HttpAnswer {
         unsigned status;
         const char *type;   /* a constant; NULL: there is no body */
-        char *body;         /* allocated */
+        char *body;         /* allocated, or: */
+        bool constant;      /* it is there as long as the process */
         size_t size;
         const char *header; /* one more, with its value; constants; or NULL */
         const char *value;

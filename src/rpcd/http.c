@@ -92,7 +92,7 @@ struct Http {
 
 static void drop_body(HttpExchange *e) {
         if (e->body)
-                connections_give_memory(e->listener->http->connections, e->allocated);
+                connection_give_memory(&e->connection, e->allocated);
         e->body = mfree(e->body);
         e->size = e->allocated = 0;
 }
@@ -106,15 +106,20 @@ static void abandon(HttpExchange *e) {
         e->slot = sd_bus_slot_unref(e->slot);
 }
 
+static void answer_free(HttpAnswer *a) {
+        if (!a->constant)
+                free(a->body);
+        *a = (HttpAnswer) {};
+}
+
 static void exchange_reset(HttpExchange *e) {
         abandon(e);
         drop_body(e);
         e->caller = caller_unref(e->caller);
         e->hangup = sd_event_source_disable_unref(e->hangup);
-        connections_give_answer(e->listener->http->connections, e->held);
+        connection_give_answer(&e->connection, e->held);
         e->held = 0;
-        free(e->answer.body);
-        e->answer = (HttpAnswer) {};
+        answer_free(&e->answer);
         e->route = NULL;
         e->refused = 0;
         e->refusal = NULL;
@@ -145,12 +150,26 @@ static void answer_error(HttpExchange *e, unsigned status, const char *sentence)
         answered(e);
 }
 
+/* Takes a over, unless too much of what was answered waits to be read. */
+static void answer_with(HttpExchange *e, HttpAnswer *a) {
+        size_t size = a->constant ? 0 : a->size;
+
+        if (!connection_take_answer(&e->connection, size, e->caller && e->caller->admin)) {
+                answer_free(a);
+                answer_error(e, MHD_HTTP_SERVICE_UNAVAILABLE, "Too many answers wait to be read; what was asked for is done.");
+                return;
+        }
+        e->held = size;
+        e->answer = *a;
+        answered(e);
+}
+
 static enum MHD_Result send_answer(HttpExchange *e) {
         HttpAnswer *a = &e->answer;
         struct MHD_Response *response;
         enum MHD_Result r = MHD_YES;
 
-        response = MHD_create_response_from_buffer(a->size, a->body, MHD_RESPMEM_MUST_FREE);
+        response = MHD_create_response_from_buffer(a->size, a->body, a->constant ? MHD_RESPMEM_PERSISTENT : MHD_RESPMEM_MUST_FREE);
         if (!response)
                 return MHD_NO;
         a->body = NULL;
@@ -200,8 +219,7 @@ void http_exchange_wait(HttpExchange *e, sd_bus_slot *slot) {
 
 void http_exchange_done(HttpExchange *e, HttpAnswer *a) {
         e->slot = sd_bus_slot_unref(e->slot);
-        e->answer = *a;
-        answered(e);
+        answer_with(e, a);
 }
 
 /* --- From a request to its answer ----------------------------------------------------------------------------------------- */
@@ -210,31 +228,25 @@ static void on_rpc_done(char *response, size_t size, void *userdata) {
         HttpExchange *e = userdata;
 
         e->request = NULL;
-        if (!connections_take_answer(e->listener->http->connections, size, e->caller && e->caller->admin)) {
-                free(response);
-                answer_error(e, MHD_HTTP_SERVICE_UNAVAILABLE, "Too many answers wait to be read; what was asked for is done.");
-                return;
-        }
-        e->held = size;
-        e->answer = response ? (HttpAnswer) {
-                .status = MHD_HTTP_OK,
-                .type = "application/json",
-                .body = response,
-                .size = size,
-        } : (HttpAnswer) { .status = MHD_HTTP_NO_CONTENT };
-        answered(e);
+        answer_with(e, &(HttpAnswer) {
+                               .status = response ? MHD_HTTP_OK : MHD_HTTP_NO_CONTENT,
+                               .type = response ? "application/json" : NULL,
+                               .body = response,
+                               .size = size,
+                       });
 }
 
 /* Who asks is known by now, where it matters. */
 static void perform(HttpExchange *e) {
         Rpcd *d = e->listener->http->rpcd;
         RpcRequest *request = NULL;
+        HttpAnswer page = {};
         int r;
 
         if (e->route->page) {
-                r = e->route->page(d, e, &e->answer);
+                r = e->route->page(d, e, &page);
                 if (r > 0)
-                        answered(e);
+                        answer_with(e, &page);
         } else {
                 r = rpc_handle(d, e->caller, "http", "", strempty(e->body), e->size, on_rpc_done, e, &request);
                 drop_body(e);
@@ -306,8 +318,13 @@ static void take_body(HttpExchange *e, const char *data, size_t size) {
         if (size > e->allocated - e->size) {
                 /* Exact for what comes in one piece, else by doubling. */
                 wanted = e->body ? MIN2(MAX2(2 * e->allocated, e->size + size), max) : size;
-                p = connections_take_memory(h->connections, wanted - e->allocated) ? realloc(e->body, wanted) : NULL;
+                if (!connection_take_memory(&e->connection, wanted - e->allocated)) {
+                        refuse(e, MHD_HTTP_SERVICE_UNAVAILABLE, "There is no memory for it now.");
+                        return;
+                }
+                p = realloc(e->body, wanted);
                 if (!p) {
+                        connection_give_memory(&e->connection, wanted - e->allocated);
                         refuse(e, MHD_HTTP_SERVICE_UNAVAILABLE, "There is no memory for it now.");
                         return;
                 }
@@ -489,9 +506,9 @@ static int exchange_new(Listener *l, int fd, HttpExchange **ret) {
                 return -ENOMEM;
         e->listener = l;
         TAILQ_INSERT_TAIL(&l->http->exchanges, e, entries);
-        r = connection_open(l->http->connections, &e->connection, fd);
+        r = peer_new(l->http->rpcd->auth, fd, &e->peer);
         if (r >= 0)
-                r = peer_new(l->http->rpcd->auth, fd, &e->peer);
+                r = connection_open(l->http->connections, &e->connection, fd, peer_uid(e->peer));
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(e);

@@ -114,7 +114,7 @@ static void update(LineConnection *c, bool progress) {
 
 static void output_free(LineConnection *c, Output *o) {
         TAILQ_REMOVE(&c->outputs, o, entries);
-        connections_give_answer(c->line->connections, o->size);
+        connection_give_answer(&c->connection, o->size);
         c->n_out -= o->size - o->sent;
         free(o->text);
         free(o);
@@ -165,14 +165,13 @@ static void answer(LineConnection *c, char *text, size_t size) {
                 n = send_text(c, text, size, 0);
         if (n == (ssize_t) size)
                 return;
-        /* Who asked for each is not kept: they share what is not for administrators alone. */
-        if (n < 0 || !connections_take_answer(c->line->connections, size, false)) {
+        if (n < 0 || !connection_take_answer(&c->connection, size, peer_is_administrator(c->peer))) {
                 c->broken = true;
                 return;
         }
         o = new0(Output, 1);
         if (!o) {
-                connections_give_answer(c->line->connections, size);
+                connection_give_answer(&c->connection, size);
                 c->broken = true;
                 return;
         }
@@ -197,7 +196,7 @@ static void request_free(LineRequest *q) {
         TAILQ_REMOVE(&c->requests, q, entries);
         c->n_requests--;
         if (q->text)
-                connections_give_memory(c->line->connections, q->size);
+                connection_give_memory(&c->connection, q->size);
         free(q->text);
         free(q);
 }
@@ -250,7 +249,7 @@ static void on_identified(int error, const char *why, Caller *caller, void *user
         size_t size = q->size;
 
         q->query = NULL;
-        connections_give_memory(q->connection->line->connections, size);
+        connection_give_memory(&q->connection->connection, size);
         if (error < 0 && error != -EACCES)
                 request_failed(q, NOT_IDENTIFIED);
         else
@@ -258,14 +257,14 @@ static void on_identified(int error, const char *why, Caller *caller, void *user
 }
 
 static int remember_text(LineRequest *q, const char *text, size_t size) {
-        Connections *s = q->connection->line->connections;
+        Connection *c = &q->connection->connection;
 
-        if (!connections_take_memory(s, size))
+        if (!connection_take_memory(c, size))
                 return -ENOMEM;
         q->text = memdup(text, size);
         q->size = size;
         if (!q->text)
-                connections_give_memory(s, size);
+                connection_give_memory(c, size);
         return q->text ? 0 : -ENOMEM;
 }
 
@@ -303,7 +302,7 @@ static bool is_blank(const char *text, size_t size) {
 }
 
 static void drop_input(LineConnection *c) {
-        connections_give_memory(c->line->connections, c->allocated);
+        connection_give_memory(&c->connection, c->allocated);
         c->in = mfree(c->in);
         c->n_in = c->allocated = c->scanned = 0;
 }
@@ -361,11 +360,11 @@ static int add_input(LineConnection *c, const char *data, size_t size) {
 
         if (size > c->allocated - c->n_in) {
                 wanted = c->in ? MAX2(2 * c->allocated, c->n_in + size) : size;
-                if (!connections_take_memory(c->line->connections, wanted - c->allocated))
+                if (!connection_take_memory(&c->connection, wanted - c->allocated))
                         return -ENOMEM;
                 p = realloc(c->in, wanted);
                 if (!p) {
-                        connections_give_memory(c->line->connections, wanted - c->allocated);
+                        connection_give_memory(&c->connection, wanted - c->allocated);
                         return -ENOMEM;
                 }
                 c->in = p;
@@ -449,10 +448,10 @@ static int connection_new(Line *l, int fd) {
         TAILQ_INIT(&c->requests);
         TAILQ_INIT(&c->outputs);
         TAILQ_INSERT_TAIL(&l->all, c, entries);
-        r = connection_open(l->connections, &c->connection, fd);
         c->connection.fd = fd;
+        r = peer_new(l->rpcd->auth, fd, &c->peer);
         if (r >= 0)
-                r = peer_new(l->rpcd->auth, fd, &c->peer);
+                r = connection_open(l->connections, &c->connection, fd, peer_uid(c->peer));
         if (r >= 0)
                 r = sd_event_add_io(l->rpcd->event, &c->io, fd, EPOLLIN, on_io, c);
         if (r < 0)

@@ -14,7 +14,8 @@
 
 typedef enum Kind {
         KIND_GROUP,
-        KIND_SWITCH, /* what cannot be read is yes: it is the stricter one */
+        KIND_SWITCH,     /* what cannot be read is yes: it is the stricter one */
+        KIND_PERMISSION, /* … is no */
         KIND_URL,
         KIND_WORD,
         KIND_COUNT,
@@ -34,6 +35,7 @@ typedef struct Key {
 
 static const Key keys[] = {
         KEY("Access", "AdminGroup", NULL, KIND_GROUP, admin_group, "hero-compute"),
+        KEY("Access", "SystemUsers", NULL, KIND_PERMISSION, system_users, "no"),
         KEY("OAuth", "Enable", "OAUTH_ENABLED", KIND_SWITCH, oauth_enable, "no"),
         KEY("OAuth", "Require", "OAUTH_REQUIRE_AUTH", KIND_SWITCH, oauth_require, "no"),
         KEY("OAuth", "JWKSURL", "OAUTH_JWKS_URL", KIND_URL, jwks_url, "http://localhost:3350/.well-known/jwks.json"),
@@ -105,6 +107,11 @@ static int assign_value(const Key *k, const char *value, void *p, char **ret_why
                 r = parse_boolean(value);
                 *(int *) p = r != 0;
                 return r < 0 ? why(ret_why, "Must be yes or no, and counts as yes.") : 0;
+
+        case KIND_PERMISSION:
+                r = parse_boolean(value);
+                *(int *) p = r > 0;
+                return r < 0 ? why(ret_why, "Must be yes or no, and counts as no.") : 0;
 
         case KIND_COUNT:
                 if (parse_uint(value, 1000000, &u) < 0 || u == 0)

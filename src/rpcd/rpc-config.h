@@ -2,7 +2,7 @@
 #pragma once
 
 /* rpc.conf(5), and the environment variables of hero_compute_manager, which the file goes over. Read at the start. What cannot be
- * read counts as the stricter thing: a switch is on, a name is NULL and fits nobody. */
+ * read counts as the stricter thing: a switch is on (SystemUsers= off), a name is NULL and fits nobody. */
 
 #include "basic/macro.h"
 #include "shared/conf-file.h"
@@ -10,6 +10,7 @@
 typedef struct RpcConfig {
         /* [Access] */
         char *admin_group;       /* "hero-compute"; NULL: root alone */
+        int system_users;        /* whether accounts of services may have a VM: no */
 
         /* [OAuth] */
         int oauth_enable;        /* OAUTH_ENABLED */

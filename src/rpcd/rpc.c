@@ -195,7 +195,7 @@ static bool own(const Call *c, const char *user) {
 
 static void refuse(Call *c) {
         if (!c->caller || (!c->caller->admin && !c->caller->user))
-                call_error(c, RPC_PERMISSION_DENIED, "PermissionDenied", "%s is for users who are known to this host.",
+                call_error(c, RPC_PERMISSION_DENIED, "PermissionDenied", "%s is for users who can log in to this host (SystemUsers= in rpc.conf: and for accounts of services).",
                            c->method->name);
         else
                 call_error(c, RPC_PERMISSION_DENIED, "PermissionDenied",
@@ -299,6 +299,7 @@ static void call_wait(Call *c) {
         }
         TAILQ_INSERT_TAIL(&waiting, c, waiting);
         n_waiting++;
+        replica_need(c->rpcd->replica);
 }
 
 void rpc_ready(Rpcd *d) {

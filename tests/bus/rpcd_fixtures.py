@@ -113,7 +113,9 @@ class Rpcd:
             s.listen(1024)
         self.log_path = self.directory / 'log'
         (self.directory / 'run').mkdir()
-        (self.directory / 'config').mkdir()
+        (self.directory / 'config/rpc.conf.d').mkdir(parents=True)
+        # SOMEBODY is no login user, and no other is on every Debian.
+        (self.directory / 'config/rpc.conf.d/50-users.conf').write_text('[Access]\nSystemUsers=yes\n')
         self.environment = {**bus.environment, 'HERO_LOG_TARGET': 'console', 'HERO_CONFIG_DIR': str(self.directory / 'config'),
                             'RUNTIME_DIRECTORY': str(self.directory / 'run'), **environment}
         self.start()

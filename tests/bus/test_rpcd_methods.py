@@ -131,9 +131,9 @@ def test_commands_are_bounded_for_a_vm(rpcd):
 
 
 def test_answers_that_nobody_reads_are_bounded(rpcd, own, call):
-    """12 MiB each, of which a user's share is 128."""
+    """12 MiB each, of which one user's share is 64."""
     command = sh('head -c 1048576 /dev/zero; head -c 1048576 /dev/zero >&2')
-    idle = [rpcd.client(SOMEBODY) for _ in range(10)]
+    idle = [rpcd.client(SOMEBODY) for _ in range(5)]
     for c in idle:
         c.send('vm.exec', vm_id='mine', command=command)
         assert select.select([c.connection.sock], [], [], 30)[0]

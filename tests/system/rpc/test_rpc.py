@@ -159,6 +159,19 @@ def test_a_restart_of_hero_computed_is_waited_for(rpc):
     assert rpc.send('{"jsonrpc":"2.0","id":1,"method":"vm.stop","params":{"vm_id":"web"}}')['result']['state'] == 'stopped'
 
 
+def test_a_stopped_hero_computed_is_started_by_a_call(rpc):
+    rpc.mock('web')
+    rpc.run(['systemctl', 'stop', 'hero-computed'])
+    assert rpc.send('{"jsonrpc":"2.0","id":1,"method":"vm.get","params":{"vm_id":"web"}}')['result']['name'] == 'web'
+    assert rpc.run(['systemctl', 'is-active', 'hero-computed']).out == 'active\n'
+
+
+def test_the_account_of_a_service_has_no_vm(rpc):
+    body = '{"jsonrpc":"2.0","id":1,"method":"user.provision","params":{"user_id":"games"}}'
+    error = rpc.send(body, user='games')['error']
+    assert error['data']['name'] == 'PermissionDenied' and 'SystemUsers=' in error['message']
+
+
 def test_one_socket_more_is_an_instance(rpc):
     path = '/root/hero/var/sockets/hero_compute_manager.sock'
     unit = 'hero-rpcd@' + rpc.run(['systemd-escape', '--path', path]).out.strip() + '.socket'

@@ -60,6 +60,7 @@ static int new_fixture(void **state) {
         assert_true(sd_event_new(&f->event) >= 0);
         assert_int_equal(rpc_config_defaults(&f->config), 0);
         assert_int_equal(free_and_strdup(&f->config.admin_group, GROUP_ADM), 0);
+        f->config.system_users = true; /* no other user is on every Debian */
         assert_int_equal(auth_new(f->event, &f->config, &f->auth), 0);
         *state = f;
         return 0;
@@ -255,6 +256,22 @@ static void without_the_group_there_are_no_other_administrators(void **state) {
         assert_caller(f, UID_DAEMON, "daemon", false);
 }
 
+static void an_account_of_a_service_owns_nothing_unless_it_may(void **state) {
+        Fixture *f = *state;
+
+        f->config.system_users = false;
+        connect_unix(f, &(Other) { .uid = UID_DAEMON, .gid = 1 });
+        assert_caller(f, UID_DAEMON, NULL, false);
+}
+
+static void an_account_of_a_service_may_be_an_administrator(void **state) {
+        Fixture *f = *state;
+
+        f->config.system_users = false;
+        connect_unix(f, &(Other) { .uid = UID_DAEMON, .gid = 1, .group = GID_ADM });
+        assert_caller(f, UID_DAEMON, "daemon", true);
+}
+
 static void a_uid_without_a_name_owns_nothing(void **state) {
         Fixture *f = *state;
 
@@ -415,6 +432,8 @@ int main(void) {
                 TEST(the_primary_group_counts),
                 TEST(without_the_group_there_are_no_other_administrators),
                 TEST(a_uid_without_a_name_owns_nothing),
+                TEST(an_account_of_a_service_owns_nothing_unless_it_may),
+                TEST(an_account_of_a_service_may_be_an_administrator),
                 TEST(the_overflow_uid_is_nobody),
                 TEST(over_tcp_the_kernel_tells_whose_the_other_end_is),
                 TEST(over_tcp_root_is_root),

@@ -62,7 +62,7 @@ static int teardown(void **state) {
 
 static void open_all(World *w) {
         for (unsigned i = 0; i < N; i++)
-                assert_int_equal(connection_open(w->all, &w->connections[i], w->ours[i]), 0);
+                assert_int_equal(connection_open(w->all, &w->connections[i], w->ours[i], 0), 0);
 }
 
 static void run_for(World *w, uint64_t usec) {
@@ -111,10 +111,10 @@ static void a_deadline_nearer_than_those_before_is_met(void **state) {
 static void one_that_was_cut_off_does_not_save_the_next(void **state) {
         World *w = *state;
 
-        assert_int_equal(connection_open(w->all, &w->connections[0], w->ours[0]), 0);
+        assert_int_equal(connection_open(w->all, &w->connections[0], w->ours[0], 0), 0);
         run_for(w, 2 * SHORT);
         assert_true(is_cut_off(w, 0));
-        assert_int_equal(connection_open(w->all, &w->connections[1], w->ours[1]), 0);
+        assert_int_equal(connection_open(w->all, &w->connections[1], w->ours[1], 0), 0);
         run_for(w, 2 * SHORT);
         assert_true(is_cut_off(w, 1));
 }
@@ -138,10 +138,10 @@ static void there_are_no_more_than_the_maximum(void **state) {
         Connection more = {};
 
         open_all(w);
-        assert_int_equal(connection_open(w->all, &more, -1), -EUSERS);
+        assert_int_equal(connection_open(w->all, &more, -1, 0), -EUSERS);
         connection_close(&more);
         connection_close(&w->connections[0]);
-        assert_int_equal(connection_open(w->all, &w->connections[0], w->ours[0]), 0);
+        assert_int_equal(connection_open(w->all, &w->connections[0], w->ours[0], 0), 0);
 }
 
 static void idle_ones_make_room(void **state) {
@@ -156,40 +156,69 @@ static void idle_ones_make_room(void **state) {
         assert_true(connections_make_room(w->all)); /* there is room now */
         assert_false(is_cut_off(w, 1));
         connection_close(&w->connections[2]);
-        assert_int_equal(connection_open(w->all, &w->connections[2], w->ours[2]), 0);
+        assert_int_equal(connection_open(w->all, &w->connections[2], w->ours[2], 0), 0);
         connection_set_phase(&w->connections[2], CONNECTION_REQUEST);
         assert_true(connections_make_room(w->all));
         assert_true(is_cut_off(w, 1));
         connection_close(&w->connections[1]);
-        assert_int_equal(connection_open(w->all, &w->connections[1], w->ours[1]), 0);
+        assert_int_equal(connection_open(w->all, &w->connections[1], w->ours[1], 0), 0);
         connection_set_phase(&w->connections[1], CONNECTION_ANSWER);
         assert_false(connections_make_room(w->all));
 }
 
 static void half_of_the_answers_are_for_administrators(void **state) {
         World *w = *state;
+        Connection *c = &w->connections[0];
 
-        assert_true(connections_take_answer(w->all, CONNECTIONS_ANSWERS_MAX / 2, false));
-        assert_false(connections_take_answer(w->all, 1, false));
-        assert_true(connections_take_answer(w->all, CONNECTIONS_ANSWERS_MAX / 2, true));
-        assert_false(connections_take_answer(w->all, 1, false));
-        assert_false(connections_take_answer(w->all, 1, true));
-        assert_false(connections_take_answer(w->all, UINT64_MAX, true));
-        connections_give_answer(w->all, CONNECTIONS_ANSWERS_MAX);
-        assert_true(connections_take_answer(w->all, 1, false));
-        connections_give_answer(w->all, 1);
+        open_all(w);
+        assert_true(connection_take_answer(c, CONNECTIONS_ANSWERS_MAX / 2, false));
+        assert_false(connection_take_answer(c, 1, false));
+        assert_true(connection_take_answer(c, CONNECTIONS_ANSWERS_MAX / 2, true));
+        assert_false(connection_take_answer(c, 1, false));
+        assert_false(connection_take_answer(c, 1, true));
+        assert_false(connection_take_answer(c, UINT64_MAX, true));
+        connection_give_answer(c, CONNECTIONS_ANSWERS_MAX);
+        assert_true(connection_take_answer(c, 1, false));
+        connection_give_answer(c, 1);
 }
 
 static void memory_is_bounded_for_all_together(void **state) {
         World *w = *state;
+        Connection *c = w->connections;
 
-        assert_true(connections_take_memory(w->all, CONNECTIONS_MEMORY_MAX - 1));
-        assert_false(connections_take_memory(w->all, 2));
-        assert_true(connections_take_memory(w->all, 1));
-        assert_false(connections_take_memory(w->all, 1));
-        connections_give_memory(w->all, CONNECTIONS_MEMORY_MAX);
-        assert_true(connections_take_memory(w->all, CONNECTIONS_MEMORY_MAX));
-        assert_false(connections_take_memory(w->all, UINT64_MAX));
+        open_all(w);
+        assert_true(connection_take_memory(&c[0], CONNECTIONS_MEMORY_MAX - 1));
+        assert_false(connection_take_memory(&c[1], 2));
+        assert_true(connection_take_memory(&c[1], 1));
+        assert_false(connection_take_memory(&c[2], 1));
+        connection_give_memory(&c[0], CONNECTIONS_MEMORY_MAX - 1);
+        connection_give_memory(&c[1], 1);
+        assert_true(connection_take_memory(&c[2], CONNECTIONS_MEMORY_MAX));
+        assert_false(connection_take_memory(&c[1], UINT64_MAX));
+        connection_give_memory(&c[2], CONNECTIONS_MEMORY_MAX);
+}
+
+static void one_user_has_at_most_half(void **state) {
+        World *w = *state;
+        Connection *alice = &w->connections[0], *too = &w->connections[1], *bob = &w->connections[2];
+
+        w->config.connections_max = 4;
+        assert_int_equal(connection_open(w->all, alice, w->ours[0], 1000), 0);
+        assert_int_equal(connection_open(w->all, too, w->ours[1], 1000), 0);
+        assert_int_equal(connection_open(w->all, bob, w->ours[2], 1000), -EUSERS);
+        assert_int_equal(connection_open(w->all, bob, w->ours[2], 1256), 0);
+        assert_true(connection_take_memory(alice, CONNECTIONS_MEMORY_MAX / 2 - 1));
+        assert_false(connection_take_memory(too, 2));
+        assert_true(connection_take_memory(bob, CONNECTIONS_MEMORY_MAX / 2));
+        connection_give_memory(alice, CONNECTIONS_MEMORY_MAX / 2 - 1);
+        connection_give_memory(bob, CONNECTIONS_MEMORY_MAX / 2);
+        assert_true(connection_take_answer(alice, CONNECTIONS_ANSWERS_MAX / 4, false));
+        assert_false(connection_take_answer(too, 1, false));
+        assert_true(connection_take_answer(bob, CONNECTIONS_ANSWERS_MAX / 4, false));
+        connection_give_answer(alice, CONNECTIONS_ANSWERS_MAX / 4);
+        connection_give_answer(bob, CONNECTIONS_ANSWERS_MAX / 4);
+        connection_close(too);
+        assert_int_equal(connection_open(w->all, too, w->ours[1], 1000), 0);
 }
 
 static void drained(void *userdata) {
@@ -251,6 +280,7 @@ int main(void) {
                 TEST(idle_ones_make_room),
                 TEST(memory_is_bounded_for_all_together),
                 TEST(half_of_the_answers_are_for_administrators),
+                TEST(one_user_has_at_most_half),
                 TEST(draining_ends_when_the_last_has_its_answer),
                 TEST(draining_does_not_wait_for_ever),
                 TEST(draining_of_nobody_ends_at_once),

@@ -74,6 +74,10 @@ int peer_new(Auth *a, int fd, Peer **ret) {
         return 0;
 }
 
+uid_t peer_uid(const Peer *p) {
+        return 0;
+}
+
 Peer *peer_free(Peer *p) {
         n_peers -= !!p;
         return mfree(p);
@@ -134,6 +138,9 @@ int rpc_handle(Rpcd *d, Caller *caller, const char *road, const char *namespace,
 void rpc_request_abandon(RpcRequest *q) {
         assert_ptr_equal(q, &the_request);
         n_abandoned++;
+}
+
+void replica_need(Replica *r) {
 }
 
 bool replica_is_ready(const Replica *r) {
@@ -202,7 +209,6 @@ static int teardown(void **state) {
         http_free(w->http);
         assert_int_equal(n_peers, 0);
         assert_int_equal(the_caller.n_ref, 1);
-        assert_true(connections_take_memory(w->connections, CONNECTIONS_MEMORY_MAX));
         connections_free(w->connections);
         sd_event_unref(w->rpcd.event);
         free(w);

@@ -73,6 +73,14 @@ int peer_new(Auth *a, int fd, Peer **ret) {
         return 0;
 }
 
+uid_t peer_uid(const Peer *p) {
+        return 0;
+}
+
+bool peer_is_administrator(const Peer *p) {
+        return false;
+}
+
 Peer *peer_free(Peer *p) {
         n_peers -= !!p;
         return mfree(p);
@@ -179,7 +187,6 @@ static int teardown(void **state) {
         line_free(w->line);
         assert_int_equal(n_peers, 0);
         assert_int_equal(the_caller.n_ref, 1);
-        assert_true(connections_take_memory(w->connections, CONNECTIONS_MEMORY_MAX));
         connections_free(w->connections);
         sd_event_unref(w->rpcd.event);
         free(w);

@@ -58,6 +58,7 @@ static int load(const char *const *environment) {
 static void without_files_the_defaults_hold(void **state) {
         assert_int_equal(load(NULL), 0);
         assert_string_equal(config.admin_group, "hero-compute");
+        assert_false(config.system_users);
         assert_false(config.oauth_enable);
         assert_false(config.oauth_require);
         assert_string_equal(config.jwks_url, "http://localhost:3350/.well-known/jwks.json");
@@ -147,13 +148,14 @@ static void what_cannot_be_read_never_opens_a_door(void **state) {
         assert_int_equal(load(environment), 2);
         assert_true(config.oauth_require);
         assert_true(config.oauth_enable);
-        write_file("rpc.conf", "[OAuth]\nEnable=perhaps\nJWKSURL=http://auth.example/\nIssuer=\033\n[Access]\nAdminGroup=0\n");
-        assert_int_equal(load(NULL), 4);
+        write_file("rpc.conf", "[OAuth]\nEnable=perhaps\nJWKSURL=http://auth.example/\nIssuer=\033\n[Access]\nSystemUsers=ys\nAdminGroup=0\n");
+        assert_int_equal(load(NULL), 5);
         assert_true(config.oauth_enable);
         assert_null(config.jwks_url);
         assert_null(config.issuer);
         assert_null(config.admin_group);
-        assert_non_null(strstr(last_problem, "rpc.conf:6: AdminGroup=0: Must be the name of a group."));
+        assert_false(config.system_users);
+        assert_non_null(strstr(last_problem, "rpc.conf:7: AdminGroup=0: Must be the name of a group."));
 }
 
 static void a_token_that_is_required_is_enabled_and_said_so(void **state) {
@@ -213,12 +215,13 @@ static void the_shipped_file_says_the_defaults(void **state) {
                         p[1] = ' ';
                         n_keys++;
                 }
-        assert_int_equal(n_keys, 12);
+        assert_int_equal(n_keys, 13);
         write_file("rpc.conf", text);
         if (load(NULL) != 0)
                 fail_msg("%s", last_problem);
         assert_int_equal(rpc_config_defaults(&d), 0);
         assert_string_equal(config.admin_group, d.admin_group);
+        assert_int_equal(config.system_users, d.system_users);
         assert_int_equal(config.oauth_enable, d.oauth_enable);
         assert_int_equal(config.oauth_require, d.oauth_require);
         assert_string_equal(config.jwks_url, d.jwks_url);
