@@ -57,7 +57,7 @@ def pytest_runtest_makereport(item, call):
     if not report.failed or not h:
         return
     for title, command in (('The host', f'exec 2>&1; {WHAT_HANGS}'),
-                           ('Its journal', 'journalctl --no-pager -o short-monotonic -n 150')):
+                           ('Its journal', 'journalctl --no-pager -o short-monotonic -n 60')):
         try:
             report.sections.append((title, h.run(command, check=False, timeout=20).out))
         except (subprocess.TimeoutExpired, OSError) as e:
