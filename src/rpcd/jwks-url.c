@@ -21,7 +21,7 @@ static bool is_loopback(const char *host) {
         return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
-/* Printable ASCII without what parsers of URLs understand differently; no password, it would be on a command line. */
+/* Printable ASCII without what parsers of URLs understand differently; no password, it would be in the journal. */
 static bool characters_are_plain(const char *url) {
         for (const char *p = url; *p; p++)
                 if (*p <= ' ' || *p > '~' || strchr("\"<>\\^`{|}@", *p))
@@ -40,7 +40,7 @@ bool jwks_url_is_valid(const char *url) {
         _cleanup_free_ char *authority = NULL, *host = NULL;
         size_t n;
 
-        if (!rest || !characters_are_plain(url))
+        if (!rest || strlen(url) > JWKS_URL_MAX || !characters_are_plain(url))
                 return false;
         authority = strndup(rest, strcspn(rest, "/?#"));
         if (!authority)

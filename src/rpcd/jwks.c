@@ -5,13 +5,8 @@
 #include "basic/alloc-util.h"
 #include "basic/string-util.h"
 #include "basic/time-util.h"
-#include "shared/child.h"
+#include "rpcd/jwks-client.h"
 #include "shared/log.h"
-#include "shared/program-path.h"
-
-#define PROGRAM "hero-jwks-fetch"
-/* It keeps the time limit itself. This is for one that cannot, and for its start on a busy host. */
-#define PATIENCE_USEC (5 * USEC_PER_SEC)
 
 struct Jwks {
         sd_event *event;
@@ -20,12 +15,12 @@ struct Jwks {
         jwks_done_t done;
         void *userdata;
 
-        JwkSet *keys;     /* NULL: never had any */
-        uint64_t fetched; /* CLOCK_BOOTTIME, as all here: time spent asleep counts */
-        uint64_t begun;   /* the last fetch … */
-        uint64_t ended;   /* … and its end; 0: there was none */
-        bool failed;      /* it did */
-        Child *child;     /* it is under way */
+        JwkSet *keys;       /* NULL: never had any */
+        uint64_t fetched;   /* CLOCK_BOOTTIME, as all here: time spent asleep counts */
+        uint64_t begun;     /* the last fetch … */
+        uint64_t ended;     /* … and its end; 0: there was none */
+        bool failed;        /* it did */
+        JwksClient *client; /* it is under way */
 };
 
 static uint64_t now(const Jwks *j) {
@@ -40,46 +35,13 @@ static void tell_failure(Jwks *j, const char *why) {
         j->failed = true;
 }
 
-static int describe_failure(int status, const char *output, char **ret) {
-        size_t n = strcspn(output, "\n");
-
-        if (status == -ETIME)
-                *ret = strdup(PROGRAM " took too long");
-        else if (status < 0)
-                *ret = strdup(strerror(-status));
-        else if (status >= 128)
-                *ret = strprintf(PROGRAM " was ended by signal %d", status - 128);
-        else
-                *ret = n > 0 ? strndup(output, n) : strdup(strerror(status));
-        if (*ret)
-                (void) utf8_sanitize(*ret);
-        return *ret ? 0 : -ENOMEM;
-}
-
-/* The child has seen what came over the net: it is not believed without a look. */
-static int read_keys(Jwks *j, int status, const char *output, JwkSet **ret) {
-        _cleanup_free_ char *why = NULL;
-        int r;
-
-        if (status != 0) {
-                (void) describe_failure(status, output, &why);
-                tell_failure(j, why ?: "out of memory");
-                return -EIO;
-        }
-        r = jwk_set_parse(output, strlen(output), ret);
-        if (r < 0)
-                tell_failure(j, PROGRAM " told no keys");
-        return r;
-}
-
-static void on_fetched(int status, const char *output, void *userdata) {
-        JwkSet *keys = NULL;
+static void on_answer(JwkSet *keys, const char *why, void *userdata) {
         bool changed = false;
         Jwks *j = userdata;
 
-        j->child = NULL;
+        j->client = NULL; /* frees itself */
         j->ended = now(j);
-        if (read_keys(j, status, output, &keys) >= 0) {
+        if (keys) {
                 changed = !j->keys || !jwk_set_equal(j->keys, keys);
                 if (changed || j->failed)
                         log_info("Keys for tokens fetched from %s: %zu.", j->url, jwk_set_size(keys));
@@ -88,29 +50,26 @@ static void on_fetched(int status, const char *output, void *userdata) {
                 /* As old as the question: the answer may be from the moment it was asked. */
                 j->fetched = j->begun;
                 j->failed = false;
-        }
+        } else
+                tell_failure(j, why);
         j->done(changed, j->userdata);
 }
 
 static void fetch(Jwks *j) {
-        _cleanup_free_ char *program = program_path(PROGRAM), *timeout = NULL;
         int r;
 
         j->begun = now(j);
-        timeout = strprintf("%" PRIu64, MAX2(j->options.timeout_usec / USEC_PER_MSEC, UINT64_C(1)));
-        r = program && timeout ? child_run(j->event, (char *[]) { program, j->url, timeout, NULL }, -EBADF,
-                                           j->options.timeout_usec + PATIENCE_USEC, on_fetched, j, &j->child) :
-                                 -ENOMEM;
+        r = jwks_client_new(j->event, j->url, j->options.timeout_usec, on_answer, j, &j->client);
         if (r >= 0)
                 return;
         j->ended = j->begun;
-        tell_failure(j, strerror(-r));
+        tell_failure(j, r == -ENOENT || r == -ECONNREFUSED ? "hero-jwks-fetch.socket is not started" : strerror(-r));
 }
 
-/* After it j->child says whether one is under way. The pause is from the last one's end: who waited for that one is told that it
+/* After it j->client says whether one is under way. The pause is from the last one's end: who waited for that one is told that it
  * failed, and not to wait for the next. */
 static void fetch_unless_just_now(Jwks *j) {
-        if (j->url && !j->child && (j->ended == 0 || now(j) - j->ended >= j->options.pause_usec))
+        if (j->url && !j->client && (j->ended == 0 || now(j) - j->ended >= j->options.pause_usec))
                 fetch(j);
 }
 
@@ -137,7 +96,7 @@ int jwks_new(sd_event *event, const char *url, const JwksOptions *o, jwks_done_t
 Jwks *jwks_free(Jwks *j) {
         if (!j)
                 return NULL;
-        child_free(j->child);
+        jwks_client_free(j->client);
         jwk_set_free(j->keys);
         sd_event_unref(j->event);
         free(j->url);
@@ -151,7 +110,7 @@ int jwks_need(Jwks *j, const JwkSet **ret) {
         /* A little early, so that nobody has to wait while tokens keep coming. */
         if (age >= lifetime - lifetime / 10)
                 fetch_unless_just_now(j);
-        if (age >= lifetime && j->child && (!j->failed || age >= j->options.keep_usec))
+        if (age >= lifetime && j->client && (!j->failed || age >= j->options.keep_usec))
                 return 0;
         if (age >= j->options.keep_usec)
                 return -ENOKEY;
@@ -161,5 +120,5 @@ int jwks_need(Jwks *j, const JwkSet **ret) {
 
 int jwks_refresh(Jwks *j) {
         fetch_unless_just_now(j);
-        return j->child ? 0 : -EAGAIN;
+        return j->client ? 0 : -EAGAIN;
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 /* The issuer's keys, fetched by HTTP when a token first wants them and kept for a while. Belongs to one sd-event loop and never
- * blocks it, nor speaks HTTP: that is done by a child, hero-jwks-fetch, one for each fetch (so SIGCHLD must be blocked). */
+ * blocks it, nor speaks HTTP: that is done by hero-jwks-fetch, of another user and with a unit of its own (jwks-protocol.h). */
 
 #include <systemd/sd-event.h>
 

@@ -10,7 +10,6 @@
 
 #define GROUP_NAME_MAX 32u
 #define WORD_MAX 255u
-#define URL_MAX 2048u
 
 typedef enum Kind {
         KIND_GROUP,
@@ -89,7 +88,7 @@ static int assign_string(const Key *k, const char *value, char **p, char **ret_w
         *p = mfree(*p);
         if (k->kind == KIND_GROUP && !group_name_is_valid(value))
                 return why(ret_why, "Must be the name of a group. Only root is an administrator until it is.");
-        if (k->kind == KIND_URL && (strlen(value) > URL_MAX || !jwks_url_is_valid(value)))
+        if (k->kind == KIND_URL && !jwks_url_is_valid(value))
                 return why(ret_why, "Must be an https:// URL, or an http:// URL of this host's loopback. No token is valid until it is.");
         if (k->kind == KIND_WORD && !word_is_valid(value))
                 return why(ret_why, "Must be a text of at most 255 bytes. No token is valid until it is.");

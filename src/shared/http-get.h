@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* One GET, for programs that do nothing else: a child of a daemon, because who answers may be anybody, and what parses his HTTP
- * needs none of the daemon's rights; and because libcurl comes with some twenty libraries. Not part of the library that daemons
- * link. Blocks. */
+/* One GET, for programs that do nothing else: not daemons, because who answers may be anybody, and what parses his HTTP needs none of
+ * their rights; and because libcurl comes with some twenty libraries. Not part of the library that daemons link. Blocks. */
 
 #include "basic/macro.h"
 

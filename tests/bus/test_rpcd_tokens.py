@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """hero-rpcd with bearer tokens: an issuer of our own, whose keys openssl makes, and requests over HTTP as anybody sends them."""
 
-import base64
-import hashlib
-import hmac
 import http.server
 import json
+import os
+import socket
 import subprocess
 import threading
 import time
@@ -14,35 +13,7 @@ import pytest
 
 from heroctl_fixtures import BUILD
 from rpcd_fixtures import SOMEBODY, Rpcd, UnixConnection, bus  # noqa: F401
-
-
-def encode(data):
-    return base64.urlsafe_b64encode(data).rstrip(b'=').decode()
-
-
-class Key:
-    def __init__(self, directory, kid):
-        self.kid, self.path = kid, directory / f'{kid}.pem'
-        subprocess.run(['openssl', 'genpkey', '-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048', '-out', self.path], check=True,
-                       capture_output=True)
-        modulus = subprocess.run(['openssl', 'rsa', '-in', self.path, '-noout', '-modulus'], check=True, capture_output=True, text=True)
-        self.n = bytes.fromhex(modulus.stdout.strip().removeprefix('Modulus='))
-
-    def public(self):
-        return {'kty': 'RSA', 'use': 'sig', 'kid': self.kid, 'n': encode(self.n), 'e': 'AQAB'}
-
-    def token(self, sub='carol', header=None, **claims):
-        head = {'alg': 'RS256', 'kid': self.kid, 'typ': 'JWT', **(header or {})}
-        body = {'iss': 'hero_auth', 'aud': 'hero-compute', 'sub': sub, 'exp': int(time.time()) + 300, **claims}
-        text = f'{encode(json.dumps(head).encode())}.{encode(json.dumps(body).encode())}'
-        return f'{text}.{encode(self.sign(text.encode(), head["alg"]))}'
-
-    def sign(self, text, algorithm):
-        if algorithm == 'HS256':
-            return hmac.digest(json.dumps(self.public()).encode(), text, hashlib.sha256)
-        if algorithm == 'none':
-            return b''
-        return subprocess.run(['openssl', 'dgst', '-sha256', '-sign', self.path], input=text, check=True, capture_output=True).stdout
+from token_key import Key
 
 
 class Issuer:
@@ -71,6 +42,31 @@ class Issuer:
         self.server.server_close()
 
 
+class Fetcher:
+    """hero-jwks-fetch.socket: one hero-jwks-fetch for each connection, which is its standard input and output."""
+
+    def __init__(self, path):
+        self.path = str(path)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.bind(self.path)
+        self.socket.listen()
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:  # closed
+                return
+            with connection:
+                subprocess.run([BUILD / 'src/rpcd/hero-jwks-fetch'], stdin=connection, stdout=connection, check=True, timeout=60)
+
+    def close(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+        os.unlink(self.path)
+
+
 @pytest.fixture
 def key(tmp_path):
     return Key(tmp_path, 'one')
@@ -84,11 +80,18 @@ def issuer(key):
 
 
 @pytest.fixture
-def start(bus, issuer):  # noqa: F811
+def fetcher(tmp_path):
+    f = Fetcher(tmp_path / 'jwks-fetch')
+    yield f
+    f.close()
+
+
+@pytest.fixture
+def start(bus, issuer, fetcher):  # noqa: F811
     started = []
 
     def start(**environment):
-        started.append(Rpcd(bus, HERO_LIBEXEC_DIR=str(BUILD / 'src/rpcd'), OAUTH_ENABLED='true', OAUTH_JWKS_URL=issuer.url, **environment))
+        started.append(Rpcd(bus, **{'HERO_JWKS_SOCKET': fetcher.path, 'OAUTH_ENABLED': 'true', 'OAUTH_JWKS_URL': issuer.url, **environment}))
         return started[-1]
 
     yield start
@@ -203,6 +206,13 @@ def test_without_keys_no_token_is_valid(start, key, issuer):
     refused(rpcd, f'Bearer {key.token()}', 'cannot be had')
     assert issuer.fetches == 1
     assert 'cannot be fetched' in rpcd.log()
+
+
+def test_without_a_fetcher_no_token_is_valid(start, key, issuer, tmp_path):
+    rpcd = start(HERO_JWKS_SOCKET=str(tmp_path / 'nothing'))
+    refused(rpcd, f'Bearer {key.token()}', 'cannot be had')
+    assert issuer.fetches == 0
+    assert 'hero-jwks-fetch.socket is not started' in rpcd.log()
 
 
 def test_variables_of_the_old_manager_are_told_their_place(start):

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* With the real hero-jwks-fetch, against a small issuer of our own in the same event loop, whose keys change, which stalls and goes
- * away as it is told. */
+/* With the real hero-jwks-fetch, started as PID 1 would, against a small issuer of our own in the same event loop, whose keys change,
+ * which stalls and goes away as it is told. And with one that lies. */
 
 #include <arpa/inet.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -20,6 +24,7 @@
 #include "basic/time-util.h"
 #include "rpcd/auth.h"
 #include "rpcd/tokens.h"
+#include "shared/program-path.h"
 #include "token-maker.h"
 
 #define LIMIT_USEC (30 * USEC_PER_SEC)
@@ -35,6 +40,14 @@ typedef struct Fixture {
         int fds[16];
         unsigned n_connections, n_fetches;
         char *answer; /* NULL: none, and the connection stays open */
+        /* hero-jwks-fetch.socket */
+        struct sockaddr_un address;
+        sd_event_source *fetcher;
+        pid_t pids[16];
+        int fetches[16];
+        unsigned n_pids, n_asked;
+        const char *lie; /* is said instead of starting it */
+        bool hang;       /* and nothing more, nor the end */
         /* What is tested */
         Tokens *tokens;
         unsigned n_retries;
@@ -97,6 +110,64 @@ static void issuer_stop(Fixture *f) {
         f->n_connections = 0;
 }
 
+static pid_t spawn_fetcher(int fd) {
+        _cleanup_free_ char *program = program_path("hero-jwks-fetch");
+        posix_spawn_file_actions_t actions;
+        pid_t pid;
+
+        posix_spawn_file_actions_init(&actions);
+        posix_spawn_file_actions_adddup2(&actions, fd, STDIN_FILENO);
+        posix_spawn_file_actions_adddup2(&actions, fd, STDOUT_FILENO);
+        assert_int_equal(posix_spawn(&pid, program, &actions, NULL, (char *[]) { program, NULL }, environ), 0);
+        posix_spawn_file_actions_destroy(&actions);
+        return pid;
+}
+
+static int on_fetch(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+        int c = accept4(fd, NULL, NULL, SOCK_CLOEXEC), large = 1 << 20;
+        Fixture *f = userdata;
+
+        assert_true(c >= 0);
+        assert_true(f->n_asked < ELEMENTSOF(f->fetches));
+        f->fetches[f->n_asked++] = c;
+        if (!f->lie) {
+                f->pids[f->n_pids++] = spawn_fetcher(c);
+                safe_close(c);
+                f->fetches[f->n_asked - 1] = -EBADF;
+        } else {
+                assert_int_equal(setsockopt(c, SOL_SOCKET, SO_SNDBUFFORCE, &large, sizeof(large)), 0);
+                assert_int_equal(send(c, f->lie, strlen(f->lie), MSG_NOSIGNAL | MSG_DONTWAIT), strlen(f->lie));
+                if (!f->hang)
+                        (void) shutdown(c, SHUT_RDWR);
+        }
+        return 0;
+}
+
+static void fetcher_start(Fixture *f) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        f->address = (struct sockaddr_un) { .sun_family = AF_UNIX };
+        (void) snprintf(f->address.sun_path, sizeof(f->address.sun_path), "/tmp/test-tokens-%d.sock", getpid());
+        (void) unlink(f->address.sun_path);
+        assert_true(fd >= 0);
+        assert_int_equal(bind(fd, (struct sockaddr *) &f->address, sizeof(f->address)), 0);
+        assert_int_equal(listen(fd, 16), 0);
+        assert_int_equal(setenv("HERO_JWKS_SOCKET", f->address.sun_path, 1), 0);
+        assert_true(sd_event_add_io(f->event, &f->fetcher, fd, EPOLLIN, on_fetch, f) >= 0);
+        assert_true(sd_event_source_set_io_fd_own(f->fetcher, true) >= 0);
+}
+
+static void fetcher_stop(Fixture *f) {
+        f->fetcher = sd_event_source_disable_unref(f->fetcher);
+        (void) unlink(f->address.sun_path);
+        close_many(f->fetches, f->n_asked);
+        for (unsigned i = 0; i < f->n_pids; i++) {
+                (void) kill(f->pids[i], SIGKILL);
+                assert_int_equal(waitpid(f->pids[i], NULL, 0), f->pids[i]);
+        }
+        f->n_asked = f->n_pids = 0;
+}
+
 static void set_body(Fixture *f, const char *body) {
         free(f->answer);
         f->answer = strprintf("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %zu\r\n\r\n%s", strlen(body), body);
@@ -123,6 +194,7 @@ static int new_fixture(void **state) {
         f->old = make_key("ES256", "old");
         f->new = make_key("ES256", "new");
         issuer_start(f);
+        fetcher_start(f);
         set_keys(f, (const json_t *[]) { f->old }, 1);
         free(f->config.jwks_url);
         f->config.jwks_url = strprintf("http://127.0.0.1:%d/jwks.json", f->port);
@@ -137,6 +209,7 @@ static int free_fixture(void **state) {
         caller_unref(f->caller);
         tokens_free(f->tokens);
         auth_free(f->auth);
+        fetcher_stop(f);
         issuer_stop(f);
         rpc_config_done(&f->config);
         json_decref(f->old);
@@ -418,6 +491,56 @@ static void a_place_elsewhere_is_not_asked(void **state) {
         assert_refused(f, identify(f, alice), "cannot be had");
 }
 
+static void a_fetcher_that_is_not_there_is_no_access(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *alice = token_of(f->old, "alice", 300);
+
+        fetcher_stop(f);
+        start(f, (JwksOptions) {});
+        assert_refused(f, identify_now(f, alice, 7), "cannot be had");
+        fetcher_start(f);
+        assert_refused(f, identify_now(f, alice, 7), "cannot be had"); /* it was tried a moment ago */
+        run_for(f, PAUSE);
+        assert_int_equal(identify(f, alice), 1);
+}
+
+static void what_a_fetcher_says_is_not_believed(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *alice = token_of(f->old, "alice", 300), *keys = key_set((const json_t *[]) { f->old }, 1),
+                            *bare = strprintf("%s\n", keys), *cut = strprintf("keys\n%.*s", (int) strlen(keys) - 1, keys),
+                            *both = strprintf("keys\n%s\n%s\n", keys, keys), *refusal = strprintf("error\nkeys\n%s\n", keys),
+                            *much = malloc((300u << 10) + 1), *honest = strprintf("keys\n%s\n", keys);
+        const char *lies[] = { "", "keys", "keys\n", "keys\n{}", "keys\n{\"keys\":[]}\n", "error ", "error \n", "error \xff\x1b[2J", "\n",
+                               bare, cut, both, refusal, much };
+
+        memset(much, ' ', 300u << 10);
+        memcpy(much, honest, strlen(honest));
+        much[300u << 10] = 0;
+        for (size_t i = 0; i < ELEMENTSOF(lies); i++) {
+                f->lie = lies[i];
+                start(f, (JwksOptions) {});
+                assert_refused(f, identify(f, alice), "cannot be had");
+                f->tokens = tokens_free(f->tokens);
+        }
+        assert_int_equal(f->n_asked, ELEMENTSOF(lies));
+        f->lie = honest;
+        start(f, (JwksOptions) {});
+        assert_int_equal(identify(f, alice), 1);
+        assert_int_equal(f->n_fetches, 0);
+}
+
+static void a_fetcher_that_hangs_is_left_alone(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *alice = token_of(f->old, "alice", 300), *keys = key_set((const json_t *[]) { f->old }, 1),
+                            *honest = strprintf("keys\n%s\n", keys);
+
+        /* An answer has an end. */
+        f->lie = honest;
+        f->hang = true;
+        start(f, (JwksOptions) { .timeout_usec = USEC_PER_MSEC });
+        assert_refused(f, identify(f, alice), "cannot be had");
+}
+
 static void a_silent_issuer_is_waited_for_no_longer_than_allowed(void **state) {
         Fixture *f = *state;
         _cleanup_free_ char *alice = token_of(f->old, "alice", 300);
@@ -526,6 +649,9 @@ int main(void) {
                 TEST(an_answer_without_end_is_cut),
                 TEST(without_a_place_for_keys_nobody_has_access),
                 TEST(a_place_elsewhere_is_not_asked),
+                TEST(a_fetcher_that_is_not_there_is_no_access),
+                TEST(what_a_fetcher_says_is_not_believed),
+                TEST(a_fetcher_that_hangs_is_left_alone),
                 TEST(a_silent_issuer_is_waited_for_no_longer_than_allowed),
                 TEST(old_keys_are_used_for_a_while_when_no_new_ones_are_to_be_had),
                 TEST(while_tokens_keep_coming_nobody_waits_for_fresh_keys),
