@@ -24,7 +24,7 @@ After=basic.target
 # Exposure as `systemd-analyze security` counts it, times ten. The daemon may make mount namespaces and change
 # ids and has the host's network to itself, which is most of what is left of it. Tighten when it gets better.
 THRESHOLDS = {'hero-computed.service': 38, 'hero-imaged.service': 15, 'hero-metricsd.service': 15, 'hero-image-fetch@.service': 20,
-              'hero-jwks-fetch@.service': 15, 'hero-rpcd.service': 16}
+              'hero-jwks-fetch@.service': 15, 'hero-rpcd.service': 12}
 
 
 def copy_runnable(units, directory):
