@@ -3,16 +3,40 @@
 
 import json
 import pathlib
+import subprocess
 import sys
 
 import pytest
 
-sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parent.parent)]
-from throwaway import wait_until  # noqa: E402
+HERE = pathlib.Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent / 'bus')]
+from throwaway import end, wait_until  # noqa: E402
+from token_key import Key  # noqa: E402
 import transcript  # noqa: E402
 
 TRANSCRIPTS = pathlib.Path(__file__).parent / 'transcripts'
 SOCKET = '/run/hero-compute/rpc.sock'
+
+# Serves its argument and tells whose connection it was.
+ISSUER = '''
+import http.server, ssl, sys
+keys, certificate = sys.argv[1].encode(), sys.argv[2]
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        ends = [f'0100007F:{port:04X}' for port in (self.client_address[1], self.server.server_port)]
+        print(*(words[7] for words in map(str.split, open('/proc/net/tcp')) if words[1:3] == ends), flush=True)
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(keys)))
+        self.end_headers()
+        self.wfile.write(keys)
+server = http.server.HTTPServer(('127.0.0.1', 0), Handler)
+if certificate:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+'''
 
 # As they are in the README of hero_compute_manager.
 PROVISION = '''curl -X POST http://localhost:3760/rpc \\
@@ -183,3 +207,73 @@ def test_one_socket_more_is_an_instance(rpc):
     finally:
         rpc.run(['systemctl', 'stop', unit])
         rpc.run('rm -rf /root/hero; systemctl restart hero-rpcd.service', check=False)
+
+
+@pytest.fixture
+def issuer(rpc, tmp_path):
+    """Starts one with a key, whose tokens hero-rpcd then takes."""
+    key = Key(tmp_path, 'one')
+    authorities = '/etc/ssl/certs/ca-certificates.crt'
+    started = []
+
+    def trusted_certificate():
+        """The host's, for localhost; in one file with its private key."""
+        pem = tmp_path / 'localhost.pem'
+        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-noenc', '-subj', '/CN=localhost', '-addext',
+                        'subjectAltName=DNS:localhost', '-keyout', tmp_path / 'key', '-out', tmp_path / 'certificate'],
+                       check=True, capture_output=True)
+        pem.write_bytes((tmp_path / 'key').read_bytes() + (tmp_path / 'certificate').read_bytes())
+        rpc.run('cat >/run/issuer.pem && chown bob /run/issuer.pem && chmod 400 /run/issuer.pem', input=pem.read_text())
+        rpc.run(f'cp {authorities} /run/authorities && cat >>{authorities}', input=(tmp_path / 'certificate').read_text())
+        return '/run/issuer.pem'
+
+    def start(scheme):
+        certificate = trusted_certificate() if scheme == 'https' else ''
+        keys = json.dumps({'keys': [key.public()]})
+        started.append(rpc.popen(['/usr/bin/python3', '-c', ISSUER, keys, certificate], user='bob', text=True))
+        port = int(started[0].stdout.readline())
+        rpc.run('mkdir -p /etc/hero-compute/rpc.conf.d && cat >/etc/hero-compute/rpc.conf.d/50-issuer.conf',
+                input=f'[OAuth]\nEnable=yes\nJWKSURL={scheme}://localhost:{port}/keys\n')
+        rpc.run('systemctl reset-failed hero-rpcd.service; systemctl restart hero-rpcd.service')  # restarts in a row are no start limit
+        return started[0], key
+
+    yield start
+    for process in started:
+        end(process)
+    rpc.run(f'rm -f /etc/hero-compute/rpc.conf.d/50-issuer.conf /run/issuer.pem; '
+            f'test ! -e /run/authorities || {{ cat /run/authorities >{authorities}; rm /run/authorities; }}; '
+            f'systemctl start hero-jwks-fetch.socket; systemctl reset-failed hero-rpcd.service; systemctl restart hero-rpcd.service')
+
+
+def list_vms(rpc, token):
+    return rpc.send('{"jsonrpc":"2.0","id":1,"method":"vm.list"}',
+                    words=('--unix-socket', SOCKET, '-H', f'Authorization: Bearer {token}', 'http://localhost/rpc'))
+
+
+@pytest.mark.parametrize('scheme', ('http', 'https'))
+def test_the_keys_of_tokens_are_fetched_by_another_user_than_hero_rpcd(rpc, issuer, scheme):
+    rpc.heroctl('provision', 'alice', '--hypervisor', 'mock')
+    server, key = issuer(scheme)
+    cursor = rpc.cursor()
+    assert [v['name'] for v in list_vms(rpc, key.token('alice'))['result']] == ['alice']
+    assert list_vms(rpc, key.token('bob'))['result'] == []
+    assert server.stdout.readline() == rpc.run(['id', '-u', 'hero-jwks-fetch']).out
+    assert f'Keys for tokens fetched from {scheme}://localhost' in rpc.journal(cursor, '-u', 'hero-rpcd.service')
+    wait_until(lambda: rpc.run('systemctl list-units --all --no-legend "hero-jwks-fetch@*"').out == '', 'no fetch is left')
+    rpc.heroctl('deprovision', 'alice')
+
+
+def test_without_its_socket_there_are_no_keys_and_no_token_is_valid(rpc, issuer):
+    _, key = issuer('http')
+    cursor = rpc.cursor()
+    rpc.run(['systemctl', 'stop', 'hero-jwks-fetch.socket'])
+    assert 'cannot be had' in list_vms(rpc, key.token('alice'))['error']
+    assert 'hero-jwks-fetch.socket is not started' in rpc.journal(cursor, '-u', 'hero-rpcd.service')
+
+
+def test_nobody_but_hero_rpcd_has_keys_fetched(rpc):
+    script = "import socket; socket.socket(socket.AF_UNIX).connect('/run/hero-compute/jwks-fetch')"
+    for user in ('alice', 'hero-imaged', 'hero-image-fetch', 'hero-jwks-fetch', 'hero-metricsd'):
+        r = rpc.run(['setpriv', '--reuid', user, '--clear-groups', '/usr/bin/python3', '-c', script], check=False)
+        assert r.status != 0 and 'PermissionError' in r.err, (user, r)
+    rpc.run(['setpriv', '--reuid', 'hero-rpcd', '--clear-groups', '/usr/bin/python3', '-c', script])
