@@ -36,7 +36,7 @@ static int open_by_process(int root, const char *unit, unsigned pid) {
                 return -ENOMEM;
         r = read_full_file(AT_FDCWD, path, 16384, &text, NULL);
         if (r < 0)
-                return -ENOENT;
+                return r == -ESRCH ? -ENOENT : r;
         r = parse_proc_cgroup(text, unit, &cgroup);
         if (r < 0)
                 return r;

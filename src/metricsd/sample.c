@@ -9,6 +9,7 @@
 #include "basic/fd-util.h"
 #include "basic/string-util.h"
 #include "basic/time-util.h"
+#include "metricsd/cgroup-file.h"
 #include "metricsd/links.h"
 #include "shared/log.h"
 
@@ -45,13 +46,27 @@ const SamplerStatus *sampler_status(const Sampler *s) {
         return &s->status;
 }
 
-static void vm_down(Vm *vm) {
+/* It was not read. What it is counted from next time: nothing, or that reading. */
+static void forget_reading(Vm *vm, bool from_nothing) {
         cgroup_close(&vm->cgroup);
         vm->link = 0;
-        vm->sampled = vm->sampled_time = 0;
+        vm->sampled = 0;
         vm->usage = (Usage) {};
-        for (Counter i = 0; i < _COUNTER_MAX; i++)
-                vm->counters.v[i] = VALUE_UNKNOWN;
+        counters_unknown(&vm->counters);
+        vm->known = from_nothing;
+}
+
+/* There is nothing to be read of it: it does not run. Any other error says nothing about that. */
+static bool is_gone(int error) {
+        return error == -ENOENT || error == -ENODEV || error == -ESRCH;
+}
+
+static void on_unread(Vm *vm, int error) {
+        forget_reading(vm, is_gone(error));
+        if (is_gone(error))
+                vm->sampled_time = 0;
+        else
+                log_debug_errno(error, "Failed to read the cgroup of VM %s: %m", strna(vm->name));
 }
 
 /* Counters of a cgroup or link that was not there in the last pass began at 0 since. */
@@ -137,10 +152,7 @@ static void sample(Sampler *s, Vm *vm) {
 
         r = read_cgroup(s, vm, &before, &now);
         if (r < 0) {
-                if (r != -ENOENT && r != -ENODEV && r != -ESRCH)
-                        log_debug_errno(r, "Failed to read the cgroup of VM %s: %m", strna(vm->name));
-                vm_down(vm);
-                vm->known = true;
+                on_unread(vm, r);
                 return;
         }
         time = now_usec(CLOCK_BOOTTIME);

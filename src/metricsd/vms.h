@@ -24,10 +24,10 @@ typedef struct Vm {
         Cgroup cgroup;
         unsigned cgroup_pid;      /* the process it was found for */
         int link;                 /* index; 0: none */
-        bool known;               /* was there in the last pass: what begins now begins at nothing */
-        Counters counters;        /* of the last pass; unknown: it did not run */
-        uint64_t sampled;         /* when: CLOCK_BOOTTIME, 0: it did not run */
-        uint64_t sampled_time;    /* … and CLOCK_REALTIME */
+        bool known;               /* was looked at in the last pass, running or not: what begins now begins at nothing */
+        Counters counters;        /* of the last pass; unknown: it did not run, or was not read */
+        uint64_t sampled;         /* when: CLOCK_BOOTTIME, 0: as above */
+        uint64_t sampled_time;    /* the last reading, CLOCK_REALTIME; 0: it did not run */
         Usage usage;              /* since the pass before; span 0: there is none */
         TAILQ_ENTRY(Vm) vms;
         UT_hash_handle hh;
