@@ -19,6 +19,10 @@
 /* Longer than so many intervals without a pass (the host was asleep) is a gap, not a slow time. */
 #define GAP_INTERVALS 4
 
+/* Links are read for all VMs at once, but what they did counts for the time between readings of a VM's own. Where a pass is held up
+ * for longer than this part of the interval they are read again, else they would be told of a time that is not theirs. */
+#define LINKS_AGE_PART 50
+
 /* By how much the clock may go another way than time, and how long it must not, before what it calls old is deleted. */
 #define CLOCK_JUMP (10 * USEC_PER_SEC)
 #define CLOCK_STEADY (600 * USEC_PER_SEC)
@@ -33,6 +37,7 @@ struct Sampler {
         int cgroups;
         Links links;
         bool has_links, links_failed;
+        uint64_t links_time;      /* when they were read, CLOCK_BOOTTIME */
         SamplerStatus status;
 
         /* the pass under way */
@@ -194,9 +199,21 @@ static void end_pass(Sampler *s) {
         s->passed(s->userdata);
 }
 
+static void read_links(Sampler *s) {
+        int r = links_read(&s->links);
+
+        s->links_time = now_usec(CLOCK_BOOTTIME);
+        s->has_links = r >= 0;
+        if (r < 0 && !s->links_failed)
+                log_warning_errno(r, "Failed to read the counters of network links, going on without: %m");
+        s->links_failed = r < 0;
+}
+
 static int on_batch(sd_event_source *source, void *userdata) {
         Sampler *s = userdata;
 
+        if (now_usec(CLOCK_BOOTTIME) - s->links_time > s->interval / LINKS_AGE_PART)
+                read_links(s);
         for (unsigned i = 0; i < BATCH && s->next; i++) {
                 Vm *vm = s->next;
 
@@ -220,15 +237,6 @@ static bool clock_is_steady(Sampler *s) {
                 s->steady = s->begun;
         }
         return s->begun - s->steady >= CLOCK_STEADY;
-}
-
-static void read_links(Sampler *s) {
-        int r = links_read(&s->links);
-
-        s->has_links = r >= 0;
-        if (r < 0 && !s->links_failed)
-                log_warning_errno(r, "Failed to read the counters of network links, going on without: %m");
-        s->links_failed = r < 0;
 }
 
 static int begin_pass(Sampler *s) {

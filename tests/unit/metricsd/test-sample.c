@@ -6,10 +6,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -130,10 +132,48 @@ static void a_cgroup_that_is_gone_begins_at_nothing_when_it_is_back(void **state
         assert_int_equal(vm.usage.v[METRIC_CPU], 50000);
 }
 
+static void rates_of_a_late_pass_are_of_the_time_that_passed(void **state) {
+        uint64_t begin, passed;
+
+        used(0);
+        pass();
+        begin = vm.sampled;
+        (void) usleep(2 * INTERVAL);
+        used(100000);
+        pass();
+        passed = vm.sampled - begin;
+        assert_true(passed >= 2 * INTERVAL);
+        assert_int_equal(vm.usage.span, passed);
+        assert_int_equal(vm.usage.v[METRIC_CPU], 100000);
+}
+
+static void send_datagrams(unsigned n) {
+        const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        static const char data[1000];
+
+        for (unsigned i = 0; i < n; i++)
+                if (sendto(fd, data, sizeof(data), 0, (const struct sockaddr *) &address, sizeof(address)) < 0)
+                        skip(); /* without a loopback link that is up */
+}
+
+static void what_a_link_did_while_a_pass_was_held_up_belongs_to_its_time(void **state) {
+        pass();
+        begin_pass();
+        (void) usleep(INTERVAL);
+        send_datagrams(1000);
+        end_pass();
+        assert_true(vm.usage.span >= INTERVAL);
+        assert_true(vm.usage.v[METRIC_RECEIVE] >= 1000000);
+        assert_true(vm.usage.v[METRIC_TRANSMIT_PACKETS] >= 1000);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(what_fails_to_be_read_is_a_gap_and_no_new_beginning, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_cgroup_that_is_gone_begins_at_nothing_when_it_is_back, setup, teardown),
+                cmocka_unit_test_setup_teardown(rates_of_a_late_pass_are_of_the_time_that_passed, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_a_link_did_while_a_pass_was_held_up_belongs_to_its_time, setup, teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
