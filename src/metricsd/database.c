@@ -16,6 +16,12 @@
 #define SEEKS_MAX 100000u
 #define SECOND UINT64_C(1000)
 
+/* Passes follow each other within so much, or else the clock was set, or nothing was measured for long. */
+#define FOLLOWS_MAX (600 * SECOND)
+
+/* What is ahead of the clock by no more than this may be so because it was put right by a little. */
+#define AHEAD_MAX (60 * SECOND)
+
 static const struct {
         const char *table;
         uint64_t step, keep;
@@ -35,9 +41,10 @@ typedef struct Key {
 struct Database {
         sqlite3 *sqlite;
         uint64_t space_max, page_size;
-        sqlite3_stmt *begin, *commit, *rollback, *pages, *find_id, *find_name, *add_vm, *rename_vm, *touch_vms, *forget_vms, *insert;
-        sqlite3_stmt *seek[_TIER_MAX], *oldest[_TIER_MAX], *newest[_TIER_MAX], *prune[_TIER_MAX], *roll[_TIER_MAX];
-        uint64_t rolled[_TIER_MAX]; /* everything before it has been rolled up into the table */
+        sqlite3_stmt *begin, *commit, *rollback, *pages, *find_id, *find_name, *add_vm, *rename_vm, *touch_vms, *correct_vms, *forget_vms, *insert;
+        sqlite3_stmt *seek[_TIER_MAX], *oldest[_TIER_MAX], *newest[_TIER_MAX], *delete[_TIER_MAX], *roll[_TIER_MAX];
+        uint64_t last;              /* time of the last pass; 0: none since it was opened */
+        uint64_t rolled[_TIER_MAX]; /* of its time: everything before it has been rolled up into the table */
         Key *keys;
 };
 
@@ -211,9 +218,9 @@ static int prepare_tier(Database *d, Tier t, const char *names) {
         if (r >= 0)
                 r = prepare(d, d->oldest + t, "SELECT min(time) FROM %s", table);
         if (r >= 0)
-                r = prepare(d, d->newest + t, "SELECT max(time) FROM %s", table);
+                r = prepare(d, d->newest + t, "SELECT max(time) FROM %s WHERE time < ?", table);
         if (r >= 0)
-                r = prepare(d, d->prune + t, "DELETE FROM %s WHERE time < ?", table);
+                r = prepare(d, d->delete + t, "DELETE FROM %s WHERE time >= ? AND time < ?", table);
         if (r >= 0 && t > 0) {
                 _cleanup_free_ char *sums = for_columns(column_sums);
 
@@ -250,6 +257,8 @@ static int prepare_all(Database *d) {
         if (r >= 0)
                 r = prepare(d, &d->touch_vms, "UPDATE vms SET seen = ? WHERE key IN (SELECT DISTINCT vm FROM fine WHERE time >= ?)");
         if (r >= 0)
+                r = prepare(d, &d->correct_vms, "UPDATE vms SET seen = ?1 WHERE seen > ?1");
+        if (r >= 0)
                 r = prepare(d, &d->forget_vms, "DELETE FROM vms WHERE seen < ?");
         if (r >= 0)
                 r = prepare(d, &d->insert, "INSERT OR REPLACE INTO fine (time, vm, span%s) VALUES (?, ?, ?%s)", names, holes);
@@ -258,16 +267,19 @@ static int prepare_all(Database *d) {
         return r;
 }
 
-/* Where roll-ups stopped the last time. */
-static int find_rolled(Database *d) {
-        int r = 0;
+/* Where roll-ups stopped, of those before time: what a clock that was ahead left does not count. A jump may have ended the last one
+ * early; it counts where what it was made of is not there any more. */
+static int find_rolled(Database *d, Tier t, uint64_t time, uint64_t *ret) {
+        uint64_t newest, oldest;
+        int r;
 
-        for (Tier t = 1; r >= 0 && t < _TIER_MAX; t++) {
-                uint64_t newest;
-
-                r = get_value(d->newest[t], &newest);
-                d->rolled[t] = r > 0 ? newest + tiers[t].step : 0;
-        }
+        *ret = 0;
+        bind(d->newest[t], 1, time);
+        r = get_value(d->newest[t], &newest);
+        if (r <= 0)
+                return r;
+        r = get_value(d->oldest[t - 1], &oldest);
+        *ret = r > 0 && oldest <= newest ? newest : newest + tiers[t].step;
         return r < 0 ? r : 0;
 }
 
@@ -306,8 +318,6 @@ int database_open(const char *path, uint64_t space_max, Database **ret) {
                 r = read_page_size(d);
         if (r >= 0)
                 r = prepare_all(d);
-        if (r >= 0)
-                r = find_rolled(d);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(d);
@@ -413,9 +423,10 @@ static int insert_row(Database *d, uint64_t time, const PassRow *row) {
         return step(d->insert);
 }
 
-static int delete_before(Database *d, Tier t, uint64_t time) {
-        bind(d->prune[t], 1, time);
-        return step(d->prune[t]);
+static int delete_between(Database *d, Tier t, uint64_t from, uint64_t to) {
+        bind(d->delete[t], 1, from);
+        bind(d->delete[t], 2, to);
+        return step(d->delete[t]);
 }
 
 /* The oldest eighth of each table, where the pages in use take more than they may. */
@@ -430,14 +441,27 @@ static int shrink(Database *d) {
                 uint64_t oldest, newest;
 
                 r = get_value(d->oldest[t], &oldest);
+                bind(d->newest[t], 1, UINT64_MAX);
                 if (r > 0)
                         r = get_value(d->newest[t], &newest);
                 if (r > 0)
-                        r = delete_before(d, t, oldest + MAX2((newest - oldest) / 8, UINT64_C(1)));
+                        r = delete_between(d, t, 0, oldest + MAX2((newest - oldest) / 8, UINT64_C(1)));
                 if (r < 0)
                         return r;
         }
         return 0;
+}
+
+/* What a clock that was ahead wrote: it would wait for its time, and then be taken for true. */
+static int delete_ahead(Database *d, uint64_t now) {
+        int r = 0;
+
+        for (Tier t = 0; r >= 0 && t < _TIER_MAX; t++)
+                r = delete_between(d, t, now + AHEAD_MAX, UINT64_MAX);
+        if (r < 0)
+                return r;
+        bind(d->correct_vms, 1, now);
+        return step(d->correct_vms);
 }
 
 static int prune(Database *d, uint64_t now, bool hour) {
@@ -445,7 +469,7 @@ static int prune(Database *d, uint64_t now, bool hour) {
 
         for (Tier t = 0; r >= 0 && t < _TIER_MAX; t++)
                 if (now > tiers[t].keep)
-                        r = delete_before(d, t, now - tiers[t].keep);
+                        r = delete_between(d, t, 0, now - tiers[t].keep);
         if (r < 0 || !hour || now <= tiers[TIER_HOURS].keep)
                 return r;
         bind(d->forget_vms, 1, now - tiers[TIER_HOURS].keep - tiers[TIER_HOURS].step);
@@ -454,29 +478,36 @@ static int prune(Database *d, uint64_t now, bool hour) {
         return r;
 }
 
-static int roll(Database *d, Tier t, uint64_t end) {
+/* Instead of what is there of that time, which the clock came by before. */
+static int roll(Database *d, Tier t, uint64_t from, uint64_t to) {
         int r;
 
-        bind(d->roll[t], 1, d->rolled[t]);
-        bind(d->roll[t], 2, end);
-        r = step(d->roll[t]);
-        return r < 0 ? r : 1;
+        r = delete_between(d, t, from, to);
+        if (r < 0)
+                return r;
+        bind(d->roll[t], 1, from);
+        bind(d->roll[t], 2, to);
+        return step(d->roll[t]);
 }
 
-/* What ended before time. A clock that was put back rolls up again what it comes by again. */
+/* What ended before time; the greatest tier in which that is something. When passes do not follow each other it goes on where it
+ * stopped at that time: a clock that was put back rolls up again what it comes by again, and nothing of what it went over in a jump. */
 static int roll_up(Database *d, uint64_t time, uint64_t rolled[static _TIER_MAX]) {
+        bool follows = d->last > 0 && time >= d->last && time - d->last <= FOLLOWS_MAX;
         int r = 0, changed = 0;
 
         for (Tier t = 1; t < _TIER_MAX; t++) {
-                uint64_t end = time - time % tiers[t].step;
+                uint64_t end = time - time % tiers[t].step, from = d->rolled[t];
 
                 rolled[t] = end;
-                if (end <= d->rolled[t])
-                        continue;
-                r = roll(d, t, end);
+                if (!follows)
+                        r = find_rolled(d, t, end, &from);
+                if (r >= 0 && from < end) {
+                        r = roll(d, t, from, end);
+                        changed = (int) t;
+                }
                 if (r < 0)
                         return r;
-                changed = (int) t;
         }
         return changed;
 }
@@ -487,10 +518,21 @@ static int touch_vms(Database *d, uint64_t time) {
         return step(d->touch_vms);
 }
 
+/* What a clock that was ahead left in the time of the pass: it was not then. */
+static int supersede(Database *d, const Pass *pass) {
+        uint64_t span = 0;
+
+        for (size_t i = 0; i < pass->n; i++)
+                span = MAX2(span, pass->rows[i].usage.span);
+        return delete_between(d, TIER_FINE, pass->time + 1, pass->time + span / USEC_PER_MSEC);
+}
+
 static int write_rows(Database *d, const Pass *pass, uint64_t rolled[static _TIER_MAX]) {
         int r, changed;
 
         r = step(d->begin);
+        if (r >= 0)
+                r = supersede(d, pass);
         for (size_t i = 0; r >= 0 && i < pass->n; i++)
                 r = insert_row(d, pass->time, pass->rows + i);
         if (r >= 0)
@@ -502,6 +544,8 @@ static int write_rows(Database *d, const Pass *pass, uint64_t rolled[static _TIE
                 r = touch_vms(d, pass->time);
         if (r >= 0 && changed && pass->prune)
                 r = prune(d, pass->time, changed == TIER_HOURS);
+        if (r >= 0 && changed && pass->settled)
+                r = delete_ahead(d, pass->time);
         if (r >= 0 && changed)
                 r = shrink(d);
         return r < 0 ? r : step(d->commit);
@@ -519,6 +563,7 @@ int database_write(Database *d, const Pass *pass) {
                 return r;
         }
         memcpy(d->rolled, rolled, sizeof(rolled));
+        d->last = pass->time;
         return 0;
 }
 
@@ -586,12 +631,14 @@ static int query_tier(Database *d, Tier t, int64_t key, uint64_t from, uint64_t 
 /* Up to where the table speaks for the VMs, as finer ones do not reach back any further; of the one that is wanted: as far as it is
  * rolled up. */
 static int tier_end(Database *d, Tier t, Tier wanted, uint64_t to, uint64_t *ret) {
-        uint64_t oldest;
-        int r;
+        uint64_t oldest, rolled = d->rolled[t];
+        int r = 0;
 
-        *ret = t == TIER_FINE ? to : MIN2(to, d->rolled[t]);
-        if (t <= wanted)
-                return 0;
+        if (d->last == 0 && t > TIER_FINE)
+                r = find_rolled(d, t, to, &rolled);
+        *ret = t == TIER_FINE ? to : MIN2(to, rolled);
+        if (r < 0 || t <= wanted)
+                return r;
         r = get_value(d->oldest[t - 1], &oldest);
         if (r > 0) {
                 oldest += tiers[t].step - 1;

@@ -25,6 +25,7 @@ typedef struct PassRow {
 typedef struct Pass {
         uint64_t time;  /* when what the rows cover began */
         bool prune;     /* the clock can be trusted to say what is old */
+        bool settled;   /* … and that what lies ahead of it was written by a wrong one */
         size_t n, n_allocated;
         PassRow *rows;
 } Pass;

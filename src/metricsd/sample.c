@@ -23,9 +23,11 @@
  * for longer than this part of the interval they are read again, else they would be told of a time that is not theirs. */
 #define LINKS_AGE_PART 50
 
-/* By how much the clock may go another way than time, and how long it must not, before what it calls old is deleted. */
+/* By how much the clock may go another way than time, and how long it must not, before what it calls old is deleted; and, for a host
+ * that starts with a clock of long ago would lose all it has, before what lies ahead of it is. */
 #define CLOCK_JUMP (10 * USEC_PER_SEC)
 #define CLOCK_STEADY (600 * USEC_PER_SEC)
+#define CLOCK_SETTLED (86400 * USEC_PER_SEC)
 
 struct Sampler {
         Vms *vms;
@@ -225,8 +227,8 @@ static int on_batch(sd_event_source *source, void *userdata) {
         return 0;
 }
 
-/* A clock that was just set may be set back. Until it has kept its pace for a while nothing is old by it. */
-static bool clock_is_steady(Sampler *s) {
+/* A clock that was just set may be set back. Until it has kept its pace for a while, which is what is told, nothing is old by it. */
+static uint64_t clock_is_steady_for(Sampler *s) {
         uint64_t offset = now_usec(CLOCK_REALTIME) - s->begun;
         uint64_t jump = offset > s->offset ? offset - s->offset : s->offset - offset;
 
@@ -236,11 +238,11 @@ static bool clock_is_steady(Sampler *s) {
                 s->offset = offset;
                 s->steady = s->begun;
         }
-        return s->begun - s->steady >= CLOCK_STEADY;
+        return s->begun - s->steady;
 }
 
 static int begin_pass(Sampler *s) {
-        uint64_t covered;
+        uint64_t covered, steady;
 
         s->pass = new0(Pass, 1);
         if (!s->pass)
@@ -248,7 +250,9 @@ static int begin_pass(Sampler *s) {
         s->begun = now_usec(CLOCK_BOOTTIME);
         covered = s->before > 0 ? s->begun - s->before : s->interval;
         s->pass->time = (now_usec(CLOCK_REALTIME) - covered) / USEC_PER_MSEC;
-        s->pass->prune = clock_is_steady(s);
+        steady = clock_is_steady_for(s);
+        s->pass->prune = steady >= CLOCK_STEADY;
+        s->pass->settled = steady >= CLOCK_SETTLED;
         read_links(s);
         s->next = TAILQ_FIRST(&s->vms->list);
         return sd_event_source_set_enabled(s->batch, SD_EVENT_ON);

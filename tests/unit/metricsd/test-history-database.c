@@ -22,6 +22,7 @@
 #define T0 (UINT64_C(1795000000) * SECOND / DAY * DAY) /* a midnight */
 
 static Database *d;
+static bool settled; /* the clock of passes to come */
 
 static int setup(void **state) {
         return database_open(NULL, UINT64_C(1) << 30, &d);
@@ -29,13 +30,14 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
         d = database_free(d);
+        settled = false;
         return 0;
 }
 
 /* A pass of one VM: cpu of its time in percent, and memory. */
 static int write_one(Database *db, const char *id, uint64_t time, uint64_t span, uint64_t percent, uint64_t memory, bool prune) {
         PassRow row = { .usage.span = span * 1000 };
-        Pass p = { .time = time, .prune = prune, .n = 1, .rows = &row };
+        Pass p = { .time = time, .prune = prune, .settled = settled, .n = 1, .rows = &row };
 
         (void) snprintf(row.id, sizeof(row.id), "%s", id);
         (void) snprintf(row.name, sizeof(row.name), "name-%s", id);
@@ -155,6 +157,112 @@ static void a_clock_set_back_goes_over_the_same_time_again(void **state) {
         points_done(&p);
 }
 
+static void what_a_clock_ahead_wrote_is_replaced_where_time_comes_by_it(void **state) {
+        Points p;
+
+        fill("a", T0, T0 + HOUR, true);
+        for (uint64_t t = T0 + 2 * HOUR + 2 * SECOND; t < T0 + 2 * HOUR + 600 * SECOND; t += 5 * SECOND) {
+                assert_int_equal(write_one(d, "a", t, 5 * SECOND, 90, 9999, false), 0);
+                assert_int_equal(write_one(d, "b", t + 1, 5 * SECOND, 90, 9999, false), 0);
+        }
+        fill("a", T0 + HOUR, T0 + 3 * HOUR, true);
+        for (unsigned step = 0; step < 2; step++) {
+                p = ask("a", T0, T0 + DAY, step == 0 ? 60 * SECOND : HOUR);
+                assert_int_equal(p.n, step == 0 ? 180 : 3);
+                for (size_t i = 0; i < p.n; i++) {
+                        assert_int_equal(p.points[i].usage.v[METRIC_MEMORY_MAX], 1055);
+                        assert_int_equal(percent(p.points + i), step == 1 ? 30 : i % 2 == 0 ? 20 : 40);
+                }
+                points_done(&p);
+                p = ask("b", T0, T0 + DAY, step == 0 ? 60 * SECOND : HOUR);
+                assert_int_equal(p.n, 0);
+                points_done(&p);
+        }
+}
+
+static void what_a_clock_ahead_wrote_is_deleted_when_the_clock_has_settled(void **state) {
+        Points p;
+
+        fill("a", T0, T0 + HOUR, true);
+        fill("a", T0 + 50 * DAY, T0 + 50 * DAY + HOUR + 65 * SECOND, false);
+        fill("a", T0 + HOUR, T0 + 2 * HOUR, true);
+        p = ask("a", T0 + 49 * DAY, T0 + 51 * DAY, 60 * SECOND);
+        assert_true(p.n > 60); /* or is it the true time, that will be back? */
+        points_done(&p);
+        settled = true;
+        fill("a", T0 + 2 * HOUR, T0 + 2 * HOUR + 65 * SECOND, true);
+        for (unsigned step = 0; step < 3; step++) {
+                p = ask("a", T0 + 3 * HOUR, T0 + 51 * DAY, step == 0 ? SECOND : step == 1 ? 60 * SECOND : HOUR);
+                assert_int_equal(p.n, 0);
+                points_done(&p);
+        }
+        p = ask("a", T0, T0 + 51 * DAY, 60 * SECOND);
+        assert_int_equal(p.n, 122);
+        points_done(&p);
+}
+
+static void a_name_is_of_the_vm_seen_last_by_a_clock_that_has_settled(void **state) {
+        PassRow row = { .id = "first", .name = "web", .usage.span = 5000000 };
+        Pass pass = { .time = T0 + 50 * DAY, .n = 1, .rows = &row };
+        char id[VM_ID_MAX];
+
+        assert_int_equal(database_write(d, &pass), 0);
+        assert_int_equal(write_one(d, "other", T0 + 50 * DAY + 2 * HOUR, 5000, 1, 1, true), 0);
+        assert_int_equal(write_one(d, "other", T0 + 50 * DAY + 3 * HOUR, 5000, 1, 1, true), 0);
+        (void) snprintf(row.id, sizeof(row.id), "second");
+        pass.prune = pass.settled = true;
+        for (pass.time = T0; pass.time < T0 + 2 * HOUR; pass.time += 60 * SECOND)
+                assert_int_equal(database_write(d, &pass), 0);
+        assert_int_equal(database_find(d, "web", id), 0);
+        assert_string_equal(id, "second");
+}
+
+static void roll_ups_go_on_after_a_clock_ahead_and_a_restart(void **state) {
+        char path[] = "/tmp/test-history-XXXXXX";
+        Points p;
+
+        assert_non_null(mkdtemp(path));
+        assert_int_equal(chdir(path), 0);
+        assert_int_equal(database_open("history.db", UINT64_C(1) << 30, &d), 0);
+        fill("a", T0, T0 + HOUR / 2, true);
+        fill("a", T0 + 4000 * DAY, T0 + 4000 * DAY + 65 * SECOND, false);
+        fill("a", T0 + HOUR / 2, T0 + HOUR - 10 * SECOND, true);
+        d = database_free(d);
+        assert_int_equal(database_open("history.db", UINT64_C(1) << 30, &d), 0);
+        p = ask("a", T0, T0 + HOUR, 60 * SECOND); /* before anything is written */
+        assert_int_equal(p.n, 60);
+        points_done(&p);
+        fill("a", T0 + HOUR, T0 + HOUR + 300 * SECOND, true);
+        p = ask("a", T0, T0 + HOUR, HOUR);
+        assert_int_equal(p.n, 1);
+        assert_int_equal(p.points[0].usage.span, UINT64_C(3590) * 1000000);
+        points_done(&p);
+        p = ask("a", T0 + HOUR - 60 * SECOND, T0 + HOUR, 60 * SECOND);
+        assert_int_equal(p.n, 1);
+        assert_int_equal(p.points[0].usage.span, 50000000);
+        points_done(&p);
+        assert_int_equal(chdir("/"), 0);
+        assert_int_equal(remove_tree_at(AT_FDCWD, path), 0);
+}
+
+static void a_clock_that_was_behind_leaves_what_is_rolled_up_alone(void **state) {
+        Points p;
+
+        fill("a", T0, T0 + 3 * HOUR, true);
+        fill("a", T0 + 30 * 60 * SECOND, T0 + 30 * 60 * SECOND + 20 * SECOND, false);
+        fill("a", T0 + 3 * HOUR, T0 + 4 * HOUR + 60 * SECOND, true);
+        p = ask("a", T0, T0 + 4 * HOUR, HOUR);
+        assert_int_equal(p.n, 4);
+        for (size_t i = 0; i < p.n; i++)
+                assert_int_equal(p.points[i].usage.span, UINT64_C(3600) * 1000000);
+        points_done(&p);
+        p = ask("a", T0, T0 + 4 * HOUR, 60 * SECOND);
+        assert_int_equal(p.n, 240);
+        for (size_t i = 0; i < p.n; i++)
+                assert_int_equal(p.points[i].usage.span, UINT64_C(60) * 1000000);
+        points_done(&p);
+}
+
 static void ids_and_names_are_found(void **state) {
         char id[VM_ID_MAX];
 
@@ -238,6 +346,11 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(what_is_old_is_deleted_and_its_roll_ups_stay, setup, teardown),
                 cmocka_unit_test_setup_teardown(nothing_is_deleted_by_a_clock_that_is_not_trusted, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_clock_set_back_goes_over_the_same_time_again, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_a_clock_ahead_wrote_is_replaced_where_time_comes_by_it, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_a_clock_ahead_wrote_is_deleted_when_the_clock_has_settled, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_name_is_of_the_vm_seen_last_by_a_clock_that_has_settled, setup, teardown),
+                cmocka_unit_test_teardown(roll_ups_go_on_after_a_clock_ahead_and_a_restart, teardown),
+                cmocka_unit_test_setup_teardown(a_clock_that_was_behind_leaves_what_is_rolled_up_alone, setup, teardown),
                 cmocka_unit_test_setup_teardown(ids_and_names_are_found, setup, teardown),
                 cmocka_unit_test(a_table_that_grows_too_large_loses_its_oldest),
                 cmocka_unit_test(a_file_that_is_no_database_is_told),
