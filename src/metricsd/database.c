@@ -19,6 +19,9 @@
 /* Passes follow each other within so much, or else the clock was set, or nothing was measured for long. */
 #define FOLLOWS_MAX (600 * SECOND)
 
+/* One part of so many of a table goes at a time. */
+#define SHRINK_PART 32
+
 /* What is ahead of the clock by no more than this may be so because it was put right by a little. */
 #define AHEAD_MAX (60 * SECOND)
 
@@ -429,27 +432,59 @@ static int delete_between(Database *d, Tier t, uint64_t from, uint64_t to) {
         return step(d->delete[t]);
 }
 
-/* The oldest eighth of each table, where the pages in use take more than they may. */
-static int shrink(Database *d) {
+static int is_too_large(Database *d) {
         uint64_t pages = 0;
         int r;
 
         r = get_value(d->pages, &pages);
-        if (r < 0 || pages * d->page_size <= d->space_max)
-                return r < 0 ? r : 0;
-        for (Tier t = 0; t < _TIER_MAX; t++) {
-                uint64_t oldest, newest;
+        return r < 0 ? r : pages * d->page_size > d->space_max;
+}
 
-                r = get_value(d->oldest[t], &oldest);
+/* The oldest part of what a table has before end. 1; 0: there was nothing. */
+static int delete_part(Database *d, Tier t, uint64_t end) {
+        uint64_t oldest;
+        int r;
+
+        r = get_value(d->oldest[t], &oldest);
+        if (r <= 0 || oldest >= end)
+                return MIN2(r, 0);
+        r = delete_between(d, t, 0, oldest + MAX2((end - oldest) / SHRINK_PART, UINT64_C(1)));
+        return r < 0 ? r : 1;
+}
+
+/* The finest first, of which the coarser tables have the essence; the hours are there for a year. At last what is not rolled up yet, or
+ * lies ahead of the clock. */
+static int shrink_once(Database *d, uint64_t now, const uint64_t rolled[static _TIER_MAX]) {
+        const uint64_t ends[_TIER_MAX] = {
+                [TIER_FINE] = rolled[TIER_MINUTES],
+                [TIER_MINUTES] = rolled[TIER_HOURS],
+                [TIER_HOURS] = now + 1,
+        };
+        int r = 0;
+
+        for (Tier t = 0; r == 0 && t < _TIER_MAX; t++)
+                r = delete_part(d, t, ends[t]);
+        for (Tier t = 0; r == 0 && t < _TIER_MAX; t++) {
+                uint64_t newest;
+
                 bind(d->newest[t], 1, UINT64_MAX);
+                r = get_value(d->newest[t], &newest);
                 if (r > 0)
-                        r = get_value(d->newest[t], &newest);
-                if (r > 0)
-                        r = delete_between(d, t, 0, oldest + MAX2((newest - oldest) / 8, UINT64_C(1)));
-                if (r < 0)
-                        return r;
+                        r = delete_part(d, t, newest + 1);
         }
-        return 0;
+        return r;
+}
+
+/* Where the pages in use take more than they may. */
+static int shrink(Database *d, uint64_t now, const uint64_t rolled[static _TIER_MAX]) {
+        int r;
+
+        do {
+                r = is_too_large(d);
+                if (r > 0)
+                        r = shrink_once(d, now, rolled);
+        } while (r > 0);
+        return r;
 }
 
 /* What a clock that was ahead wrote: it would wait for its time, and then be taken for true. */
@@ -547,7 +582,7 @@ static int write_rows(Database *d, const Pass *pass, uint64_t rolled[static _TIE
         if (r >= 0 && changed && pass->settled)
                 r = delete_ahead(d, pass->time);
         if (r >= 0 && changed)
-                r = shrink(d);
+                r = shrink(d, pass->time, rolled);
         return r < 0 ? r : step(d->commit);
 }
 

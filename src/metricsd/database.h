@@ -51,7 +51,7 @@ void points_done(Points *p);
 
 typedef struct Database Database;
 
-/* path NULL: in memory. Bytes beyond space_max: the oldest go. -EUCLEAN: it is there and broken, or of a version to come. */
+/* path NULL: in memory. Bytes beyond space_max: the oldest of the finest go. -EUCLEAN: it is there and broken, or of a version to come. */
 int database_open(const char *path, uint64_t space_max, Database **ret);
 Database *database_free(Database *d);
 DEFINE_TRIVIAL_CLEANUP_FUNC(Database *, database_free);

@@ -297,6 +297,63 @@ static void a_table_that_grows_too_large_loses_its_oldest(void **state) {
         assert_int_equal(remove_tree_at(AT_FDCWD, path), 0);
 }
 
+static size_t points_of(Database *db, const char *id, uint64_t from, uint64_t to, uint64_t step) {
+        Points p = { .step = step };
+        size_t n;
+
+        (void) snprintf(p.id, sizeof(p.id), "%s", id);
+        assert_int_equal(database_query(db, from, to, &p), 0);
+        assert_int_equal(points_merge(&p), 0);
+        n = p.n;
+        points_done(&p);
+        return n;
+}
+
+static void a_table_that_grows_too_large_loses_the_finest_first(void **state) {
+        Database *small;
+
+        assert_int_equal(database_open(NULL, 256 * 1024, &small), 0);
+        for (uint64_t t = T0; t < T0 + 2 * DAY; t += 15 * SECOND)
+                assert_int_equal(write_one(small, "a", t, 15 * SECOND, 50, 1, false), 0);
+        assert_int_equal(points_of(small, "a", T0, T0 + 2 * DAY, HOUR), 48);
+        assert_int_equal(points_of(small, "a", T0, T0 + 2 * DAY, 60 * SECOND), 2880); /* there is room for them */
+        assert_in_range(points_of(small, "a", T0 + 2 * DAY - HOUR, T0 + 2 * DAY, 15 * SECOND), 100, 240);
+        small = database_free(small);
+
+        assert_int_equal(database_open(NULL, 100 * 1024, &small), 0);
+        for (uint64_t t = T0; t < T0 + 2 * DAY; t += 15 * SECOND)
+                assert_int_equal(write_one(small, "a", t, 15 * SECOND, 50, 1, false), 0);
+        assert_int_equal(points_of(small, "a", T0, T0 + 2 * DAY, HOUR), 48);
+        assert_in_range(points_of(small, "a", T0, T0 + 2 * DAY, 60 * SECOND), 100, 2500);
+        small = database_free(small);
+}
+
+static void hours_go_when_nothing_else_is_left_to_go(void **state) {
+        Database *small;
+        size_t n;
+
+        assert_int_equal(database_open(NULL, 64 * 1024, &small), 0);
+        for (uint64_t t = T0; t < T0 + 100 * DAY; t += 15 * 60 * SECOND)
+                assert_int_equal(write_one(small, "a", t, 60 * SECOND, 50, 1, false), 0);
+        n = points_of(small, "a", T0, T0 + 100 * DAY, HOUR);
+        assert_in_range(n, 200, 1500);
+        assert_int_equal(points_of(small, "a", T0 + 99 * DAY, T0 + 100 * DAY, HOUR), 24); /* the oldest of them */
+        small = database_free(small);
+}
+
+static void what_a_clock_ahead_wrote_does_not_make_true_history_old(void **state) {
+        Database *small;
+
+        assert_int_equal(database_open(NULL, 256 * 1024, &small), 0);
+        assert_int_equal(write_one(small, "a", T0 + 4000 * DAY, 15 * SECOND, 50, 1, false), 0);
+        assert_int_equal(write_one(small, "a", T0 + 4000 * DAY + HOUR, 15 * SECOND, 50, 1, false), 0);
+        for (uint64_t t = T0; t < T0 + 2 * DAY; t += 15 * SECOND)
+                assert_int_equal(write_one(small, "a", t, 15 * SECOND, 50, 1, false), 0);
+        assert_int_equal(points_of(small, "a", T0, T0 + 2 * DAY, HOUR), 48);
+        assert_true(points_of(small, "a", T0 + 2 * DAY - HOUR, T0 + 2 * DAY, 15 * SECOND) > 100);
+        small = database_free(small);
+}
+
 static void a_file_that_is_no_database_is_told(void **state) {
         char path[] = "/tmp/test-history-XXXXXX";
         _cleanup_close_ int fd = mkstemp(path);
@@ -353,6 +410,9 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_clock_that_was_behind_leaves_what_is_rolled_up_alone, setup, teardown),
                 cmocka_unit_test_setup_teardown(ids_and_names_are_found, setup, teardown),
                 cmocka_unit_test(a_table_that_grows_too_large_loses_its_oldest),
+                cmocka_unit_test(a_table_that_grows_too_large_loses_the_finest_first),
+                cmocka_unit_test(hours_go_when_nothing_else_is_left_to_go),
+                cmocka_unit_test(what_a_clock_ahead_wrote_does_not_make_true_history_old),
                 cmocka_unit_test(a_file_that_is_no_database_is_told),
                 cmocka_unit_test_setup_teardown(one_database_is_taken_into_another, setup, teardown),
                 cmocka_unit_test_setup_teardown(there_is_a_limit_to_points, setup, teardown),
