@@ -44,8 +44,9 @@ typedef struct Key {
 struct Database {
         sqlite3 *sqlite;
         uint64_t space_max, page_size;
-        sqlite3_stmt *begin, *commit, *rollback, *pages, *find_id, *find_name, *add_vm, *rename_vm, *touch_vms, *correct_vms, *forget_vms, *insert;
-        sqlite3_stmt *seek[_TIER_MAX], *oldest[_TIER_MAX], *newest[_TIER_MAX], *delete[_TIER_MAX], *roll[_TIER_MAX];
+        sqlite3_stmt *begin, *commit, *rollback, *pages, *find_id, *find_name, *add_vm, *rename_vm, *touch_vms, *correct_vms, *see_vm,
+                *forget_vms;
+        sqlite3_stmt *insert[_TIER_MAX], *seek[_TIER_MAX], *oldest[_TIER_MAX], *newest[_TIER_MAX], *delete[_TIER_MAX], *roll[_TIER_MAX];
         uint64_t last;              /* time of the last pass; 0: none since it was opened */
         uint64_t rolled[_TIER_MAX]; /* of its time: everything before it has been rolled up into the table */
         Key *keys;
@@ -213,11 +214,14 @@ static int check_schema(Database *d) {
         return version == SCHEMA_VERSION ? 0 : -EUCLEAN;
 }
 
-static int prepare_tier(Database *d, Tier t, const char *names) {
+static int prepare_tier(Database *d, Tier t, const char *names, const char *holes) {
         const char *table = tiers[t].table;
         int r;
 
-        r = prepare(d, d->seek + t, "SELECT time, vm, span%s FROM %s WHERE (time, vm) >= (?, ?) ORDER BY time, vm LIMIT 1", names, table);
+        r = prepare(d, d->insert + t, "INSERT OR REPLACE INTO %s (time, vm, span%s) VALUES (?, ?, ?%s)", table, names, holes);
+        if (r >= 0)
+                r = prepare(d, d->seek + t, "SELECT time, vm, span%s FROM %s WHERE (time, vm) >= (?, ?) ORDER BY time, vm LIMIT 1", names,
+                            table);
         if (r >= 0)
                 r = prepare(d, d->oldest + t, "SELECT min(time) FROM %s", table);
         if (r >= 0)
@@ -262,11 +266,11 @@ static int prepare_all(Database *d) {
         if (r >= 0)
                 r = prepare(d, &d->correct_vms, "UPDATE vms SET seen = ?1 WHERE seen > ?1");
         if (r >= 0)
-                r = prepare(d, &d->forget_vms, "DELETE FROM vms WHERE seen < ?");
+                r = prepare(d, &d->see_vm, "UPDATE vms SET seen = max(seen, ?) WHERE key = ?");
         if (r >= 0)
-                r = prepare(d, &d->insert, "INSERT OR REPLACE INTO fine (time, vm, span%s) VALUES (?, ?, ?%s)", names, holes);
+                r = prepare(d, &d->forget_vms, "DELETE FROM vms WHERE seen < ?");
         for (Tier t = 0; r >= 0 && t < _TIER_MAX; t++)
-                r = prepare_tier(d, t, names);
+                r = prepare_tier(d, t, names, holes);
         return r;
 }
 
@@ -408,22 +412,26 @@ static int find_or_add_key(Database *d, const char *id, const char *name, uint64
         return remember_key(d, id, *ret);
 }
 
+static int insert_usage(Database *d, Tier t, uint64_t time, int64_t key, const Usage *usage) {
+        sqlite3_stmt *s = d->insert[t];
+
+        bind(s, 1, time);
+        (void) sqlite3_bind_int64(s, 2, key);
+        bind(s, 3, usage->span);
+        for (Metric m = 0; m < _METRIC_MAX; m++)
+                if (usage->v[m] == VALUE_UNKNOWN)
+                        (void) sqlite3_bind_null(s, 4 + (int) m);
+                else
+                        bind(s, 4 + (int) m, usage->v[m]);
+        return step(s);
+}
+
 static int insert_row(Database *d, uint64_t time, const PassRow *row) {
         int64_t key;
         int r;
 
         r = find_or_add_key(d, row->id, row->name, time, &key);
-        if (r < 0)
-                return r;
-        bind(d->insert, 1, time);
-        (void) sqlite3_bind_int64(d->insert, 2, key);
-        bind(d->insert, 3, row->usage.span);
-        for (Metric m = 0; m < _METRIC_MAX; m++)
-                if (row->usage.v[m] == VALUE_UNKNOWN)
-                        (void) sqlite3_bind_null(d->insert, 4 + (int) m);
-                else
-                        bind(d->insert, 4 + (int) m, row->usage.v[m]);
-        return step(d->insert);
+        return r < 0 ? r : insert_usage(d, TIER_FINE, time, key, &row->usage);
 }
 
 static int delete_between(Database *d, Tier t, uint64_t from, uint64_t to) {
@@ -586,15 +594,20 @@ static int write_rows(Database *d, const Pass *pass, uint64_t rolled[static _TIE
         return r < 0 ? r : step(d->commit);
 }
 
+/* Of a transaction that failed. */
+static void take_back(Database *d) {
+        if (!sqlite3_get_autocommit(d->sqlite))
+                (void) step(d->rollback);
+        forget_keys(d); /* some may not have been added after all */
+}
+
 int database_write(Database *d, const Pass *pass) {
         uint64_t rolled[_TIER_MAX] = {};
         int r;
 
         r = write_rows(d, pass, rolled);
         if (r < 0) {
-                if (!sqlite3_get_autocommit(d->sqlite))
-                        (void) step(d->rollback);
-                forget_keys(d); /* some may not have been added after all */
+                take_back(d);
                 return r;
         }
         memcpy(d->rolled, rolled, sizeof(rolled));
@@ -747,51 +760,136 @@ int points_merge(Points *p) {
         return n > POINTS_MAX ? -E2BIG : 0;
 }
 
-/* The row that s is at. */
-static int copy_row(sqlite3_stmt *s, Pass *pass) {
-        PassRow *row;
+/* All VMs of other are known then. */
+static int copy_vms(Database *d, Database *other) {
+        sqlite3_stmt *s = NULL;
+        int r;
 
-        if (!GREEDY_REALLOC(pass->rows, pass->n_allocated, pass->n + 1))
-                return -ENOMEM;
-        row = pass->rows + pass->n++;
-        *row = (PassRow) {};
-        read_usage(s, &row->usage);
-        (void) snprintf(row->id, sizeof(row->id), "%s", (const char *) sqlite3_column_text(s, 3 + _METRIC_MAX));
-        (void) snprintf(row->name, sizeof(row->name), "%s", (const char *) sqlite3_column_text(s, 4 + _METRIC_MAX));
+        r = prepare(other, &s, "SELECT id, name, seen FROM vms");
+        while (r >= 0 && (r = step(s)) > 0) {
+                uint64_t seen = column(s, 2);
+                int64_t key;
+
+                r = find_or_add_key(d, (const char *) sqlite3_column_text(s, 0), (const char *) sqlite3_column_text(s, 1), seen, &key);
+                if (r < 0)
+                        break;
+                bind(d->see_vm, 1, seen);
+                (void) sqlite3_bind_int64(d->see_vm, 2, key);
+                r = step(d->see_vm);
+        }
+        (void) sqlite3_finalize(s);
+        return r;
+}
+
+/* A coarse row that is there already, of the same VM, covers another part of the same time. */
+static int merge_usage(Database *d, Tier t, uint64_t time, int64_t key, Usage *usage) {
+        sqlite3_stmt *s = d->seek[t];
+        Usage sum;
+        int r;
+
+        bind(s, 1, time);
+        (void) sqlite3_bind_int64(s, 2, key);
+        r = step(s);
+        if (r <= 0)
+                return r;
+        if (column(s, 0) == time && sqlite3_column_int64(s, 1) == key) {
+                read_usage(s, &sum);
+                usage_add(&sum, usage);
+                *usage = sum;
+        }
+        (void) sqlite3_reset(s);
         return 0;
 }
 
-static int copy_passes(Database *d, sqlite3_stmt *s) {
-        _cleanup_(pass_freep) Pass *pass = new0(Pass, 1);
+/* The row that s is at. */
+static int copy_row(Database *d, Tier t, sqlite3_stmt *s) {
+        uint64_t time = column(s, 0);
+        Usage usage;
+        int64_t key;
         int r;
 
-        if (!pass)
-                return -ENOMEM;
-        while ((r = step(s)) > 0) {
-                if (pass->n > 0 && pass->time != column(s, 0)) {
-                        r = database_write(d, pass);
-                        if (r < 0)
-                                return r;
-                        pass->n = 0;
-                }
-                pass->time = column(s, 0);
-                r = copy_row(s, pass);
-                if (r < 0)
-                        return r;
-        }
-        return r < 0 || pass->n == 0 ? r : database_write(d, pass);
+        r = find_key(d, (const char *) sqlite3_column_text(s, 3 + _METRIC_MAX), NULL, &key);
+        if (r <= 0) /* one that is forgotten already */
+                return r;
+        read_usage(s, &usage);
+        if (usage.span == 0)
+                return 0;
+        if (t > TIER_FINE)
+                r = merge_usage(d, t, time, key, &usage);
+        return r < 0 ? r : insert_usage(d, t, time, key, &usage);
 }
 
-int database_copy(Database *d, Database *other) {
+static int copy_tier(Database *d, Database *other, Tier t) {
         _cleanup_free_ char *names = for_columns(column_names);
         sqlite3_stmt *s = NULL;
         int r;
 
         if (!names)
                 return -ENOMEM;
-        r = prepare(other, &s, "SELECT time, vm, span%s, vms.id, vms.name FROM fine, vms WHERE vms.key = vm ORDER BY time, vm", names);
-        if (r >= 0)
-                r = copy_passes(d, s);
+        r = prepare(other, &s, "SELECT time, vm, span%s, vms.id FROM %s CROSS JOIN vms WHERE vms.key = vm ORDER BY time, vm", names,
+                    tiers[t].table);
+        while (r >= 0 && (r = step(s)) > 0)
+                r = copy_row(d, t, s);
         (void) sqlite3_finalize(s);
         return r;
+}
+
+/* As far as other is rolled up, of what d has of its own: the rows of other are added to that. */
+static int roll_up_own(Database *d, const Database *other) {
+        int r = 0;
+
+        for (Tier t = 1; r >= 0 && t < _TIER_MAX; t++) {
+                uint64_t from;
+
+                r = find_rolled(d, t, other->rolled[t], &from);
+                if (r >= 0 && from < other->rolled[t])
+                        r = roll(d, t, from, other->rolled[t]);
+        }
+        return r;
+}
+
+/* A table speaks for all the time since its oldest row. Where other has roll-ups of a time of which it does not have what they were made
+ * of any more, d does not need what it has from before that either, which is rolled up as well. */
+static int close_hole(Database *d, Database *other, Tier t) {
+        uint64_t oldest = UINT64_MAX, coarse;
+        int r;
+
+        r = get_value(other->oldest[t], &oldest);
+        if (r >= 0)
+                r = get_value(other->oldest[t + 1], &coarse);
+        if (r <= 0 || coarse >= oldest - oldest % tiers[t + 1].step)
+                return MIN2(r, 0);
+        return delete_between(d, t, 0, MIN2(oldest, other->rolled[t + 1]));
+}
+
+static int copy_all(Database *d, Database *other) {
+        int r;
+
+        r = step(d->begin);
+        if (r >= 0)
+                r = roll_up_own(d, other);
+        for (Tier t = 0; r >= 0 && t + 1 < _TIER_MAX; t++)
+                r = close_hole(d, other, t);
+        if (r >= 0)
+                r = copy_vms(d, other);
+        for (Tier t = 0; r >= 0 && t < _TIER_MAX; t++)
+                r = copy_tier(d, other, t);
+        if (r >= 0)
+                r = shrink(d, other->last, other->rolled);
+        return r < 0 ? r : step(d->commit);
+}
+
+int database_copy(Database *d, Database *other) {
+        int r;
+
+        if (other->last == 0)
+                return 0;
+        r = copy_all(d, other);
+        if (r < 0) {
+                take_back(d);
+                return r;
+        }
+        memcpy(d->rolled, other->rolled, sizeof(d->rolled));
+        d->last = other->last;
+        return 0;
 }

@@ -66,7 +66,7 @@ int database_query(Database *d, uint64_t from, uint64_t to, Points *p);
 /* The id of a VM that was given by its id or name: of those with the name, the last that was seen. 0 or -ENOENT. */
 int database_find(Database *d, const char *text, char ret_id[static VM_ID_MAX]);
 
-/* The fine table of other, pass by pass, into d. */
+/* All that was written to other since it was opened in memory is added to what d has: all of it or nothing, and once. */
 int database_copy(Database *d, Database *other);
 
 int points_merge(Points *p);

@@ -112,12 +112,14 @@ static void leave_disk(History *h, int error) {
                 h->retry = now_usec(CLOCK_BOOTTIME) + (error == -EUCLEAN ? 0 : RETRY_USEC);
 }
 
+static bool is_away_from_disk(const History *h) {
+        return h->path && (!h->disk || h->memory);
+}
+
 /* Back to it, when it takes what came meanwhile. */
 static void return_to_disk(History *h) {
         int r = 0;
 
-        if (!h->path || (h->disk && !h->memory) || now_usec(CLOCK_BOOTTIME) < h->retry)
-                return;
         if (!h->disk)
                 r = open_disk(h);
         if (r >= 0 && h->memory)
@@ -133,7 +135,8 @@ static void return_to_disk(History *h) {
 static void write_pass(History *h, const Pass *pass) {
         int r;
 
-        return_to_disk(h);
+        if (is_away_from_disk(h) && now_usec(CLOCK_BOOTTIME) >= h->retry)
+                return_to_disk(h);
         if (h->disk && !h->memory) {
                 r = database_write(h->disk, pass);
                 if (r >= 0)
@@ -210,6 +213,8 @@ static void *thread(void *userdata) {
                 h->retry = now_usec(CLOCK_BOOTTIME) + RETRY_USEC;
         while ((w = next_work(h)))
                 work(h, w);
+        if (is_away_from_disk(h)) /* the last chance of what is in memory */
+                return_to_disk(h);
         h->memory = database_free(h->memory);
         h->disk = database_free(h->disk);
         return NULL;

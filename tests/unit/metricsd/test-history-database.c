@@ -7,7 +7,9 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -374,12 +376,110 @@ static void one_database_is_taken_into_another(void **state) {
         for (unsigned i = 0; i < 100; i++)
                 assert_int_equal(write_one(memory, i % 2 ? "a" : "b", T0 + i * 5000, 5000, 50, i, false), 0);
         assert_int_equal(database_copy(d, memory), 0);
-        assert_int_equal(database_copy(d, memory), 0);
         p = ask("a", 0, T0 + DAY, 5000);
         assert_int_equal(p.n, 50);
         assert_int_equal(p.points[0].usage.v[METRIC_MEMORY], 1);
         points_done(&p);
         database_free(memory);
+}
+
+static void fill_every(Database *db, uint64_t from, uint64_t to, uint64_t every, bool prune) {
+        for (uint64_t t = from; t < to; t += every)
+                assert_int_equal(write_one(db, "a", t, every, 50, 1, prune), 0);
+}
+
+/* Of a VM that ran all the time every second is there once, whatever the step. */
+static void assert_whole(Database *db, uint64_t from, uint64_t to) {
+        static const uint64_t steps[] = { 5 * SECOND, 60 * SECOND, HOUR };
+
+        for (size_t i = 0; i < ELEMENTSOF(steps); i++) {
+                Points p = { .id = "a", .step = steps[i] };
+                uint64_t span = 0;
+
+                assert_int_equal(database_query(db, from, to, &p), 0);
+                assert_int_equal(points_merge(&p), 0);
+                for (size_t k = 0; k < p.n; k++) {
+                        assert_int_equal(percent(p.points + k), 50);
+                        if (steps[i] == HOUR && p.points[k].time + HOUR <= to)
+                                assert_int_equal(p.points[k].usage.span, HOUR * 1000);
+                        span += p.points[k].usage.span;
+                }
+                points_done(&p);
+                assert_true(span == (to - from) * 1000);
+        }
+}
+
+static void what_was_in_memory_for_a_while_joins_what_was_there_before(void **state) {
+        Database *memory;
+
+        fill_every(d, T0, T0 + 20 * 60 * SECOND + 20 * SECOND, 5 * SECOND, true);
+        assert_int_equal(database_open(NULL, 1 << 30, &memory), 0);
+        fill_every(memory, T0 + 20 * 60 * SECOND + 20 * SECOND, T0 + 30 * 60 * SECOND + 40 * SECOND, 5 * SECOND, true);
+        assert_int_equal(database_copy(d, memory), 0);
+        assert_whole(d, T0, T0 + 30 * 60 * SECOND + 40 * SECOND);
+        fill_every(d, T0 + 30 * 60 * SECOND + 40 * SECOND, T0 + 2 * HOUR, 5 * SECOND, true);
+        assert_whole(d, T0, T0 + 2 * HOUR);
+        database_free(memory);
+}
+
+static void what_was_in_memory_for_days_is_taken_along_with_its_roll_ups(void **state) {
+        const uint64_t failed = T0 + HOUR / 2 + 20 * SECOND, back = T0 + 50 * HOUR + 40 * SECOND;
+        Database *memory;
+
+        fill_every(d, T0, failed, 20 * SECOND, true);
+        assert_int_equal(database_open(NULL, 1 << 30, &memory), 0);
+        fill_every(memory, failed, back, 20 * SECOND, true);
+        assert_int_equal(database_copy(d, memory), 0);
+        assert_whole(d, T0, back);
+        assert_int_equal(points_of(d, "a", back - 24 * HOUR, back, 60 * SECOND), 24 * 60 + 1);
+        assert_int_equal(points_of(d, "a", back - HOUR, back, 20 * SECOND), 180);
+        fill_every(d, back, T0 + 52 * HOUR, 20 * SECOND, true);
+        assert_whole(d, T0, T0 + 52 * HOUR);
+        database_free(memory);
+}
+
+static void a_memory_that_was_full_is_taken_along_with_what_it_has(void **state) {
+        const uint64_t failed = T0 + HOUR / 2 + 20 * SECOND, back = T0 + 50 * HOUR + 40 * SECOND;
+        Database *memory;
+
+        fill_every(d, T0, failed, 20 * SECOND, true);
+        assert_int_equal(database_open(NULL, 96 * 1024, &memory), 0);
+        fill_every(memory, failed, back, 20 * SECOND, true);
+        assert_int_equal(database_copy(d, memory), 0);
+        assert_whole(d, T0, back);
+        fill_every(d, back, T0 + 52 * HOUR, 20 * SECOND, true);
+        assert_whole(d, T0, T0 + 52 * HOUR);
+        database_free(memory);
+}
+
+static void a_disk_that_does_not_take_it_all_takes_nothing(void **state) {
+        char path[] = "/tmp/test-history-XXXXXX", id[VM_ID_MAX];
+        struct rlimit old, small;
+        Database *memory;
+        int r;
+
+        assert_non_null(mkdtemp(path));
+        assert_int_equal(chdir(path), 0);
+        assert_int_equal(database_open("history.db", UINT64_C(1) << 30, &d), 0);
+        assert_int_equal(database_open(NULL, 1 << 30, &memory), 0);
+        fill_every(d, T0, T0 + HOUR / 2, 5 * SECOND, true);
+        fill_every(memory, T0 + HOUR / 2, T0 + 30 * HOUR, 5 * SECOND, true);
+        assert_int_equal(write_one(memory, "b", T0 + 30 * HOUR, 5 * SECOND, 50, 1, true), 0);
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+        small = (struct rlimit) { .rlim_cur = 150000, .rlim_max = old.rlim_max };
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+        r = database_copy(d, memory);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+        assert_true(r < 0);
+        assert_whole(d, T0, T0 + HOUR / 2);
+        assert_int_equal(points_of(d, "a", T0 + HOUR / 2, T0 + DAY, HOUR), 0);
+        assert_int_equal(database_find(d, "b", id), -ENOENT);
+        assert_int_equal(database_copy(d, memory), 0);
+        assert_whole(d, T0, T0 + 30 * HOUR);
+        assert_int_equal(database_find(d, "name-b", id), 0);
+        database_free(memory);
+        assert_int_equal(chdir("/"), 0);
+        assert_int_equal(remove_tree_at(AT_FDCWD, path), 0);
 }
 
 static void there_is_a_limit_to_points(void **state) {
@@ -415,8 +515,13 @@ int main(void) {
                 cmocka_unit_test(what_a_clock_ahead_wrote_does_not_make_true_history_old),
                 cmocka_unit_test(a_file_that_is_no_database_is_told),
                 cmocka_unit_test_setup_teardown(one_database_is_taken_into_another, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_was_in_memory_for_a_while_joins_what_was_there_before, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_was_in_memory_for_days_is_taken_along_with_its_roll_ups, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_memory_that_was_full_is_taken_along_with_what_it_has, setup, teardown),
+                cmocka_unit_test_teardown(a_disk_that_does_not_take_it_all_takes_nothing, teardown),
                 cmocka_unit_test_setup_teardown(there_is_a_limit_to_points, setup, teardown),
         };
 
+        (void) signal(SIGXFSZ, SIG_IGN);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
