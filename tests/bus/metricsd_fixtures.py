@@ -7,6 +7,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import threading
 import time
 
 from gi.repository import Gio, GLib
@@ -64,7 +65,17 @@ class Computed:
         return GLib.Variant('(a{oa{sa{sv}}})', ({self.path(n): {VM: self.properties(n)} for n in self.vms},))
 
     def emit(self, path, interface, member, types, *arguments):
-        self.connection.bus.emit_signal(None, path, interface, member, GLib.Variant(types, arguments))
+        """By the thread that answers, so that no answer from before what is told goes out after it."""
+        sent, variant = threading.Event(), GLib.Variant(types, arguments)
+
+        def send(_):
+            self.connection.bus.emit_signal(None, path, interface, member, variant)
+            sent.set()
+            return False
+        source = GLib.Idle()
+        source.set_callback(send)
+        source.attach(self.connection.context)
+        assert sent.wait(20)
         self.connection.bus.flush_sync(None)
 
     def add(self, name, **properties):

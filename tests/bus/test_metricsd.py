@@ -332,11 +332,13 @@ def test_a_full_disk_keeps_history_in_memory(tmp_path):
                 except OSError:
                     pass
             wait_for(lambda: 'going on in memory' in host.log(), 60)
-            before = len(bus.query('web')[2])
-            wait_for(lambda: len(bus.query('web')[2]) > before)
+            points = bus.query('web')[2]  # by their times, as a minute that is over is one point
+            wait_for(lambda: bus.query('web')[2][-1]['time'] > points[-1]['time'])
+            kept = bus.query('web')[2]
             filler.unlink()
             wait_for(lambda: 'History is on the disk again' in host.log(), 60)
-            assert len(bus.query('web')[2]) > before
+            after = bus.query('web')[2]
+            assert after[0]['time'] <= points[0]['time'] and after[-1]['time'] >= kept[-1]['time']
         finally:
             host.close()
     finally:
