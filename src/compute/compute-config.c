@@ -62,6 +62,7 @@ int compute_config_defaults(ComputeConfig *c) {
                 .check_interval = 10 * USEC_PER_SEC,
                 .network_noise = 2048,
                 .cpu_threshold = 10, /* a guest that does nothing takes 4 without KVM */
+                .keep_memory_max = 10,
         };
         if (set_string(&c->hypervisor, "qemu") < 0 || set_string(&c->slice, "machine-hero.slice") < 0 ||
             set_string(&c->image, "busybox") < 0 || set_string(&c->mycelium_url, MYCELIUM_URL) < 0 ||
@@ -107,6 +108,7 @@ typedef enum Kind {
         KIND_SIGNALS,
         KIND_NOISE,
         KIND_PERCENT,
+        KIND_SHARE,
 } Kind;
 
 static const struct {
@@ -155,6 +157,7 @@ static const struct {
         { "Idle", "Signals", KIND_SIGNALS, offsetof(ComputeConfig, idle_signals) },
         { "Idle", "NetworkNoise", KIND_NOISE, offsetof(ComputeConfig, network_noise) },
         { "Idle", "CPUThreshold", KIND_PERCENT, offsetof(ComputeConfig, cpu_threshold) },
+        { "Idle", "KeepMemoryMax", KIND_SHARE, offsetof(ComputeConfig, keep_memory_max) },
 };
 
 static int why(char **ret, const char *sentence) {
@@ -323,6 +326,12 @@ static int assign_number(Kind kind, const char *value, void *p, char **ret_why) 
                 if (parse_size(value, &v) < 0 || v > (UINT64_C(1) << 30))
                         return why(ret_why, "Must be a size between 0 and 1G.");
                 *(uint64_t *) p = v;
+                return 0;
+
+        case KIND_SHARE:
+                if (parse_percent(value, &d) < 0 || d < 0 || d > 90)
+                        return why(ret_why, "Must be between 0% and 90% of the host's memory.");
+                *(double *) p = d;
                 return 0;
 
         case KIND_PERCENT:

@@ -55,6 +55,7 @@ typedef struct ComputeConfig {
         uint64_t idle_timeout, hibernate_delay, check_interval;
         uint64_t network_noise;  /* bytes in a check_interval */
         double cpu_threshold;    /* percent */
+        double keep_memory_max;  /* percent of the host's */
 } ComputeConfig;
 
 int compute_config_defaults(ComputeConfig *c);

@@ -48,6 +48,7 @@ int manager_load_config(Manager *m) {
         resources_flush(m);
         network_reload(m);
         idle_config_changed(m, timeout, delay);
+        kept_memory_config_changed(m);
         if (m->audit)
                 audit_refresh(m->audit);
         return 0;
@@ -81,6 +82,7 @@ int manager_new(Manager **ret) {
                 .next_sequence = 1,
                 .events = { .max = EVENT_RING_ALL },
         };
+        kept_memory_init(m);
         TAILQ_INIT(&m->scope_calls);
         TAILQ_INIT(&m->registrations);
         (void) resources_init(m);
@@ -108,6 +110,7 @@ Manager *manager_free(Manager *m) {
         m->serving = false;
         HASH_ITER(hh_name, m->vms_by_name, vm, next)
                 vm_forget(vm);
+        kept_memory_done(m);
         while (m->jobs)
                 job_free(m->jobs);
         sd_event_source_disable_unref(m->reconcile_timer);

@@ -68,6 +68,7 @@ struct Manager {
         size_t n_quarantined, allocated_quarantined;
 
         Idle idle;
+        KeptMemory kept;
 
         sd_event_source *reconcile_timer;
         bool reconciling;

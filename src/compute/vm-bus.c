@@ -516,6 +516,7 @@ static const sd_bus_vtable vm_vtable[] = {
         SD_BUS_PROPERTY("IdleSinceTimestamp", "t", get_idle_since, 0, 0),
         SD_BUS_PROPERTY("SleepTimestamp", "t", get_sleep_time, 0, 0),
         SD_BUS_PROPERTY("HeldUntilTimestamp", "t", get_held_until, 0, 0),
+        SD_BUS_PROPERTY("KeptMemory", "t", NULL, offsetof(Vm, kept.size), 0),
         SD_BUS_PROPERTY("StartPhases", "(ttttt)", get_start_phases, 0, 0),
         SD_BUS_PROPERTY("StateDurations", "a{st}", get_state_durations, 0, 0),
         SD_BUS_PROPERTY("ExitCode", "i", get_exit_code, 0, CHANGES),

@@ -5,7 +5,8 @@
  *
  * Until the VMM has saved, everything can be taken back, and the VM is suspended as before. From then on the guest is in memory
  * without a VMM: called back, it is restored from there (vm-restore.c), whether or not its way to the disk is half done. Only when the
- * image would survive a power cut is the VM called hibernated and the memory let go. */
+ * image would survive a power cut is the VM called hibernated and the memory let go, or kept for as long as nobody else wants it
+ * (kept-memory.h). */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -152,6 +153,7 @@ void vm_give_memory_back(Vm *vm) {
 
 static void on_disk(Vm *vm) {
         vm_set_state(vm, VM_HIBERNATED, "Its memory is on disk.");
+        kept_memory_add(vm);
         vm_give_memory_back(vm);
         job_step_done(vm, 0, NULL);
 }

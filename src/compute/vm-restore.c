@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Waking a VM that sleeps without a VMM: from the disk, or from memory when it had not got that far. A new VMM is started as ever
+/* Waking a VM that sleeps without a VMM: from the disk, or from memory when it had not got that far or that was kept. A new VMM is started as ever
  * (vm-start.c), with the old memory, TAP, console and agent channel; it loads the devices and goes on.
  *
  * What can be told after any crash: as long as hibernation.img, or the state in systemd's fd store, is there, the guest has not gone
@@ -32,7 +32,7 @@ void vm_restore_gone(Vm *vm, int error, const char *text) {
         _cleanup_free_ char *why = strdup(text ?: strerror(-error));
         VmRuntime *rt = vm->runtime;
 
-        rt->restoring = rt->to_suspended = false;
+        rt->restoring = rt->kept = rt->to_suspended = false;
         rt->sleep_error = 0;
         vm_runtime_end_process(vm);
         vm->failure = 0;
@@ -90,7 +90,7 @@ static int guest_goes_on(Vm *vm) {
                 return r;
         rt->image_fd = close_later(rt->image_fd); /* now nobody has it: what it took of disk and page cache is given back (8 ms) */
         rt->state_fd = safe_close(rt->state_fd);
-        rt->restoring = false;
+        rt->restoring = rt->kept = false;
         return 0;
 }
 
@@ -122,7 +122,7 @@ static void on_loaded(VmmMonitor *m, int error, const char *text, void *userdata
 static int open_state(Vm *vm, char **ret_text) {
         VmRuntime *rt = vm->runtime;
 
-        if (rt->image_fd >= 0)
+        if (rt->image_fd >= 0 && !rt->kept)
                 return memory_image_read_state(rt->image_fd, &rt->state_fd, ret_text);
         return lseek(rt->state_fd, 0, SEEK_SET) < 0 ? negative_errno() : 0;
 }
@@ -179,9 +179,18 @@ void vm_restore_resource(Vm *vm, int error, const char *text) {
                 restore_continue(vm);
 }
 
+static int reserve(Vm *vm, char **ret_text) {
+        _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
+        int r;
+
+        r = capacity_reserve_run(vm, &e);
+        if (r < 0)
+                *ret_text = e.message ? strdup(e.message) : NULL;
+        return r;
+}
+
 /* What is on disk, looked at before anything is begun. */
 static int open_image(Vm *vm, char **ret_text) {
-        _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
         _cleanup_close_ int fd = -EBADF;
         _cleanup_free_ char *why = NULL;
         MemoryImage image;
@@ -199,13 +208,8 @@ static int open_image(Vm *vm, char **ret_text) {
         if (r < 0) {
                 why = *ret_text;
                 *ret_text = strprintf("%s Stop the VM by force to start it anew.", why ?: strerror(-r));
-        } else {
-                r = capacity_reserve_run(vm, &e);
-                if (r < 0)
-                        *ret_text = e.message ? strdup(e.message) : NULL;
-        }
-        if (r < 0)
                 return r;
+        }
         vm->runtime->image_fd = TAKE_FD(fd);
         return 0;
 }
@@ -218,6 +222,15 @@ int vm_restore_begin(Vm *vm, char **ret_text) {
                 r = open_image(vm, ret_text);
                 if (r < 0)
                         return r; /* the job ends with it, and packets that wait are let go: vm_awake_look() */
+                rt->kept = kept_memory_take(vm);
+        }
+        r = reserve(vm, ret_text);
+        if (r < 0) {
+                rt->image_fd = safe_close(rt->image_fd);
+                if (rt->kept)
+                        kept_memory_put_back(vm);
+                rt->kept = false;
+                return r;
         }
         vm->failure = 0;
         vm->failure_text = mfree(vm->failure_text);

@@ -263,7 +263,7 @@ static int launch_prepare(Vm *vm, Launch *l, int root_fd, int kernel_fd, int ini
                 vm_network_mac(vm, spec.mac);
         l->sandbox = vm->hypervisor->sandbox(&spec);
         r = vm->hypervisor->command(&spec, &l->command);
-        if (r >= 0 && rt->image_fd >= 0) {
+        if (r >= 0 && rt->image_fd >= 0 && !rt->kept) {
                 l->command.load = true;
                 l->command.load_image_fd = rt->image_fd;
                 l->command.load_memory_fd = rt->memory_fd;

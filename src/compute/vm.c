@@ -37,7 +37,7 @@ static int vm_init(Vm *vm, const char *name, const char *id, VmSpec *spec) {
         vm->spec.name = mfree(vm->spec.name);
         LIST_INIT(&vm->waiters);
         TAILQ_INIT(&vm->calls);
-        vm->network.tap_fd = -EBADF;
+        vm->network.tap_fd = vm->kept.memory_fd = vm->kept.state_fd = -EBADF;
         strcpy(vm->id, id);
         vm->name = strdup(name);
         vm->unit = strprintf("hero-vm-%s.scope", name);
@@ -184,6 +184,7 @@ void vm_runtime_free(Vm *vm) {
         if (!rt)
                 return;
         registration_forget(vm);
+        kept_memory_drop(vm);
         vm->runtime = NULL;
         sd_event_source_disable_unref(rt->exit_source);
         sd_event_source_disable_unref(rt->control_source);

@@ -12,6 +12,7 @@
 
 #include "compute/event-log.h"
 #include "compute/idle.h"
+#include "compute/kept-memory.h"
 #include "compute/image-config.h"
 #include "compute/lifecycle.h"
 #include "compute/vm-network.h"
@@ -78,6 +79,7 @@ struct VmRuntime {
         bool registering:1, registered:1, unregistering:1; /* see registration.c */
         bool saved:1;           /* the VMM has given the guest away and ends */
         bool restoring:1;       /* a VMM is started for a guest that sleeps */
+        bool kept:1;            /* … on disk, but its memory and state_fd were kept */
         bool to_suspended:1;    /* … which is not to run, as its hibernation failed: sleep_error, sleep_text */
         bool executed:1, exited:1, stop_unit_sent:1, killed_by_us:1;
         unsigned stop_stage;
@@ -115,6 +117,7 @@ struct Vm {
         VmNetwork network;
         int tap_ifindex;        /* 0: no TAP */
         VmIdle idle;
+        VmKept kept;
 
         Job *job;
         VmRuntime *runtime;

@@ -54,13 +54,16 @@ static char *describe_suspended(const SleepStatus *s, uint64_t now, const char *
 
 static char *describe_asleep(const SleepStatus *s, uint64_t now) {
         const char *wake = s->has_address ? "on the first packet" : "when it is used";
-        char since[FORMAT_TIMESPAN_MAX];
+        char since[FORMAT_TIMESPAN_MAX], kept[FORMAT_BYTES_MAX];
 
         if (streq(s->state, "suspended"))
                 return describe_suspended(s, now, wake);
         if (streq(s->state, "hibernating"))
                 return strprintf("is being written to disk; wakes %s", wake);
-        return strprintf("hibernated %s ago; wakes %s", span(since, s->since, now), wake);
+        span(since, s->since, now);
+        if (s->kept > 0)
+                return strprintf("hibernated %s ago (%s kept in memory, too); wakes %s", since, format_bytes(kept, s->kept), wake);
+        return strprintf("hibernated %s ago; wakes %s", since, wake);
 }
 
 static bool is_asleep(const char *state) {

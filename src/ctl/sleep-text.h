@@ -12,6 +12,7 @@ typedef struct SleepStatus {
         uint64_t sleep_at;                /* UINT64_MAX: never */
         uint64_t held_until;
         uint64_t idle_timeout, hibernate_delay; /* UINT64_MAX: never; 0: not known */
+        uint64_t kept;                    /* bytes of its memory that are kept although it is on disk */
         bool has_address;
 } SleepStatus;
 

@@ -32,7 +32,7 @@ typedef struct VMStatus {
         uint64_t phases[5];
         uint64_t since; /* of the state: the last transition's time */
         uint64_t receive_max, transmit_max;                                           /* UINT64_MAX: none */
-        uint64_t idle_timeout, hibernate_delay, idle_since, sleep_at, held_until; /* see sleep-text.h */
+        uint64_t idle_timeout, hibernate_delay, idle_since, sleep_at, held_until, kept_memory; /* see sleep-text.h */
         bool agent, transient;
         int32_t exit_code;
 } VMStatus;
@@ -83,6 +83,7 @@ static const PropertyMap properties[] = {
         { "IdleSinceTimestamp", "t", offsetof(VMStatus, idle_since) },
         { "SleepTimestamp", "t", offsetof(VMStatus, sleep_at) },
         { "HeldUntilTimestamp", "t", offsetof(VMStatus, held_until) },
+        { "KeptMemory", "t", offsetof(VMStatus, kept_memory) },
         {},
 };
 
@@ -218,6 +219,7 @@ static int print_sleep(const VMStatus *s) {
                 .held_until = s->held_until,
                 .idle_timeout = s->idle_timeout,
                 .hibernate_delay = s->hibernate_delay,
+                .kept = s->kept_memory,
                 .has_address = !isempty(s->mycelium_ip) || !isempty(s->ip),
         };
         _cleanup_free_ char *text = NULL, *policy = NULL;
@@ -372,6 +374,7 @@ static int print_json(const VMStatus *s) {
                 { NULL, "idle-timeout-usec", COLUMN_LIMIT }, { NULL, "hibernate-delay-usec", COLUMN_LIMIT },
                 { NULL, "awake-reason", COLUMN_STRING }, { NULL, "idle-since", COLUMN_TIME },
                 { NULL, "sleeps", COLUMN_TIME },         { NULL, "held-until", COLUMN_TIME },
+                { NULL, "kept-memory", COLUMN_BYTES },
         };
         _cleanup_table_ Table *t = NULL;
         int r;
@@ -385,7 +388,7 @@ static int print_json(const VMStatus *s) {
                       s->phases[3], s->phases[4], (int64_t) s->exit_code, s->exit_reason,
                       streq_ptr(s->job, "/") ? NULL : s->job, (int) s->transient, s->tap, s->mycelium_ip, s->ip, s->receive_max,
                       s->transmit_max, s->idle_timeout, s->hibernate_delay, s->awake_reason, s->idle_since,
-                      s->sleep_at == UINT64_MAX ? 0 : s->sleep_at, s->held_until);
+                      s->sleep_at == UINT64_MAX ? 0 : s->sleep_at, s->held_until, s->kept_memory);
         return r < 0 ? r : table_print_object(t);
 }
 

@@ -410,6 +410,7 @@ class FakeVM(dbus.service.Object):
             'IdleTimeoutUSec': idle, 'HibernateDelayUSec': t(self.spec.get('HibernateDelayUSec', 3600 * 10**6)),
             'AwakeReason': '12 KB of network traffic in the last 10s' if busy and running else '',
             'IdleSinceTimestamp': t(0 if busy or not running else since), 'SleepTimestamp': t(min(ends, 2**64 - 1)),
+            'KeptMemory': t(64 * 2**20 if self.state == 'hibernated' else 0),
             'HeldUntilTimestamp': t(now + 600 * 10**6 if first == 'held' else 0),
             'NetworkReceiveMax': t(self.spec.get('NetworkReceiveMax', never)),
             'NetworkTransmitMax': t(self.spec.get('NetworkTransmitMax', never)),

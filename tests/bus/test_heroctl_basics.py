@@ -150,7 +150,7 @@ def test_a_vm_sleeps_on_disk_and_wakes(bus):
     bus.text('hibernate', 'web', 'dbus-1')
     assert bus.text('wait', 'web', '--state=hibernated') == 'hibernated\n'
     text = bus.text('status', 'web', check=3)
-    assert re.search('     Asleep: hibernated .* ago; wakes on the first packet\n', text)
+    assert re.search(r'     Asleep: hibernated .* ago \(64M kept in memory, too\); wakes on the first packet\n', text)
     assert bus.text('exec', 'web', 'echo', 'awake') == 'awake\n'
     bus.text('resume', 'dbus-1')
     assert bus.text('wait', 'dbus-1') == 'running\n'

@@ -229,6 +229,8 @@ static void sleep_is_explained(void **state) {
                   "Asleep", "suspended 1min 0s ago; wakes when it is used" },
                 { { .state = "hibernating" }, "Asleep", "is being written to disk; wakes when it is used" },
                 { { .state = "hibernated", .has_address = true }, "Asleep", "hibernated 1h 0min ago; wakes on the first packet" },
+                { { .state = "hibernated", .kept = 64 << 20 },
+                  "Asleep", "hibernated 1h 0min ago (64M kept in memory, too); wakes when it is used" },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(table); i++) {

@@ -25,6 +25,7 @@
 #define SETTLE_USEC 200000
 #define IMAGE STATEDIR "/vms/" NAME "/" MEMORY_IMAGE_NAME
 #define OVERLAY STATEDIR "/vms/" NAME "/overlay.img"
+#define DROP_IN "/etc/hero-compute/compute.conf.d/keep.conf"
 #define OVERLAY_COPY STATEDIR "/templates/.bench-overlay-copy.img"
 
 static void settle(void) {
@@ -124,6 +125,17 @@ static int hibernate_into_memory(Client *c) {
                 r = complain(-ETIME, "the VMM does not end");
         watch_done(&w);
         return r;
+}
+
+/* How much of hibernated guests' memory is kept, as compute.conf(5) has it, with its percent signs doubled. */
+static int keep_memory(const char *share) {
+        char command[256];
+
+        (void) snprintf(command, sizeof(command), "printf '[Idle]\\nKeepMemoryMax=%s\\n' >" DROP_IN " && systemctl reload hero-computed", share);
+        if (system(command) != 0)
+                return complain(0, "cannot set KeepMemoryMax=");
+        settle();
+        return 0;
 }
 
 int copy_overlay(void) {
@@ -310,7 +322,27 @@ static int hibernated_round(Client *c, const struct sockaddr_in6 *a, const Patte
                 r = report_awake(c, "wake-memory", called);
         if (r >= 0)
                 r = hibernate(c, "gone-running", "disk-running");
-        return r < 0 ? r : first_byte(a, "byte-disk", NULL);
+        if (r >= 0)
+                r = first_byte(a, "byte-disk", NULL);
+        if (r >= 0)
+                r = keep_memory("50%%");
+        return r;
+}
+
+/* On the disk, and its memory kept. */
+static int kept_round(Client *c, const struct sockaddr_in6 *a) {
+        int r;
+
+        settle();
+        r = call(c, "Hibernate", NULL);
+        if (r >= 0)
+                r = call(c, "Resume", "wake-kept");
+        if (r >= 0)
+                r = call(c, "Hibernate", NULL);
+        if (r >= 0)
+                r = first_byte(a, "byte-kept", NULL);
+        settle();
+        return r < 0 ? r : keep_memory("0%%");
 }
 
 int verb_sleep(Client *c, char **argv) {
@@ -321,7 +353,9 @@ int verb_sleep(Client *c, char **argv) {
         struct sockaddr_in6 a;
         int r;
 
-        r = user_provision(c, NAME, "qemu", memory, NULL);
+        r = keep_memory("0%%");
+        if (r >= 0)
+                r = user_provision(c, NAME, "qemu", memory, NULL);
         if (r < 0)
                 return r;
         a = vm_address(c, NAME);
@@ -340,6 +374,8 @@ int verb_sleep(Client *c, char **argv) {
                 r = frozen_round(c, &a);
                 if (r >= 0)
                         r = hibernated_round(c, &a, &p, &n);
+                if (r >= 0)
+                        r = kept_round(c, &a);
         }
         if (r >= 0 && streq(argv[3], "quiet"))
                 r = quiet(c);

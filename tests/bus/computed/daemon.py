@@ -244,6 +244,7 @@ IdleTimeoutSec=infinity
 HibernateDelaySec=infinity
 CheckIntervalSec=1h
 CPUThreshold=2%
+KeepMemoryMax=0%
 '''
 
 

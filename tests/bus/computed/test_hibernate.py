@@ -617,10 +617,12 @@ def begin(host, stage):
     elif stage == 'end':
         host.systemd.behaviour['StopUnit'] = 'hold'
     else:
-        hibernator(host, 'exec sleep 100\n')
+        begun = host.directory / 'writer-begun'
+        begun.unlink(missing_ok=True)
+        hibernator(host, f'touch {begun}\nexec sleep 100\n')
     job = host.root.vm('web', 'Hibernate')
     if stage == 'write':
-        run_until(lambda: host.root.get(job, JOB, 'Step') == 'write')
+        run_until(lambda: host.root.get(job, JOB, 'Step') == 'write' and begun.exists())  # the shell has its script
     else:
         run_until(lambda: host.systemd.held)
     return job

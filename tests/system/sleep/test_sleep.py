@@ -15,7 +15,7 @@ HIBERNATE = '/usr/lib/hero-compute/hero-hibernate'
 HOLD = '/run/hero-test-hold'            # while it is there, hero-hibernate does not begin
 IMAGE = f'{STATE}/vms/alice/hibernation.img'
 WEB, ECHO = 8080, 7000
-QUIET = '[Idle]\nCheckIntervalSec=1s\n'
+QUIET = '[Idle]\nCheckIntervalSec=1s\nKeepMemoryMax=0%\n'
 
 # A web server that also tells who and how old the guest is; an echo for each connection; a process with a file that has no name.
 GUEST = r'''
@@ -337,6 +337,23 @@ def test_a_hibernated_vm_has_no_process_and_no_memory(alice):
     assert alice.host.run(['stat', '-c', '%a %u', IMAGE]).out == '600 0\n'
     alice.curl()
     assert alice.host.run(['test', '-e', IMAGE], check=False).status == 1
+
+
+def test_the_memory_of_a_vm_that_is_on_disk_is_kept_until_it_is_wanted(alice):
+    configure(alice.host, QUIET.replace('0%', '20%'))
+    try:
+        alice.sleep('hibernate')
+        assert alice.host.get('alice', 'KeptMemory') > 16 << 20
+        assert 'kept in memory, too' in alice.host.heroctl('status', 'alice').out
+        alice.curl()
+        alice.is_the_same()
+        assert alice.host.run(['test', '-e', IMAGE], check=False).status == 1
+        alice.sleep('hibernate')
+    finally:
+        configure(alice.host, QUIET)
+    assert alice.host.get('alice', 'KeptMemory') == 0
+    alice.curl()
+    alice.is_the_same()
 
 
 # Races
