@@ -195,7 +195,7 @@ static bool own(const Call *c, const char *user) {
 
 static void refuse(Call *c) {
         if (!c->caller || (!c->caller->admin && !c->caller->user))
-                call_error(c, RPC_PERMISSION_DENIED, "PermissionDenied", "%s is for users who can log in to this host (SystemUsers= in rpc.conf: and for accounts of services).",
+                call_error(c, RPC_PERMISSION_DENIED, "PermissionDenied", "%s is for users who can log in to this host (and for accounts of services where SystemUsers= in rpc.conf says so).",
                            c->method->name);
         else
                 call_error(c, RPC_PERMISSION_DENIED, "PermissionDenied",
