@@ -65,7 +65,8 @@ int capacity_reserve_run(Vm *vm, sd_bus_error *error) {
         if (!fits(vm->spec.memory, c->memory_total, c->memory_reserved))
                 return refuse_bytes(error, "memory", vm->spec.memory, c->memory_total, c->memory_reserved);
         capacity_force(vm, true);
-        kept_memory_make_room(vm->manager, vm->spec.memory);
+        if (!vm->runtime || !vm->runtime->kept) /* whose memory is here already */
+                kept_memory_make_room(vm->manager, vm->spec.memory);
         return 0;
 }
 

@@ -31,7 +31,6 @@ void kept_memory_init(Manager *m) {
 
 void kept_memory_done(Manager *m) {
         assert(TAILQ_EMPTY(&m->kept.vms) && m->kept.size == 0);
-        m->kept.pressure = sd_event_source_disable_unref(m->kept.pressure);
 }
 
 static void forget(Vm *vm) {
@@ -40,6 +39,8 @@ static void forget(Vm *vm) {
         TAILQ_REMOVE(&k->vms, vm, kept.vms);
         k->size -= vm->kept.size;
         vm->kept.size = 0;
+        if (k->size == 0)
+                k->pressure = sd_event_source_disable_unref(k->pressure);
 }
 
 void kept_memory_drop(Vm *vm) {
@@ -75,33 +76,34 @@ static int on_pressure(sd_event_source *s, int fd, uint32_t revents, void *userd
         Manager *m = userdata;
 
         if (revents & EPOLLERR) /* the kernel has taken the trigger away */
-                m->kept.pressure = sd_event_source_disable_unref(m->kept.pressure);
+                (void) sd_event_source_set_enabled(s, SD_EVENT_OFF);
         give_back(m, MAX2(m->kept.size / 2, STEP), "others wait for memory.");
         return 0;
 }
 
-/* A kernel without it (CONFIG_PSI, psi=0) leaves make_room(). */
-static void watch_pressure(Manager *m) {
+/* False on a kernel without it (CONFIG_PSI, psi=0). */
+static bool watch_pressure(Manager *m) {
         _cleanup_close_ int fd = -EBADF;
         int r;
 
         if (m->kept.pressure)
-                return;
+                return true;
         fd = open(PRESSURE_FILE, O_RDWR | O_CLOEXEC | O_NONBLOCK);
         if (fd < 0 || write(fd, PRESSURE_TRIGGER, sizeof(PRESSURE_TRIGGER)) < 0) {
-                log_debug_errno(errno, "Cannot watch " PRESSURE_FILE ": %m");
-                return;
+                log_debug_errno(errno, "No memory is kept, cannot watch " PRESSURE_FILE ": %m");
+                return false;
         }
         r = sd_event_add_io(m->event, &m->kept.pressure, fd, EPOLLPRI, on_pressure, m);
         if (r >= 0)
                 r = sd_event_source_set_io_fd_own(m->kept.pressure, true);
         if (r < 0) {
                 m->kept.pressure = sd_event_source_disable_unref(m->kept.pressure);
-                log_debug_errno(r, "Cannot watch " PRESSURE_FILE ": %m");
-                return;
+                log_debug_errno(r, "No memory is kept, cannot watch " PRESSURE_FILE ": %m");
+                return false;
         }
         TAKE_FD(fd);
         (void) sd_event_source_set_description(m->kept.pressure, "kept-memory");
+        return true;
 }
 
 /* What could be had without anybody being swapped out or ended; 0: not known. */
@@ -156,11 +158,11 @@ void kept_memory_add(Vm *vm) {
         if (m->kept.max == 0 || rt->memory_fd < 0 || rt->state_fd < 0 || fstat(rt->memory_fd, &st) < 0)
                 return;
         size = (uint64_t) st.st_blocks * 512;
-        if (size == 0 || size > m->kept.max || available() < to_stay_available() || !slice_is_unlimited(m->config.slice))
+        if (size == 0 || size > m->kept.max || available() < to_stay_available() || !slice_is_unlimited(m->config.slice) ||
+            !watch_pressure(m))
                 return;
         if (m->kept.size + size > m->kept.max)
                 give_back(m, m->kept.size + size - m->kept.max, "that of others is, who fell asleep later.");
-        watch_pressure(m);
         vm->kept.size = size;
         vm->kept.memory_fd = TAKE_FD(rt->memory_fd);
         vm->kept.state_fd = TAKE_FD(rt->state_fd);
@@ -193,4 +195,6 @@ void kept_memory_config_changed(Manager *m) {
         m->kept.max = sysinfo(&si) < 0 ? 0 : (uint64_t) ((double) si.totalram * si.mem_unit / 100 * m->config.keep_memory_max);
         if (m->kept.size > m->kept.max)
                 give_back(m, m->kept.size - m->kept.max, "KeepMemoryMax= is less now.");
+        if (m->kept.size > 0 && !slice_is_unlimited(m->config.slice))
+                give_back(m, m->kept.size, "the slice of the VMs has a limit now.");
 }

@@ -7,7 +7,7 @@
  *
  * All of it together is at most KeepMemoryMax= of the host's memory, and nothing is kept where the VMs' slice has a limit: the kernel
  * counts it there and, without swap, would end VMs for it. It is given back when the kernel says that others wait for memory
- * (/proc/pressure/memory), and before a VM starts for which less is available than it may use. */
+ * (/proc/pressure/memory; where it cannot say that, nothing is kept), and before a VM starts for which less is available than it may use. */
 
 #include <sys/queue.h>
 #include <systemd/sd-event.h>

@@ -62,6 +62,7 @@ static void enqueue(Connection *c, ConnectionPhase phase) {
 
         c->phase = phase;
         s->n_cut += phase == CONNECTION_CUT;
+        c->share->n_cut += phase == CONNECTION_CUT;
         c->deadline = USEC_INFINITY;
         if (timeout != USEC_INFINITY && sd_event_now(s->event, CLOCK_MONOTONIC, &now) >= 0 &&
             !__builtin_add_overflow(now, timeout, &c->deadline))
@@ -74,6 +75,7 @@ static void dequeue(Connection *c) {
 
         TAILQ_REMOVE(&s->queues[c->phase], c, entries);
         s->n_cut -= c->phase == CONNECTION_CUT;
+        c->share->n_cut -= c->phase == CONNECTION_CUT;
 }
 
 static void cut_off(Connection *c) {
@@ -170,6 +172,22 @@ static bool is_full(const Connections *s) {
         return s->draining || s->n - s->n_cut >= s->config->connections_max;
 }
 
+/* As connections_make_room(), among a user's own. share counts the new one already. */
+static bool share_make_room(Connections *s, Share *share) {
+        static const ConnectionPhase idle[] = { CONNECTION_IDLE, CONNECTION_FRESH };
+        Connection *c;
+
+        if (share_allows(share, share->n - share->n_cut - 1, 1, s->config->connections_max))
+                return true;
+        for (size_t i = 0; i < ELEMENTSOF(idle); i++)
+                TAILQ_FOREACH(c, &s->queues[idle[i]], entries)
+                        if (c->share == share) {
+                                cut_off(c);
+                                return true;
+                        }
+        return false;
+}
+
 int connection_open(Connections *s, Connection *c, int fd, uid_t uid) {
         Share *share;
 
@@ -178,7 +196,7 @@ int connection_open(Connections *s, Connection *c, int fd, uid_t uid) {
         share = share_get(s->shares, uid);
         if (!share)
                 return -ENOMEM;
-        if (!share_allows(share, share->n - 1, 1, s->config->connections_max)) {
+        if (!share_make_room(s, share)) {
                 share_put(share);
                 return -EUSERS;
         }

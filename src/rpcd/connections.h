@@ -40,8 +40,8 @@ int connections_new(sd_event *event, const RpcConfig *config, Connections **ret)
 Connections *connections_free(Connections *s); /* all are closed by now */
 DEFINE_TRIVIAL_CLEANUP_FUNC(Connections *, connections_free);
 
-/* uid: of the other end. -EUSERS: there are ConnectionsMax= of them already, or half as many of this uid, or no more are wanted;
- * this one is to be closed. */
+/* uid: of the other end. -EUSERS: there are ConnectionsMax= of them already, or half as many of this uid and none of
+ * them idle, or no more are wanted; this one is to be closed. */
 int connection_open(Connections *s, Connection *c, int fd, uid_t uid);
 void connection_close(Connection *c); /* what it took it has given back by now */
 void connection_set_phase(Connection *c, ConnectionPhase phase);

@@ -15,7 +15,8 @@ typedef struct Shares Shares;
 typedef struct Share {
         Shares *shares;
         uid_t uid;
-        unsigned n; /* connections, each of which is a reference */
+        unsigned n;     /* connections, each of which is a reference */
+        unsigned n_cut; /* of them, that were cut off and whose owner has not noticed yet */
         uint64_t memory, answers;
         UT_hash_handle hh;
 } Share;

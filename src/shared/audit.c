@@ -106,24 +106,25 @@ static void write_entry(const AuditEntry *e) {
 }
 
 /* In the place of what is not told. */
-static void tell_missed(const AuditEntry *e, uint64_t missed, bool goes_on) {
-        char text[128];
-        AuditEntry several = { .road = e->road, .uid = e->uid, .subject = e->subject, .action = "several", .error = AUDIT_COUNTED,
-                               .text = text };
-
-        if (goes_on)
-                (void) snprintf(text, sizeof(text), "Too many calls of this caller came to nothing; from here on they are counted.");
-        else
-                (void) snprintf(text, sizeof(text), "%" PRIu64 " calls that came to nothing were not told one by one.", missed);
-        write_entry(&several);
+static void tell_missed(const AuditEntry *e, const char *text) {
+        write_entry(&(AuditEntry) { .road = e->road, .uid = e->uid, .subject = e->subject, .action = "several", .error = AUDIT_COUNTED,
+                                    .text = text });
 }
 
 void audit_log(const AuditEntry *e) {
-        uint64_t missed = 0;
-        bool told = isempty(e->error) || audit_flood_allows(e->uid, e->subject, now_usec(CLOCK_MONOTONIC), &missed);
+        uint64_t now = now_usec(CLOCK_MONOTONIC), missed;
+        bool begins = false, told;
+        char text[96];
 
-        if (missed > 0 && (told || missed == 1))
-                tell_missed(e, missed, !told);
-        if (told)
-                write_entry(e);
+        told = isempty(e->error) || !audit_flood_is_nothing(e->error) || audit_flood_allows(e->uid, e->subject, now, &begins);
+        if (begins)
+                tell_missed(e, "Too many calls of this caller were turned away; from here on they are counted.");
+        if (!told)
+                return;
+        missed = audit_flood_missed(e->uid, e->subject, now);
+        if (missed > 0) {
+                (void) snprintf(text, sizeof(text), "%" PRIu64 " calls that were turned away were not told one by one.", missed);
+                tell_missed(e, text);
+        }
+        write_entry(e);
 }

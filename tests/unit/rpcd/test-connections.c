@@ -205,6 +205,8 @@ static void one_user_has_at_most_half(void **state) {
         w->config.connections_max = 4;
         assert_int_equal(connection_open(w->all, alice, w->ours[0], 1000), 0);
         assert_int_equal(connection_open(w->all, too, w->ours[1], 1000), 0);
+        connection_set_phase(alice, CONNECTION_CALL);
+        connection_set_phase(too, CONNECTION_CALL);
         assert_int_equal(connection_open(w->all, bob, w->ours[2], 1000), -EUSERS);
         assert_int_equal(connection_open(w->all, bob, w->ours[2], 1256), 0);
         assert_true(connection_take_memory(alice, CONNECTIONS_MEMORY_MAX / 2 - 1));
@@ -219,6 +221,18 @@ static void one_user_has_at_most_half(void **state) {
         connection_give_answer(bob, CONNECTIONS_ANSWERS_MAX / 4);
         connection_close(too);
         assert_int_equal(connection_open(w->all, too, w->ours[1], 1000), 0);
+}
+
+static void idle_ones_of_a_user_make_room_for_the_own(void **state) {
+        World *w = *state;
+
+        w->config.connections_max = 4;
+        assert_int_equal(connection_open(w->all, &w->connections[0], w->ours[0], 1000), 0);
+        assert_int_equal(connection_open(w->all, &w->connections[1], w->ours[1], 1000), 0);
+        connection_set_phase(&w->connections[1], CONNECTION_IDLE);
+        assert_int_equal(connection_open(w->all, &w->connections[2], w->ours[2], 1000), 0);
+        assert_true(is_cut_off(w, 1));
+        assert_false(is_cut_off(w, 0));
 }
 
 static void drained(void *userdata) {
@@ -281,6 +295,7 @@ int main(void) {
                 TEST(memory_is_bounded_for_all_together),
                 TEST(half_of_the_answers_are_for_administrators),
                 TEST(one_user_has_at_most_half),
+                TEST(idle_ones_of_a_user_make_room_for_the_own),
                 TEST(draining_ends_when_the_last_has_its_answer),
                 TEST(draining_does_not_wait_for_ever),
                 TEST(draining_of_nobody_ends_at_once),
